@@ -1,0 +1,1 @@
+"""radio: rate-distortion optimised compression of language models, as a reproduction suite."""

@@ -1,0 +1,9 @@
+"""The one exception a user is meant to read."""
+
+
+class RadioError(Exception):
+    """Bad input or a machine at its limit, told in one sentence that names the remedy.
+
+    `radio.cli` prints the sentence and exits with status 2; everything else is a bug and keeps
+    its traceback.
+    """

@@ -1,0 +1,105 @@
+"""Files that are either whole or absent: atomic writes, checked reads."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from radio.runtime.errors import RadioError
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a scratch path beside `path`; rename it to `path` only if the block succeeds.
+
+    The block may create a file or a directory there. On any error the scratch is removed, and a
+    full disk becomes a `RadioError`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch_home = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _explained(error, path) from error
+    scratch = scratch_home / path.name
+    try:
+        yield scratch
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(scratch, path)
+    except Exception as error:
+        raise _explained(error, path) from error
+    finally:
+        shutil.rmtree(scratch_home, ignore_errors=True)
+
+
+def _explained(error: Exception, path: Path) -> Exception:
+    """Turn 'no space' in any wrapping (OSError, safetensors, torch) into a sentence."""
+    number = getattr(error, "errno", None)
+    if number in NO_SPACE or any(os.strerror(code) in str(error) for code in NO_SPACE):
+        return RadioError(
+            f"no space to write {path}: free some disk, or set RADIO_RESULTS to a larger one; "
+            "nothing was left behind"
+        )
+    return error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, atomically."""
+    with atomic(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object written by `write_json`.
+
+    Raises:
+        RadioError: the file is absent or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RadioError(f"{path} does not exist: run the step that makes it") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RadioError(f"{path} is not valid JSON ({error}): delete it and run again") from error
+    if not isinstance(content, dict):
+        raise RadioError(f"{path} holds no JSON object: delete it and run again")
+    return content
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON `metadata` object as one safetensors file, atomically."""
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as scratch:
+        save_file(contiguous, scratch, metadata={"radio": json.dumps(metadata, sort_keys=True)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of `save_tensors` as (tensors, metadata).
+
+    Raises:
+        RadioError: the file is absent, truncated, or not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})["radio"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise RadioError(f"{path} does not exist: run the step that makes it") from error
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise RadioError(
+            f"{path} is corrupt or not a radio artifact ({error}): delete it and run again"
+        ) from error
+    return tensors, metadata
