@@ -1,0 +1,53 @@
+"""Which weights share a depth, a scale and a location: row clusters x single columns."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def cluster_rows(
+    row_weight_var: Float[Tensor, " rows"],
+    row_grad_var: Float[Tensor, " rows"],
+    group_rows: int,
+) -> Int[Tensor, " rows"]:
+    """Cluster index of each output row, 0 for the least sensitive rows.
+
+    Rows are sorted by log var(row) + log mean squared gradient(row) and cut into
+    floor(rows / group_rows) clusters whose sizes differ by one at most; a matrix with fewer than
+    two times `group_rows` rows has one cluster (paper, section "Grouping").
+
+    Args:
+        row_weight_var: variance of each row's weights.
+        row_grad_var: mean squared gradient of each row's weights.
+        group_rows: rows a cluster should have, g >= 1.
+    """
+    rows = len(row_weight_var)
+    clusters = max(1, rows // group_rows)
+    # logarithms of a product, not a sum of logarithms: rows with a zero sort first, without NaN
+    order = torch.argsort(row_weight_var.double() * row_grad_var.double(), stable=True)
+    cluster = torch.empty(rows, dtype=torch.int64)
+    for index, members in enumerate(torch.tensor_split(order, clusters)):
+        cluster[members] = index
+    return cluster
+
+
+def cluster_mean(
+    values: Float[Tensor, "rows cols"], cluster: Int[Tensor, " rows"], clusters: int
+) -> Float[Tensor, "clusters cols"]:
+    """Mean of `values` over the rows of each cluster, column by column."""
+    sums = values.new_zeros(clusters, values.shape[1]).index_add_(0, cluster, values)
+    return sums / cluster_sizes(cluster, clusters)[:, None].to(values.dtype)
+
+
+def cluster_sizes(cluster: Int[Tensor, " rows"], clusters: int) -> Int[Tensor, " clusters"]:
+    """Number of rows in each cluster."""
+    return torch.bincount(cluster, minlength=clusters)
+
+
+def locations_and_scales(
+    weight: Float[Tensor, "rows cols"], cluster: Int[Tensor, " rows"], clusters: int
+) -> tuple[Float[Tensor, "clusters cols"], Float[Tensor, "clusters cols"]]:
+    """Median and root mean square about it, of every group (author's code; paper: mean, std)."""
+    locations = torch.stack([weight[cluster == c].median(dim=0).values for c in range(clusters)])
+    squares = cluster_mean((weight - locations[cluster]).square(), cluster, clusters)
+    return locations, squares.sqrt()
