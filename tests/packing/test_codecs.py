@@ -1,0 +1,99 @@
+"""Codecs: decoded values, exact round trips through bytes, bytes by formula."""
+
+from math import ceil, log2
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radio.packing.codecs import Affine, Companded, Dense, QuantizedLinear
+from radio.theory.companding import levels
+
+
+def random_companded(seed: int, rows: int, cols: int, clusters: int) -> Companded:
+    """Valid random codes under a random depth map, depths 0 and 8 included."""
+    generator = torch.Generator().manual_seed(seed)
+    cluster = torch.arange(rows) % clusters
+    cluster = cluster[torch.randperm(rows, generator=generator)]
+    depths = torch.randint(0, 9, (clusters, cols), generator=generator)
+    draw = torch.randint(0, 256, (rows, cols), generator=generator)
+    return Companded(
+        codes=(draw % 2 ** depths[cluster]).to(torch.uint8),
+        cluster=cluster,
+        depths=depths.to(torch.uint8),
+        location=torch.randn(clusters, cols, generator=generator).half(),
+        scale=torch.rand(clusters, cols, generator=generator).half(),
+    )
+
+
+shapes = {
+    "seed": st.integers(0, 999),
+    "rows": st.integers(1, 40),
+    "cols": st.integers(1, 30),
+    "clusters": st.integers(1, 5),
+}
+
+
+@given(**shapes)
+@settings(deadline=None)
+def test_companded_round_trip_and_bytes(seed, rows, cols, clusters):
+    clusters = min(clusters, rows)
+    coded = random_companded(seed, rows, cols, clusters)
+    tensors = coded.to_tensors()
+    back = Companded.from_tensors(tensors, coded.fields())
+    assert torch.equal(back.codes, coded.codes) and torch.equal(back.depths, coded.depths)
+    assert torch.equal(back.cluster, coded.cluster)
+    assert torch.equal(back.decode(), coded.decode())
+
+    groups = clusters * cols
+    sizes = torch.bincount(coded.cluster, minlength=clusters)[:, None].expand(clusters, cols)
+    streams = [int(sizes[coded.depths == b].sum()) for b in range(1, 9)]
+    expected = (
+        sum(ceil(count / 8) * bits for bits, count in enumerate(streams, start=1))
+        + ceil(groups / 8) * 4
+        + groups * (2 + 2)
+        + ceil(rows / 8) * ceil(log2(clusters))
+    )
+    assert sum(tensor.nbytes for tensor in tensors.values()) == expected
+    assert coded.code_bits() == sum(b * count for b, count in enumerate(streams, start=1))
+
+
+@given(**shapes)
+@settings(deadline=None)
+def test_companded_decodes_weight_by_weight(seed, rows, cols, clusters):
+    coded = random_companded(seed, rows, cols, min(clusters, rows))
+    decoded = coded.decode()
+    for row, col in {(0, 0), (rows - 1, cols - 1), (rows // 2, cols // 2)}:
+        c = coded.cluster[row]
+        level = levels(int(coded.depths[c, col]))[int(coded.codes[row, col])]
+        expected = coded.location[c, col].float() + coded.scale[c, col].float() * level
+        assert decoded[row, col] == expected
+
+
+@pytest.mark.parametrize("rows, cols, group_cols", [(3, 8, 4), (2, 10, 4), (5, 7, 7), (1, 1, 128)])
+def test_affine_round_trip_and_bytes(rows, cols, group_cols):
+    groups = ceil(cols / group_cols)
+    coded = Affine(
+        codes=torch.randint(0, 8, (rows, cols)).to(torch.uint8),
+        scale=torch.rand(rows, groups).half(),
+        zero=torch.randint(0, 8, (rows, groups)).to(torch.uint8),
+        bits=3,
+        group_cols=group_cols,
+    )
+    tensors = coded.to_tensors()
+    back = Affine.from_tensors(tensors, coded.fields())
+    assert torch.equal(back.decode(), coded.decode())
+    expected = ceil(rows * cols / 8) * 3 + ceil(rows * groups / 8) * 3 + rows * groups * 2
+    assert sum(tensor.nbytes for tensor in tensors.values()) == expected
+    for col in range(cols):
+        scale, zero = coded.scale[:, col // group_cols], coded.zero[:, col // group_cols]
+        value = scale.float() * (coded.codes[:, col].float() - zero.float())
+        assert torch.equal(coded.decode()[:, col], value)
+
+
+def test_an_added_bias_is_paid_for_and_an_old_one_is_not():
+    layer = QuantizedLinear(Dense(torch.zeros(6, 4).half()))
+    assert layer.stored_bytes() == 48
+    assert layer.with_bias(torch.ones(6), added=True).stored_bytes() == 48 + 12
+    assert layer.with_bias(torch.ones(6), added=False).stored_bytes() == 48
