@@ -1,0 +1,257 @@
+"""How sensitive is the output to each group of weights? Gradient variances and input means.
+
+The paper back-propagates one PCA coefficient of one token at a time. Here one backward pass a
+sequence suffices: for signs e_k = +-1 drawn at random, the gradient of sum_k e_k z_k over all
+output coordinates z_k has the square (sum_k e_k dz_k/dw)^2, whose expectation is
+sum_k (dz_k/dw)^2, because the cross terms vanish. So the squared gradient is an unbiased estimate
+of the sum over every token and every coordinate.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from radio.models import decoder_linears, final_hidden
+from radio.runtime.errors import RadioError
+from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.progress import progress
+from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
+
+SAVE_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """What calibration knows of one linear layer [rows, cols], in groups of cluster x column.
+
+    Attributes:
+        cluster: cluster index of each row.
+        grad_var: G_n^2, squared derivative of one token's final hidden states with respect to a
+            weight, summed over the coordinates and averaged over tokens and the group's weights.
+        weight_var: S_n^2, mean squared deviation from the group's median.
+        input_mean: E[x], mean input over all tokens.
+    """
+
+    cluster: Int[Tensor, " rows"]
+    grad_var: Float[Tensor, "clusters cols"]
+    weight_var: Float[Tensor, "clusters cols"]
+    input_mean: Float[Tensor, " cols"]
+
+
+def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> None:
+    """Write the statistics of all layers as one safetensors file."""
+    tensors = {
+        f"{layer}/{field.name}": getattr(entry, field.name)
+        for layer, entry in statistics.items()
+        for field in fields(LayerStatistics)
+    }
+    save_tensors(path, tensors, {"layers": list(statistics)})
+
+
+def load_statistics(path: Path) -> dict[str, LayerStatistics]:
+    """Read what `save_statistics` wrote."""
+    tensors, metadata = load_tensors(path)
+    names = [field.name for field in fields(LayerStatistics)]
+    return {
+        layer: LayerStatistics(**{name: tensors[f"{layer}/{name}"] for name in names})
+        for layer in metadata["layers"]
+    }
+
+
+@dataclass(frozen=True)
+class RandomSign:
+    """Estimate gradient variances by one random-sign backward pass a sequence.
+
+    Attributes:
+        group_rows: rows a cluster should have.
+        sequences: calibration sequences in all.
+        pilot_sequences: the first of them, which only measure each row's gradient variance; rows
+            are clustered by it, and the other sequences are reduced by cluster as they come.
+        dtype: of weights and activations; statistics are float32 at any rate.
+    """
+
+    group_rows: int
+    sequences: int
+    pilot_sequences: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pilot_sequences < self.sequences:
+            raise RadioError(
+                f"calibration.pilot_sequences={self.pilot_sequences} must lie between 0 and "
+                f"calibration.sequences={self.sequences}: lower it or add sequences"
+            )
+
+    def run(
+        self,
+        model: PreTrainedModel,
+        blocks: Int[Tensor, "blocks length"],
+        seed: int,
+        partial: Path,
+    ) -> dict[str, LayerStatistics]:
+        """Statistics of every linear layer in the decoder; `model` is cast to `dtype` on the way.
+
+        The state is saved to `partial` every half minute, and found there after a kill: signs
+        depend on the seed and the sequence only, so a resumed run ends in the same bytes. The
+        caller removes `partial` once it has saved the result.
+
+        Raises:
+            RadioError: fewer blocks than `sequences`, or gradients that are not finite.
+        """
+        if len(blocks) < self.sequences:
+            raise RadioError(
+                f"calibration.sequences={self.sequences} exceeds the {len(blocks)} blocks of the "
+                "calibration text: lower it or give more text"
+            )
+        weights = {
+            name: linear.weight.detach().float() for name, linear in decoder_linears(model).items()
+        }
+        identity = _identity(self, seed, blocks, weights)
+        model.to(getattr(torch, self.dtype))
+        sums = _Sums.resumed(partial, identity) or _Sums.zeros(weights, identity)
+        saved_at = time.monotonic()
+        with _accumulating(model, sums):
+            for index in progress(range(self.sequences), "calibrate"):
+                if index < sums.done:
+                    continue
+                if index == self.pilot_sequences:
+                    sums.set_clusters(weights, self.group_rows)
+                _backward_random_signs(model, blocks[index : index + 1], seed, index)
+                sums.done += 1
+                if time.monotonic() - saved_at > SAVE_EVERY_S:
+                    sums.save(partial)
+                    saved_at = time.monotonic()
+        return sums.statistics(weights, self.pilot_sequences, blocks.shape[1])
+
+
+def _identity(*parts: object) -> str:
+    """Hash of settings and tensors: a partial state belongs to one calibration only."""
+    digest = sha256()
+    for part in parts:
+        if isinstance(part, Mapping):
+            part = [(name, float(tensor.double().sum())) for name, tensor in part.items()]
+        digest.update(repr(part.tolist() if isinstance(part, Tensor) else part).encode())
+    return digest.hexdigest()
+
+
+def _backward_random_signs(
+    model: PreTrainedModel, ids: Int[Tensor, "batch length"], seed: int, index: int
+) -> None:
+    """Back-propagate a random-sign sum of all final hidden states of sequence `index`."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+    hidden = final_hidden(model, ids)
+    signs = torch.randint(0, 2, hidden.shape, generator=generator) * 2 - 1
+    (hidden * signs.to(hidden)).sum().backward()
+
+
+@dataclass
+class _Sums:
+    """Running sums over sequences, by layer name."""
+
+    identity: str
+    done: int
+    input_sum: dict[str, Tensor]
+    row_grad: dict[str, Tensor]
+    cluster: dict[str, Tensor]
+    group_grad: dict[str, Tensor]
+
+    @classmethod
+    def zeros(cls, weights: Mapping[str, Tensor], identity: str) -> "_Sums":
+        inputs = {name: torch.zeros(weight.shape[1]) for name, weight in weights.items()}
+        rows = {name: torch.zeros(len(weight)) for name, weight in weights.items()}
+        return cls(identity, 0, inputs, rows, {}, {})
+
+    def set_clusters(self, weights: Mapping[str, Tensor], group_rows: int) -> None:
+        """Cluster rows by the pilot's gradient variances and start the sums by group."""
+        for name, weight in weights.items():
+            row_var = weight.var(dim=1, correction=0)
+            self.cluster[name] = cluster_rows(row_var, self.row_grad[name], group_rows)
+            clusters = int(self.cluster[name].max()) + 1
+            self.group_grad[name] = torch.zeros(clusters, weight.shape[1])
+
+    def add_gradient(self, name: str, gradient: Tensor) -> None:
+        square = gradient.float().square()
+        if self.cluster:
+            group = self.group_grad[name]
+            group += cluster_mean(square, self.cluster[name], len(group))
+        else:
+            self.row_grad[name] += square.mean(dim=1)
+
+    def statistics(
+        self, weights: Mapping[str, Tensor], pilot: int, length: int
+    ) -> dict[str, LayerStatistics]:
+        result = {}
+        for name, weight in weights.items():
+            cluster, grad = self.cluster[name], self.group_grad[name]
+            if not torch.isfinite(grad).all():
+                raise RadioError(
+                    f"gradients of {name} are not finite: set calibration.dtype=float32"
+                )
+            _, scales = locations_and_scales(weight, cluster, len(grad))
+            result[name] = LayerStatistics(
+                cluster=cluster,
+                grad_var=grad / ((self.done - pilot) * length),
+                weight_var=scales.square(),
+                input_mean=self.input_sum[name] / (self.done * length),
+            )
+        return result
+
+    def save(self, path: Path) -> None:
+        kinds = ("input_sum", "row_grad", "cluster", "group_grad")
+        tensors = {f"{kind}/{n}": t for kind in kinds for n, t in getattr(self, kind).items()}
+        save_tensors(path, tensors, {"identity": self.identity, "done": self.done})
+
+    @classmethod
+    def resumed(cls, path: Path, identity: str) -> "_Sums | None":
+        """The state at `path`, or None if there is none of this calibration."""
+        if not path.exists():
+            return None
+        tensors, metadata = load_tensors(path)
+        if metadata["identity"] != identity:
+            return None
+        kinds: dict[str, dict[str, Tensor]] = {
+            kind: {} for kind in ("input_sum", "row_grad", "cluster", "group_grad")
+        }
+        for key, tensor in tensors.items():
+            kind, name = key.split("/", 1)
+            kinds[kind][name] = tensor
+        return cls(identity, metadata["done"], **kinds)
+
+
+@contextmanager
+def _accumulating(model: PreTrainedModel, sums: _Sums) -> Iterator[None]:
+    """Reduce each layer's inputs and weight gradient into `sums` as soon as they exist.
+
+    The gradient is squared, reduced and freed inside the backward pass, so that no more than one
+    full-size gradient lives at a time.
+    """
+    model.requires_grad_(False)
+    handles = []
+    for name, linear in decoder_linears(model).items():
+
+        def keep_inputs(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+            inputs = args[0].detach().flatten(0, -2)
+            sums.input_sum[name] += inputs.float().sum(dim=0)
+
+        def keep_gradient(weight: Tensor, name: str = name) -> None:
+            assert weight.grad is not None
+            sums.add_gradient(name, weight.grad)
+            weight.grad = None
+
+        linear.weight.requires_grad_(True)
+        handles.append(linear.register_forward_pre_hook(keep_inputs))
+        handles.append(linear.weight.register_post_accumulate_grad_hook(keep_gradient))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.requires_grad_(False)

@@ -1,0 +1,108 @@
+"""A quantized model as one file: coded linear layers, and everything else in float16."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from radio.models import decoder_linears
+from radio.packing.codecs import CODECS, QuantizedLinear
+from radio.runtime.errors import RadioError
+from radio.runtime.files import load_tensors, save_tensors
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """Coded linear layers by name, and the other parameters of the model by name."""
+
+    layers: dict[str, QuantizedLinear]
+    rest: dict[str, Tensor]
+
+    def weights(self) -> int:
+        """Number of quantized weights."""
+        return sum(rows * cols for rows, cols in (q.weight.shape for q in self.layers.values()))
+
+    def bits_paper(self) -> float:
+        """Mean bit depth, the rate that the paper quotes: codes alone, in bits a weight."""
+        return sum(layer.weight.code_bits() for layer in self.layers.values()) / self.weights()
+
+    def bits_true(self) -> float:
+        """Stored bits of codes, side information and added biases, a quantized weight."""
+        return 8 * sum(q.stored_bytes() for q in self.layers.values()) / self.weights()
+
+
+def compress(model: PreTrainedModel, layers: Mapping[str, QuantizedLinear]) -> QuantizedModel:
+    """Join coded layers with the model's other parameters; tied copies are kept once."""
+    coded = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
+    rest = {n: p.detach().half() for n, p in model.named_parameters() if n not in coded}
+    return QuantizedModel(dict(layers), rest)
+
+
+def save_quantized(path: Path, quantized: QuantizedModel) -> None:
+    """Write one safetensors file whose payload is exactly codes, side information and the rest."""
+    tensors = dict(quantized.rest)
+    headers = {}
+    for name, layer in quantized.layers.items():
+        tensors |= {f"{name}.{key}": t for key, t in layer.weight.to_tensors().items()}
+        if layer.bias is not None:
+            tensors[f"{name}.bias"] = layer.bias
+        headers[name] = {
+            "codec": layer.weight.name,
+            "fields": layer.weight.fields(),
+            "bias_added": layer.bias_added,
+        }
+    save_tensors(path, tensors, {"format_version": FORMAT_VERSION, "layers": headers})
+
+
+def load_quantized(path: Path) -> QuantizedModel:
+    """Read what `save_quantized` wrote.
+
+    Raises:
+        RadioError: the file is absent, corrupt, or of another format version.
+    """
+    tensors, metadata = load_tensors(path)
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise RadioError(
+            f"{path} has format_version={version}, this radio reads {FORMAT_VERSION}: "
+            "quantize again, or use the version of radio that wrote it"
+        )
+    layers = {}
+    for name, header in metadata["layers"].items():
+        own = {
+            key.removeprefix(f"{name}."): tensors.pop(key)
+            for key in list(tensors)
+            if key.rpartition(".")[0] == name
+        }
+        bias = own.pop("bias", None)
+        weight = CODECS[header["codec"]].from_tensors(own, header["fields"])
+        layers[name] = QuantizedLinear(weight, bias, header["bias_added"])
+    return QuantizedModel(layers, tensors)
+
+
+@torch.no_grad()
+def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedModel:
+    """Overwrite every parameter of `model` by what the file holds, decoded.
+
+    Raises:
+        RadioError: the file belongs to another architecture.
+    """
+    linears, parameters = decoder_linears(model), dict(model.named_parameters())
+    uncoded = {name for name in parameters if name.rpartition(".")[0] not in quantized.layers}
+    if set(linears) != set(quantized.layers) or uncoded != set(quantized.rest):
+        raise RadioError(
+            f"the quantized file does not fit model {model.name_or_path}: "
+            "give the model it was made from"
+        )
+    for name, value in quantized.rest.items():
+        parameters[name].copy_(value)
+    for name, layer in quantized.layers.items():
+        linears[name].weight.copy_(layer.weight.decode())
+        if layer.bias is not None:
+            linears[name].bias = nn.Parameter(layer.bias.to(linears[name].weight))
+    return model

@@ -1,0 +1,1 @@
+"""Methods of quantization: one file each, behind one small protocol (`base.Method`)."""

@@ -1,0 +1,42 @@
+"""What a method is given and what it gives back."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from radio.calibrate import LayerStatistics
+from radio.packing.codecs import QuantizedLinear
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """A linear layer, and what upstream steps know of it where the method's `needs` asks.
+
+    Attributes:
+        name: the module's name in the model.
+        weight: W [rows, cols] = [outputs, inputs], float32.
+        bias: b [rows] or None.
+        statistics: calibration statistics (`needs: [statistics]`).
+        depths: bit depth of each row cluster and column (`needs: [allocation]`).
+    """
+
+    name: str
+    weight: Float[Tensor, "rows cols"]
+    bias: Float[Tensor, " rows"] | None = None
+    statistics: LayerStatistics | None = None
+    depths: UInt8[Tensor, "clusters cols"] | None = None
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A frozen dataclass of hyperparameters with one verb."""
+
+    def check_rate(self, rate_bits: float) -> None:
+        """Raise a `RadioError` if the method can't quantize at `rate_bits`."""
+        ...
+
+    def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
+        """Turn a layer into codes and side information at a nominal `rate_bits` a weight."""
+        ...

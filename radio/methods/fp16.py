@@ -1,0 +1,22 @@
+"""The uncompressed reference as a method: weights as float16, nothing else changed."""
+
+from dataclasses import dataclass
+
+from radio.methods.base import LinearLayer
+from radio.packing.codecs import Dense, QuantizedLinear
+from radio.runtime.errors import RadioError
+
+
+@dataclass(frozen=True)
+class Fp16:
+    """Keep every weight in float16."""
+
+    def check_rate(self, rate_bits: float) -> None:
+        """Raise a `RadioError` unless `rate_bits` is 16."""
+        if rate_bits != 16:
+            raise RadioError(f"rate_bits={rate_bits} does not suit fp16: set rate_bits=16")
+
+    def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
+        """Round the weights to float16, which is how the checkpoints store them."""
+        bias = None if layer.bias is None else layer.bias.half()
+        return QuantizedLinear(Dense(layer.weight.half()), bias)

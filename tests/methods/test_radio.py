@@ -1,0 +1,102 @@
+"""Radio's quantizer: unbiased outputs, gain of the search, extreme depths, degenerate groups."""
+
+import pytest
+import torch
+
+from radio.calibrate import LayerStatistics
+from radio.methods.base import LinearLayer
+from radio.methods.radio import Radio
+from radio.runtime.errors import RadioError
+
+
+def layer(rows: int = 96, cols: int = 24, clusters: int = 2, depth: int | None = None, bias=None):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(rows, cols, generator=generator) * 0.05
+    depths = torch.randint(0, 9, (clusters, cols), generator=generator)
+    if depth is not None:
+        depths = torch.full_like(depths, depth)
+    statistics = LayerStatistics(
+        cluster=torch.arange(rows) % clusters,
+        grad_var=torch.rand(clusters, cols),
+        weight_var=torch.rand(clusters, cols),
+        input_mean=torch.randn(cols, generator=generator),
+    )
+    return LinearLayer("w", weight, bias, statistics, depths.to(torch.uint8))
+
+
+@pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 96)])
+def test_bias_correction_makes_the_mean_output_exact(bias):
+    """E[y_q] = E[y]; the sign printed in the paper would double the error instead."""
+    given = layer(bias=bias)
+    quantized = Radio().quantize(given, 3.0)
+    mean = given.statistics.input_mean
+    wanted = given.weight @ mean + (0 if bias is None else bias)
+    got = quantized.weight.decode() @ mean + quantized.bias.float()
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
+    error = (quantized.weight.decode() - given.weight) @ mean
+    assert error.abs().max() > 0.02  # there was something to correct
+    assert quantized.bias_added == (bias is None)
+
+
+def test_without_bias_correction_nothing_is_added():
+    assert Radio(correct_bias=False).quantize(layer(), 3.0).bias is None
+
+
+@pytest.mark.parametrize("depth", range(0, 7))
+def test_search_lowers_the_error(depth):
+    given = layer(depth=depth)
+    error = {
+        search: (Radio(search).quantize(given, 3.0).weight.decode() - given.weight).square().mean()
+        for search in (False, True)
+    }
+    assert error[True] < error[False]
+
+
+def test_error_falls_sixfold_with_every_two_bits():
+    """The law d ~ 4^-B, roughly, from 2 bits on."""
+    errors = []
+    for depth in (2, 4, 6):
+        given = layer(rows=512, clusters=1, depth=depth)
+        decoded = Radio().quantize(given, 3.0).weight.decode()
+        errors.append((decoded - given.weight).square().mean())
+    assert 6 < errors[0] / errors[1] < 20 and 6 < errors[1] / errors[2] < 20
+
+
+def test_depth_zero_gives_the_location_and_no_codes():
+    given = layer(depth=0)
+    quantized = Radio().quantize(given, 0.5)
+    decoded = quantized.weight.decode()
+    for c in range(2):
+        rows = decoded[given.statistics.cluster == c]
+        assert (rows == rows[:1]).all()
+    assert quantized.weight.code_bits() == 0
+
+
+def test_clusters_are_quantized_separately():
+    """Rows of a small cluster keep their precision beside rows a thousand times larger."""
+    given = layer(depth=6)
+    given.weight[given.statistics.cluster == 1] *= 1000
+    decoded = Radio().quantize(given, 6.0).weight.decode()
+    small = given.statistics.cluster == 0
+    relative = (decoded - given.weight)[small].norm() / given.weight[small].norm()
+    assert relative < 0.05
+
+
+def test_dead_and_constant_columns():
+    given = layer(depth=3)
+    given.weight[:, 3], given.weight[:, 4] = 0.0, 0.125
+    decoded = Radio().quantize(given, 3.0).weight.decode()
+    assert torch.equal(decoded[:, 3:5], given.weight[:, 3:5])
+
+
+def test_single_row():
+    given = layer(rows=1, clusters=1, depth=2)
+    torch.testing.assert_close(
+        Radio().quantize(given, 2.0).weight.decode(), given.weight, rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("rate", [0.0, -3.0, 8.5, float("nan")])
+def test_refuses_rates_out_of_range(rate):
+    with pytest.raises(RadioError, match="rate_bits"):
+        Radio().check_rate(rate)
