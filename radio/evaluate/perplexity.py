@@ -1,0 +1,99 @@
+"""Perplexity of a model on a text, and its distance from the reference."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from radio.evaluate.divergence import token_metrics
+from radio.evaluate.reference import Reference
+from radio.models import final_hidden, head
+from radio.runtime.progress import progress
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Losses of a model on the blocks of a text, with the reference's beside them.
+
+    Attributes:
+        nll: mean negative log-likelihood of each block, nats.
+        nll_reference: the same of the uncompressed model.
+        kl: mean KL divergence of each block, nats.
+        token_kl: KL divergence at every target of every block, nats.
+        top1_agreement: share of targets, block by block, on whose likeliest token both agree.
+    """
+
+    nll: Float[Tensor, " blocks"]
+    nll_reference: Float[Tensor, " blocks"]
+    kl: Float[Tensor, " blocks"]
+    token_kl: Float[Tensor, " targets"]
+    top1_agreement: Float[Tensor, " blocks"]
+
+    def summary(self) -> dict[str, float]:
+        """The numbers of a table row; `_se` is a standard error over blocks.
+
+        The increase over the reference is paired block by block, so that the text's own
+        variation, which is far larger, drops out.
+        """
+        perplexity = math.exp(self.nll.double().mean())
+        reference = math.exp(self.nll_reference.double().mean())
+        # delta method: exp(mean) moves by exp(mean) times what the mean moves
+        paired = perplexity * self.nll.double() - reference * self.nll_reference.double()
+        return {
+            "nll": float(self.nll.double().mean()),
+            "perplexity": perplexity,
+            "perplexity_se": perplexity * standard_error(self.nll),
+            "perplexity_fp16": reference,
+            "perplexity_increase": perplexity - reference,
+            "perplexity_increase_se": standard_error(paired),
+            "kl": float(self.kl.double().mean()),
+            "kl_se": standard_error(self.kl),
+            "kl_median": float(self.token_kl.quantile(0.5)),
+            "kl_p99": float(self.token_kl.quantile(0.99)),
+            "top1_agreement": float(self.top1_agreement.double().mean()),
+        }
+
+    def rows(self) -> list[dict[str, float]]:
+        """The block-by-block values, for the results file."""
+        columns = {
+            "nll": self.nll,
+            "nll_fp16": self.nll_reference,
+            "kl": self.kl,
+            "top1_agreement": self.top1_agreement,
+        }
+        return [
+            {name: float(values[block]) for name, values in columns.items()}
+            for block in range(len(self.nll))
+        ]
+
+
+def standard_error(values: Float[Tensor, " count"]) -> float:
+    """Standard error of the mean; 0 for a single value, which tells nothing of its spread."""
+    return float(values.double().std() / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+
+@torch.no_grad()
+def evaluate(
+    model: PreTrainedModel,
+    blocks: Int[Tensor, "blocks length"],
+    reference: Reference,
+    reference_head: nn.Linear,
+) -> Evaluation:
+    """Run `model` over all blocks and compare with the reference at every target."""
+    nll, kl, same = [], [], []
+    for ids, states in zip(progress(blocks, "evaluate"), reference.hidden, strict=True):
+        hidden = final_hidden(model, ids[None])[0]
+        metrics = token_metrics(hidden, states, ids, head(model), reference_head)
+        nll.append(metrics.nll.mean())
+        kl.append(metrics.kl)
+        same.append(metrics.same_top1.float().mean())
+    return Evaluation(
+        nll=torch.stack(nll),
+        nll_reference=reference.nll,
+        kl=torch.stack([values.mean() for values in kl]),
+        token_kl=torch.cat(kl),
+        top1_agreement=torch.stack(same),
+    )

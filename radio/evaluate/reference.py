@@ -1,0 +1,68 @@
+"""The uncompressed model on a text, computed once: final hidden states and losses.
+
+Hidden states are cached instead of logits: they are a vocabulary / width smaller, and the logits
+are one product with the head away.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Float16, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from radio.evaluate.divergence import token_nll
+from radio.models import final_hidden, head
+from radio.runtime.errors import RadioError
+from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.progress import progress
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the uncompressed model gives on a text.
+
+    Attributes:
+        hidden: final hidden states, in float16 to halve the cache.
+        nll: mean negative log-likelihood of each block, nats, from the unrounded states.
+        text_sha256: hash of the text's tokens.
+    """
+
+    hidden: Float16[Tensor, "blocks length width"]
+    nll: Float[Tensor, " blocks"]
+    text_sha256: str
+
+
+@torch.no_grad()
+def compute_reference(
+    model: PreTrainedModel, blocks: Int[Tensor, "blocks length"], text_sha256: str
+) -> Reference:
+    """Run `model` over all blocks."""
+    hidden, nll = [], []
+    for ids in progress(blocks, "reference"):
+        states = final_hidden(model, ids[None])[0]
+        nll.append(token_nll(states, ids, head(model)).mean())
+        hidden.append(states.half())
+    return Reference(torch.stack(hidden), torch.stack(nll), text_sha256)
+
+
+def save_reference(path: Path, reference: Reference) -> None:
+    """Write one safetensors file."""
+    tensors = {"hidden": reference.hidden, "nll": reference.nll}
+    save_tensors(path, tensors, {"text_sha256": reference.text_sha256})
+
+
+def load_reference(path: Path, text_sha256: str) -> Reference:
+    """Read what `save_reference` wrote.
+
+    Raises:
+        RadioError: the reference was computed on another text.
+    """
+    tensors, metadata = load_tensors(path)
+    if metadata["text_sha256"] != text_sha256:
+        raise RadioError(
+            f"{path} was computed on another text than artifacts.tokens: run `radio reference` "
+            "on this text"
+        )
+    return Reference(tensors["hidden"], tensors["nll"], text_sha256)
