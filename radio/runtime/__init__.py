@@ -1,0 +1,1 @@
+"""What every step stands on: errors, files, wheels, configuration, manifests, W&B, progress."""

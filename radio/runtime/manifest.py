@@ -1,0 +1,226 @@
+"""Every artifact says how it was made: a JSON manifest beside it, written by `recorded`.
+
+    with recorded("evaluate", cfg, Path(cfg.out)) as measured:
+        ...                                   # make the artifact at cfg.out
+        measured["perplexity"] = 21.4         # what was found, names carrying their unit
+
+`results/a/b.csv` gets `results/a/b.json`; where the artifact is itself the JSON (`prepare`), the
+manifest is the artifact. Tables read manifests and never recompute what they say.
+"""
+
+import importlib.metadata
+import logging
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from radio.runtime.errors import RadioError
+from radio.runtime.files import read_json, write_json
+from radio.runtime.tracking import configured_mode, log_job
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "datasets",
+    "numpy",
+    "hydra-core",
+)
+
+
+@contextmanager
+def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
+    """Time the block that makes `out`, then write its manifest and report the job to W&B.
+
+    The manifest of an earlier attempt is removed first, so that one never stands beside an
+    artifact it does not describe. If the block raises, nothing is written.
+
+    Args:
+        step: name of the step, as on the command line.
+        cfg: its composed config; `cfg.seed` and `cfg.threads` are read where present.
+        out: path of the artifact that the block makes.
+
+    Yields:
+        A dictionary to fill with measurements: numbers, strings, None, or lists and mappings of
+        these. A number that is not finite becomes null and is named in `not_finite`.
+
+    Raises:
+        RadioError: a config value that must be given is missing (`???`), `wandb.mode` is unknown,
+            or the disk is full.
+        TypeError: a measurement is not of the kinds above.
+    """
+    config = resolved(cfg)
+    configured_mode(cfg)  # a typo must not cost an hour's work at its end
+    manifest = manifest_path(out)
+    if manifest != out:
+        manifest.unlink(missing_ok=True)
+    measured: dict[str, Any] = {}
+    start = time.perf_counter()
+    yield measured
+    wall_s = time.perf_counter() - start
+    if manifest != out and not out.exists():
+        raise FileNotFoundError(f"step {step} ended without writing {out}")
+
+    finite, not_finite = _split_finite(measured)
+    if not_finite:
+        log.warning("%s: not finite, stored as null: %s", out, ", ".join(not_finite))
+    content = {
+        "step": step,
+        "artifact": str(out),
+        "config": config,
+        "commit": commit(),
+        "seed": config.get("seed"),
+        "versions": _versions(),
+        "device": _device(config.get("threads")),
+        "wall_s": round(wall_s, 3),
+        "peak_memory_bytes": _peak_memory_bytes(),
+        "size_bytes": _size_bytes(out) if manifest != out else None,
+        "measured": finite,
+        "not_finite": not_finite,
+    }
+    write_json(manifest, content)
+    log_job(
+        step,
+        cfg,
+        {"wall_s": content["wall_s"], "peak_memory_bytes": content["peak_memory_bytes"], **finite},
+        tables={out.stem: out} if out.suffix == ".csv" else {},
+        images={out.stem: out} if out.suffix == ".png" else {},
+        artifacts=sorted(file for file in out.parent.iterdir() if file.stem == out.stem),
+    )
+
+
+def manifest_path(out: Path) -> Path:
+    """Where the manifest of the artifact `out` stands.
+
+    >>> manifest_path(Path("results/opt-125m/evaluation/radio/2.5/c4.csv")).name
+    'c4.json'
+    """
+    return out.with_suffix(".json")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest, given its own path or its artifact's.
+
+    Raises:
+        RadioError: it is absent, not JSON, or JSON of another kind.
+    """
+    path = manifest_path(path)
+    content = read_json(path)
+    if not isinstance(content.get("measured"), dict):
+        raise RadioError(f"{path} is not a manifest of radio: delete it and run its step again")
+    return content
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain Python values, interpolations filled in.
+
+    Raises:
+        RadioError: a value that must be given is still `???`.
+    """
+    try:
+        content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise RadioError(f"{key} is not given: add {key}=VALUE to the command") from error
+    if not isinstance(content, dict):
+        raise TypeError(f"a step's config is a mapping, not {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
+
+
+def commit() -> str:
+    """Version of the code as `git describe` tells it; "unknown" outside a git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    folder = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip() or "unknown"
+
+
+def _split_finite(measured: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """JSON values of `measured`, and the names of the numbers that JSON has no word for."""
+    not_finite: list[str] = []
+
+    def clean(value: Any, name: str) -> Any:
+        if value is None or isinstance(value, bool | str):
+            return value
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, Mapping):
+            return {str(key): clean(item, f"{name}.{key}") for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item, f"{name}[{index}]") for index, item in enumerate(value)]
+        if hasattr(value, "item"):  # numpy and torch scalars
+            value = value.item()
+        if not isinstance(value, int | float):
+            raise TypeError(f"measured {name} is a {type(value).__name__}, which JSON cannot hold")
+        if math.isfinite(value):
+            return value
+        not_finite.append(f"{name}={value}")
+        return None
+
+    return {str(key): clean(value, str(key)) for key, value in measured.items()}, not_finite
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can move a number, without importing them."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _device(threads: int | None) -> dict[str, Any]:
+    """Name of the GPU that was used, else of the processor, and the number of threads."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        threads = torch.get_num_threads()
+        if torch.cuda.is_initialized():
+            return {"name": torch.cuda.get_device_name(), "threads": threads}
+    return {"name": _processor(), "threads": threads or os.cpu_count()}
+
+
+def _processor() -> str:
+    """Model name of the processor; the architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _peak_memory_bytes() -> int:
+    """Largest resident set of this process, plus what torch held at most on a GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        peak += torch.cuda.max_memory_allocated()
+    return peak
+
+
+def _size_bytes(artifact: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = artifact.rglob("*") if artifact.is_dir() else [artifact]
+    return sum(file.stat().st_size for file in files if file.is_file())

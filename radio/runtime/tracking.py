@@ -1,0 +1,265 @@
+"""Weights & Biases: one run per job, online or offline, never at the job's expense.
+
+`cfg.wandb.mode` is `online`, `offline`, `disabled` or `auto`; `auto` follows `$WANDB_MODE`, else
+is online where an API key is at hand and the server answers, else offline. Offline runs lie in
+`logs/wandb` (or `$WANDB_DIR/wandb`) until `wandb sync logs/wandb/offline-run-*` uploads them.
+A job is logged once, when its artifact is complete; whatever W&B does wrong ends as one warning.
+"""
+
+import csv
+import hashlib
+import http.client
+import json
+import logging
+import netrc
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from omegaconf import DictConfig, OmegaConf
+
+from radio.runtime.errors import RadioError
+
+log = logging.getLogger(__name__)
+
+MODES = ("auto", "online", "offline", "disabled")
+REACH_TIMEOUT_S = 2.0
+INIT_TIMEOUT_S = 10.0
+# a table and a figure take well under a second to upload; beyond this the server is in trouble
+FINISH_TIMEOUT_S = 30.0
+# larger files are referred to by path alone: W&B's MD5 of a 70B checkpoint would take minutes
+HASHED_BYTES = 2**27
+
+
+def log_job(
+    step: str,
+    cfg: DictConfig,
+    measured: Mapping[str, Any],
+    *,
+    tables: Mapping[str, Path] | None = None,
+    images: Mapping[str, Path] | None = None,
+    artifacts: Sequence[Path] = (),
+) -> None:
+    """Log one finished job as one W&B run.
+
+    Args:
+        step: name of the step; the run's job type.
+        cfg: composed config; its `wandb` section says where and whether to log.
+        measured: the run's summary.
+        tables: CSV files shown as W&B tables, by name.
+        images: PNG files shown as images, by name.
+        artifacts: files recorded by reference: W&B learns path and hash, not their bytes.
+
+    Raises:
+        RadioError: `wandb.mode` is none of the four; nothing else is ever raised.
+    """
+    mode = choose_mode(cfg)
+    if mode == "disabled":
+        return
+    media = (tables or {}, images or {}, artifacts)
+    try:
+        try:
+            _log(mode, step, cfg, measured, *media)
+        except Exception as error:
+            if mode == "offline":
+                raise
+            log.warning("W&B is not to be had online (%s): logging offline", _sentence(error))
+            _forget_service()
+            _log("offline", step, cfg, measured, *media)
+    except Exception as error:  # tracking must not cost the job its result
+        log.warning("W&B did not log this job (%s)", _sentence(error))
+
+
+def configured_mode(cfg: DictConfig) -> str:
+    """The mode that `cfg.wandb.mode`, or `$WANDB_MODE` under `auto`, asks for.
+
+    Raises:
+        RadioError: it is none of the four.
+    """
+    mode = str(OmegaConf.select(cfg, "wandb.mode", default="disabled"))
+    source = "wandb.mode"
+    if mode == "auto" and os.environ.get("WANDB_MODE"):
+        mode, source = os.environ["WANDB_MODE"], "$WANDB_MODE"
+    if mode not in MODES:
+        raise RadioError(f"{source}={mode} is not a mode of W&B: choose one of {', '.join(MODES)}")
+    return mode
+
+
+def choose_mode(cfg: DictConfig) -> str:
+    """Settle the mode to online, offline or disabled; a config without one is disabled.
+
+    Online needs an API key and a server that answers; without them the run is written offline.
+
+    Raises:
+        RadioError: the configured mode is none of the four.
+    """
+    mode = configured_mode(cfg)
+    if mode in ("offline", "disabled"):
+        return mode
+    server = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+    reason = None
+    if not _has_key(server):
+        reason = "no API key: run `wandb login`"
+    elif not _answers(server):
+        reason = f"{server} does not answer within {REACH_TIMEOUT_S:g} s"
+    if reason and mode == "online":
+        log.warning("W&B is not to be had online (%s): logging offline", reason)
+    return "offline" if reason else "online"
+
+
+def run_name(step: str, cfg: DictConfig, measured: Mapping[str, Any]) -> str:
+    """Name of the job's run, such as `evaluate/smollm2-135m/radio/3`.
+
+    It holds what of model, method, rate and text the config, or else the measurements, say; a job
+    that has none of these (a table, a figure) is named after its output.
+    """
+    keys = {"model": "model.name", "method": "method.name", "rate_bits": "rate_bits"}
+    parts = [OmegaConf.select(cfg, key) or measured.get(name) for name, key in keys.items()]
+    parts.append(OmegaConf.select(cfg, "data.name"))
+    # 3.0 and 3 are one rate
+    words = [f"{part:g}" if isinstance(part, float) else str(part) for part in parts if part]
+    return "/".join([step, *words] if words else [step, Path(str(cfg.out)).stem])
+
+
+def run_id(step: str, cfg: DictConfig) -> str:
+    """Identifier that a repeated job shares with its first attempt, and with no other job.
+
+    A hash of the step and of the config, less what cannot change the result (`wandb`, `threads`).
+    """
+    recipe = {key: value for key, value in _plain(cfg).items() if key not in ("wandb", "threads")}
+    text = json.dumps([step, recipe], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _log(
+    mode: str,
+    step: str,
+    cfg: DictConfig,
+    measured: Mapping[str, Any],
+    tables: Mapping[str, Path],
+    images: Mapping[str, Path],
+    artifacts: Sequence[Path],
+) -> None:
+    """Write the run; everything here may raise."""
+    import wandb
+
+    home = os.environ.get("WANDB_DIR") or "logs"
+    Path(home, "wandb").mkdir(parents=True, exist_ok=True)
+    wandb.setup(settings=wandb.Settings(silent=True))  # else the login speaks
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        init_timeout=INIT_TIMEOUT_S,
+        finish_timeout=FINISH_TIMEOUT_S,
+        disable_git=True,
+        disable_code=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,  # half a second; the manifest has the versions that matter
+    )
+    name = run_name(step, cfg, measured)
+    with wandb.init(
+        mode="online" if mode == "online" else "offline",
+        project=OmegaConf.select(cfg, "wandb.project", default="radio"),
+        entity=OmegaConf.select(cfg, "wandb.entity", default=None),
+        dir=home,
+        id=run_id(step, cfg),
+        # offline, W&B has nothing to resume: `wandb sync` continues the run of the same id
+        resume="allow" if mode == "online" else None,
+        name=name,
+        group=name.split("/")[1],  # the model, or the table or figure
+        job_type=step,
+        config=_plain(cfg),
+        settings=settings,
+    ) as run:
+        run.summary.update(dict(measured))
+        media: dict[str, Any] = {key: _table(path) for key, path in tables.items()}
+        media |= {key: wandb.Image(str(path)) for key, path in images.items()}
+        if media:
+            run.log(media)
+        if artifacts:
+            reference = wandb.Artifact(name.replace("/", "-"), type=step)
+            for path in artifacts:
+                small = path.stat().st_size < HASHED_BYTES
+                reference.add_reference(path.resolve().as_uri(), name=path.name, checksum=small)
+            run.log_artifact(reference)
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values; what is not given stays `???`."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return {str(key): value for key, value in config.items()}
+
+
+def _forget_service() -> None:
+    """Stop W&B's helper process, which would not let a failed run's id be used again."""
+    import wandb
+
+    wandb.teardown()
+
+
+def _table(path: Path) -> Any:
+    """The CSV file as a `wandb.Table`; columns of numbers become numbers, empty cells None."""
+    import wandb
+
+    with path.open(newline="") as file:
+        header, *rows = list(csv.reader(file))
+    columns = [_numbers(list(column)) for column in zip(*rows, strict=True)]
+    table = wandb.Table(columns=list(header), allow_mixed_types=True)
+    for row in zip(*columns, strict=True):
+        table.add_data(*row)
+    return table
+
+
+def _sentence(error: Exception) -> str:
+    """Kind of an error and the first line of what it says, at most 160 characters of it."""
+    line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {line if len(line) <= 160 else line[:157] + '...'}"
+
+
+def _numbers(column: list[str]) -> list[Any]:
+    """The column as numbers where every filled cell is one."""
+    try:
+        return [float(cell) if cell else None for cell in column]
+    except ValueError:
+        return [cell or None for cell in column]
+
+
+def _has_key(server: str) -> bool:
+    """Whether an API key stands in the environment or in the user's netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(server).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _answers(server: str) -> bool:
+    """Whether the server answers HTTP in time, through the proxy if one is set.
+
+    Any answer will do. The question is put in a thread because neither the look-up of a name nor
+    a slow trickle of bytes heeds a socket's timeout.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(server, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=REACH_TIMEOUT_S).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+        except (OSError, ValueError, http.client.HTTPException):
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH_TIMEOUT_S)
+    return answered.is_set()
