@@ -1,0 +1,45 @@
+"""Texts: the packaged one, the paper's, the user's own. The only modules that fetch text."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from omegaconf import DictConfig
+from transformers import PreTrainedTokenizerBase
+
+from radio.data.tokens import (
+    TokenBlocks,
+    check_disjoint,
+    load_token_blocks,
+    save_token_splits,
+)
+
+__all__ = [
+    "TokenBlocks",
+    "load_text",
+    "load_token_blocks",
+    "save_token_splits",
+]
+
+
+class Text(Protocol):
+    """What a YAML of config/data builds."""
+
+    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenBlocks]:
+        """Blocks of calibration, validation and test."""
+        ...
+
+
+def load_text(
+    spec: DictConfig | Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, TokenBlocks]:
+    """Blocks of the text that `spec` (a composed config/data YAML) describes.
+
+    Raises:
+        RadioError: the text cannot be had, is shorter than a block, or its splits overlap.
+    """
+    from hydra.utils import instantiate
+
+    text: Text = instantiate(spec)
+    splits = text.splits(tokenizer)
+    check_disjoint(splits)
+    return splits

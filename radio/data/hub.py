@@ -1,0 +1,218 @@
+"""The paper's texts, through `datasets`, by the protocols of GPTQ that the paper follows.
+
+Both can be read from a folder instead of the hub (`data.path=DIR`), laid out as in the hub's
+repository. Nothing here invents a document or a token: what the protocol takes is what is there.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from radio.data.joined import JoinedText
+from radio.data.tokens import (
+    TokenBlocks,
+    bos_rule,
+    check_sizes,
+    encode,
+    hashed_blocks,
+    joined_blocks,
+    protocol_label,
+)
+from radio.runtime.errors import RadioError
+
+NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+ARTICLE = re.compile(r" = [^=].* = \n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFiles:
+    """Where the rows of a text lie.
+
+    Attributes:
+        repo_id: dataset repository on the hub.
+        revision: commit of the repository.
+        config: named configuration to load; None to load single `files`.
+        files: file of each of the dataset's own splits, as it is called in the repository.
+    """
+
+    repo_id: str
+    revision: str
+    config: str | None
+    files: Mapping[str, str]
+
+    def rows(self, split: str, folder: str | None) -> Iterator[str]:
+        """Column `text` of the dataset's `split`, row by row.
+
+        Args:
+            split: the dataset's own name of it.
+            folder: local folder with the files, used instead of the hub; None for the hub.
+
+        Raises:
+            RadioError: it cannot be loaded.
+        """
+        import datasets
+
+        try:
+            table = datasets.load_dataset(**self._request(split, folder))
+            column = table["text"]
+        except RadioError:
+            raise
+        except Exception as error:  # the hub, the parsers and the cache share no base class
+            raise self._explained(error, split, folder) from error
+        yield from column
+
+    def _request(self, split: str, folder: str | None) -> dict[str, object]:
+        """Arguments of `datasets.load_dataset`."""
+        if folder is not None:
+            file = Path(folder) / self.files[split]
+            if not file.is_file():
+                raise RadioError(
+                    f"data.path={folder} has no file {self.files[split]}: give a folder laid "
+                    f"out like the hub's repository {self.repo_id}"
+                )
+            kind = "parquet" if file.suffix == ".parquet" else "json"
+            return {"path": kind, "data_files": {split: str(file)}, "split": split}
+        request: dict[str, object] = {"path": self.repo_id, "split": split}
+        if self.config is not None:
+            request["name"] = self.config
+        else:
+            request["data_files"] = {split: self.files[split]}
+        return {**request, "revision": self.revision}
+
+    def _explained(self, error: Exception, split: str, folder: str | None) -> RadioError:
+        """One sentence for whatever `datasets` raised."""
+        source = self.repo_id if folder is None else f"{self.files[split]} in {folder}"
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0][:200]}"
+        if any(words in str(error) for words in NO_SPACE):
+            remedy = "free some disk, or set HF_HOME to a folder on a larger one"
+        elif folder is not None:
+            remedy = "the file is corrupt or has no column 'text'; copy it from the hub again"
+        else:
+            remedy = (
+                "connect to the network, set HF_HOME to a cache that holds it or HF_ENDPOINT to a "
+                f"mirror, or give data.path=DIR with the file {self.files[split]}"
+            )
+        return RadioError(f"{source} cannot be loaded ({reason}): {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikiText2(JoinedText):
+    """WikiText-2 (raw): the rows of a split joined by two newlines, cut, the rest dropped.
+
+    Attributes:
+        source: the three files of the dataset.
+        path: local folder with them; None for the hub.
+    """
+
+    source: HubFiles
+    path: str | None = None
+
+    def documents(self) -> dict[str, list[str]]:
+        """Rows of each split, blank ones and headings included."""
+        own = {"calibration": "train", "validation": "validation", "test": "test"}
+        return {split: list(self.source.rows(name, self.path)) for split, name in own.items()}
+
+    def identities(self, documents: Sequence[str]) -> Sequence[str]:
+        """Whole articles: single rows (a heading, a blank line) recur everywhere."""
+        articles: list[str] = []
+        for row in documents:
+            if ARTICLE.fullmatch(row) or not articles:
+                articles.append("")
+            articles[-1] += row
+        return articles
+
+
+@dataclass(frozen=True, kw_only=True)
+class C4:
+    """C4 as in GPTQ ("c4-new").
+
+    Calibration: of the first documents of the train shard with at least `context_tokens` tokens,
+    the first `context_tokens`. Test: the first `joined_documents` documents of the validation
+    shard, joined, tokenized once, the first blocks. Validation, which chooses among models: the
+    same rule on the train documents that follow the calibration documents.
+
+    Attributes:
+        name: name of its YAML file.
+        context_tokens: length of a block.
+        blocks: documents to calibrate on, and blocks of validation and test.
+        joined_documents: how many documents validation and test join.
+        join: what stands between two joined documents.
+        source: the shards, by the dataset's own split names train and validation.
+        path: local folder with them; None for the hub.
+    """
+
+    name: str
+    context_tokens: int
+    blocks: Mapping[str, int | None]
+    joined_documents: int
+    join: str
+    source: HubFiles
+    path: str | None = None
+
+    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenBlocks]:
+        """Blocks of each split.
+
+        Raises:
+            RadioError: a size is impossible, or a shard cannot be had or is too short for the
+                protocol.
+        """
+        check_sizes(self.name, self.context_tokens, self.blocks)
+        if self.blocks["calibration"] is None:
+            raise RadioError(
+                f"data.blocks.calibration=null of data={self.name} would tokenize the whole shard: "
+                "give a number"
+            )
+        train = self.source.rows("train", self.path)
+        return {
+            "calibration": self._long_documents(train, tokenizer),
+            "validation": self._joined("validation", train, tokenizer),
+            "test": self._joined("test", self.source.rows("validation", self.path), tokenizer),
+        }
+
+    def _long_documents(
+        self, rows: Iterable[str], tokenizer: PreTrainedTokenizerBase
+    ) -> TokenBlocks:
+        """The beginnings of the first long enough documents; `rows` is left after the last."""
+        wanted = self.blocks["calibration"]
+        documents, beginnings = [], []
+        for document in rows:
+            ids = encode(tokenizer, document)
+            if len(ids) >= self.context_tokens:
+                documents.append(document)
+                beginnings.append(ids[: self.context_tokens])
+            if len(documents) == wanted:
+                break
+        else:
+            raise RadioError(
+                f"data={self.name} has {len(documents)} documents of at least "
+                f"{self.context_tokens} tokens to calibrate on, not {wanted}: lower "
+                "data.blocks.calibration or data.context_tokens, or give more text"
+            )
+        blocks = torch.stack(beginnings)
+        bos = bos_rule(tokenizer, blocks[0]).replace("once", "per-document")
+        how = "first-long-documents"
+        label = protocol_label(self.name, "calibration", blocks, how, bos, None)
+        return hashed_blocks(blocks, label, documents)
+
+    def _joined(
+        self, split: str, rows: Iterable[str], tokenizer: PreTrainedTokenizerBase
+    ) -> TokenBlocks:
+        """The next documents of `rows`, joined and cut."""
+        return joined_blocks(
+            list(islice(rows, self.joined_documents)),
+            tokenizer,
+            name=self.name,
+            split=split,
+            join=self.join,
+            context_tokens=self.context_tokens,
+            count=self.blocks[split],
+            choice="first",
+        )

@@ -1,0 +1,59 @@
+"""The rule that most texts share: join the documents of a split, tokenize once, cut into blocks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from radio.data.tokens import TokenBlocks, check_sizes, hashed_blocks, joined_blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedText(ABC):
+    """A text whose splits are each one long string.
+
+    Attributes:
+        name: name of its YAML file, used in labels and messages.
+        context_tokens: length of a block.
+        blocks: most blocks to take of each split; None for all.
+        join: what stands between two documents.
+        choice: which blocks are taken: "evenly-spaced" or "first".
+    """
+
+    name: str
+    context_tokens: int
+    blocks: Mapping[str, int | None]
+    join: str
+    choice: str = "evenly-spaced"
+
+    @abstractmethod
+    def documents(self) -> dict[str, list[str]]:
+        """The documents of each split, in order."""
+
+    def identities(self, documents: Sequence[str]) -> Sequence[str]:
+        """What must not stand in two splits; the documents themselves unless overridden."""
+        return documents
+
+    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenBlocks]:
+        """Blocks of each split.
+
+        Raises:
+            RadioError: a size is impossible, the text cannot be had, or a split is shorter than
+                one block.
+        """
+        check_sizes(self.name, self.context_tokens, self.blocks)
+        splits = {}
+        for split, documents in self.documents().items():
+            made = joined_blocks(
+                documents,
+                tokenizer,
+                name=self.name,
+                split=split,
+                join=self.join,
+                context_tokens=self.context_tokens,
+                count=self.blocks[split],
+                choice=self.choice,
+            )
+            splits[split] = hashed_blocks(made.ids, made.protocol, self.identities(documents))
+        return splits

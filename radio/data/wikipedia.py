@@ -1,0 +1,145 @@
+"""The packaged text: an excerpt of English Wikipedia (April 2016) that the gensim wheel carries.
+
+97 articles, cleaned to prose (`radio.data.wikimarkup`) and split by article. A hash of the title
+decides the split, so an article stays where it is whatever happens to the others. The text is
+licensed CC BY-SA 3.0.
+"""
+
+import bz2
+import hashlib
+import importlib.metadata
+import logging
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from radio.data import templates, wikimarkup
+from radio.data.joined import JoinedText
+from radio.runtime.errors import RadioError
+from radio.runtime.files import read_json, write_json
+from radio.runtime.progress import progress
+from radio.runtime.wheel import REPOSITORY, cache_dir, sha256_of, wheel_member
+
+log = logging.getLogger(__name__)
+
+ARTICLES = "0"  # the namespace of articles, beside those of talk pages, categories, ...
+DISAMBIGUATION = re.compile(r"\{\{\s*disambig", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wikipedia(JoinedText):
+    """Articles of a dump inside a wheel.
+
+    Attributes:
+        requirement: the wheel, pinned: "gensim==4.4.0".
+        member: path pattern of the dump inside the wheel.
+        sha256: of the dump.
+        shares: part of the articles that validation and test get; calibration has the rest.
+        min_characters: shorter articles are left out.
+    """
+
+    requirement: str
+    member: str
+    sha256: str
+    shares: Mapping[str, float]
+    min_characters: int = 1000
+
+    def documents(self) -> dict[str, list[str]]:
+        """Articles of each split, in the order of the dump; each begins with its title.
+
+        Raises:
+            RadioError: the wheel cannot be had or is not the pinned one.
+        """
+        splits: dict[str, list[str]] = {"calibration": [], "validation": [], "test": []}
+        for title, text in self._cleaned().items():
+            if len(text) >= self.min_characters:
+                splits[split_of(title, self.shares)].append(f"{title}\n\n{text}")
+        return splits
+
+    def _cleaned(self) -> dict[str, str]:
+        """Prose by title, from the cache if it is there and whole."""
+        cache = cache_dir() / "wikipedia" / f"{_recipe(self.sha256)}.json"
+        if cache.exists():
+            try:
+                stored = read_json(cache)
+                if stored["sha256"] == _hash(stored["articles"]):
+                    return dict(stored["articles"])
+            except (RadioError, KeyError, TypeError, AttributeError):
+                pass  # told below, like a wrong hash
+            log.warning("%s is corrupt in the cache and is made again", cache)
+        dump = wheel_member(self.requirement, self.member, self.sha256, cache_dir())
+        articles = dict(clean_articles(dump))
+        write_json(cache, {"sha256": _hash(articles), "articles": articles})
+        return articles
+
+
+def articles() -> dict[str, list[str]]:
+    """Articles of each split of the text that `config/data/wikipedia.yaml` describes.
+
+    Raises:
+        RadioError: as `Wikipedia.documents`.
+    """
+    from hydra.utils import instantiate
+
+    text: Wikipedia = instantiate(OmegaConf.load(REPOSITORY / "config/data/wikipedia.yaml"))
+    return text.documents()
+
+
+def split_of(title: str, shares: Mapping[str, float]) -> str:
+    """Split of an article: a hash places its title on [0, 1), test first, then validation.
+
+    >>> shares = {"validation": 0.14, "test": 0.15}
+    >>> [split_of(title, shares) for title in ("Animal Farm", "Algeria", "Autism")]
+    ['test', 'validation', 'calibration']
+    """
+    place = int.from_bytes(hashlib.sha256(title.encode()).digest()[:8], "big") / 2**64
+    if place < shares["test"]:
+        return "test"
+    return "validation" if place < shares["test"] + shares["validation"] else "calibration"
+
+
+def clean_articles(dump: Path) -> Iterator[tuple[str, str]]:
+    """(title, prose) of every article of a dump, without redirects and disambiguation pages.
+
+    Raises:
+        RadioError: the file is not a dump compressed by bzip2.
+    """
+    try:
+        pages = list(_pages(dump))
+    except (OSError, EOFError, ElementTree.ParseError) as error:
+        raise RadioError(
+            f"{dump} is not a whole Wikipedia dump ({error}): delete it and run again"
+        ) from error
+    for title, markup in progress(pages, "cleaning wikipedia"):
+        yield title, wikimarkup.prose(markup)
+
+
+def _pages(dump: Path) -> Iterator[tuple[str, str]]:
+    """(title, markup) of the pages that are articles."""
+    with bz2.open(dump) as file:
+        for _, page in ElementTree.iterparse(file):
+            if not page.tag.endswith("}page"):
+                continue
+            markup = page.findtext("{*}revision/{*}text") or ""
+            is_article = page.findtext("{*}ns") == ARTICLES and page.find("{*}redirect") is None
+            if is_article and not DISAMBIGUATION.search(markup):
+                yield page.findtext("{*}title") or "", markup
+            page.clear()
+
+
+def _recipe(source_sha256: str) -> str:
+    """Hash of the source and of the code that cleans it."""
+    code = [Path(str(module.__file__)) for module in (templates, wikimarkup)]
+    parser = importlib.metadata.version("mwparserfromhell")
+    parts = [source_sha256, parser, *(sha256_of(path) for path in code)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def _hash(articles: Mapping[str, str]) -> str:
+    """Hash of titles and texts."""
+    content = "\x00".join(f"{title}\x01{text}" for title, text in articles.items())
+    return hashlib.sha256(content.encode()).hexdigest()
