@@ -1,0 +1,172 @@
+"""The table for reading: rounded to what is known, with units, caption and provenance."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from radio.runtime.errors import RadioError
+from radio.runtime.files import atomic
+from radio.runtime.manifest import read_manifest
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+MISSING = "—"
+
+
+def render(
+    table: pd.DataFrame,
+    title: str,
+    *,
+    method_labels: Mapping[str, str],
+    model_labels: Mapping[str, str],
+    text_labels: Mapping[str, str],
+    model_notes: Mapping[str, str],
+    provenance: Sequence[str] = (),
+) -> str:
+    """A Markdown document with the table of `radio.report.table.build_table`.
+
+    Args:
+        table: as built; every number in the result is one of its numbers, rounded.
+        title: heading.
+        method_labels: what readers call the methods, by name.
+        model_labels: the same of the models.
+        text_labels: the same of the texts.
+        model_notes: caveats of models, by name.
+        provenance: lines on devices and versions (`provenance`).
+    """
+    rows = [
+        {
+            "Model": model_labels.get(row["model"], row["model"]),
+            "Text": text_labels.get(row["text"], row["text"]),
+            "Method": method_labels.get(row["method"], row["method"]),
+            **_numbers(row),
+            "Note": row["note"] or MISSING,
+        }
+        for row in table.to_dict("records")
+    ]
+    shown = [name for name in rows[0] if any(row[name] != MISSING for row in rows)]
+    words = {"Model", "Method", "Text", "Note"}
+    lines = [
+        "| " + " | ".join(shown) + " |",
+        "|" + "|".join("---" if name in words else "--:" for name in shown) + "|",
+        *(
+            "| " + " | ".join(row[name].replace("|", r"\|") for name in shown) + " |"
+            for row in rows
+        ),
+    ]
+    caption = [
+        "Bits are per quantized weight: *depth* is the mean bit depth that the paper quotes, "
+        "*true* adds everything a decoder needs (scales, locations, depths, row order, biases). "
+        "± is one standard error over text blocks; that of the increase over FP16 is paired, "
+        "and is the one to compare methods by. KL divergence is from the FP16 model's "
+        "distribution. Time is that of calibration, allocation and quantization.",
+        *_protocols(table, text_labels),
+        *(f"{model_labels.get(name, name)}: {note}" for name, note in model_notes.items()),
+        *provenance,
+    ]
+    return "\n".join([f"### {title}", "", *lines, "", *(f"{line}  " for line in caption)]) + "\n"
+
+
+def provenance(evaluations: Iterable[Path]) -> list[str]:
+    """One sentence on the devices, versions and commits of the evaluations that were run."""
+    manifests = []
+    for path in evaluations:
+        with suppress(RadioError):  # absent or corrupt: the row's note says so
+            manifests.append(read_manifest(path))
+    devices = [f"{m['device']['name']}, {m['device']['threads']} threads" for m in manifests]
+    libraries = [
+        ", ".join(f"{name} {m['versions'].get(name)}" for name in ("torch", "transformers"))
+        for m in manifests
+    ]
+    commits = [str(m["commit"]) for m in manifests]
+    parts = {"Measured on": devices, "with": libraries, "at commit": commits}
+    sentence = " ".join(f"{word} {' / '.join(dict.fromkeys(p))}" for word, p in parts.items() if p)
+    return [f"{sentence}."] if sentence else []
+
+
+def replace_results(text: str, results: str) -> str:
+    r"""The README `text` with `results` between its two markers.
+
+    >>> replace_results("a <!-- results:begin -->old<!-- results:end --> b", "new").split("\n")
+    ['a <!-- results:begin -->', 'new', '<!-- results:end --> b']
+
+    Raises:
+        RadioError: the markers are not there exactly once and in order.
+    """
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in tail:
+        raise RadioError(f"the README needs one line {BEGIN} and below it one line {END}")
+    return f"{head}{BEGIN}\n{results.strip()}\n{END}{tail}"
+
+
+def save(rendered: str, out: Path, readme: str | None = None) -> None:
+    """Write the document at `out`, and into the block of results of the file `readme` if given.
+
+    Raises:
+        RadioError: `readme` does not exist or lacks the markers; then nothing is written.
+    """
+    files = {out: rendered}
+    if readme is not None:
+        if not Path(readme).is_file():
+            raise RadioError(f"readme={readme} does not exist: give the path of a README, or null")
+        files[Path(readme)] = replace_results(Path(readme).read_text(), rendered)
+    for path, text in files.items():
+        with atomic(path) as scratch:
+            scratch.write_text(text)
+
+
+def _numbers(row: Mapping[Any, Any]) -> dict[str, str]:
+    """One row's numbers by column heading."""
+    asked = f"{row['rate_bits']:g} asked"
+    return {
+        "Bits, depth": _number(row["bits_paper"], 3) if pd.notna(row["bits_paper"]) else asked,
+        "Bits, true": _number(row["bits_true"], 3),
+        "Size, MB": _number(_scaled(row["size_bytes"], 1e-6), 1),
+        "Perplexity": _with_error(row["perplexity"], row["perplexity_se"]),
+        "Increase over FP16": _with_error(
+            row["perplexity_increase"], row["perplexity_increase_se"]
+        ),
+        "Paper": _number(row.get("perplexity_paper"), 2),
+        "Ours − paper": _number(row.get("perplexity_difference"), 2, sign="+"),
+        "KL, nats/token": _with_error(row["kl"], row["kl_se"]),
+        "Same top token, %": _number(_scaled(row["top1_agreement"], 100.0), 1),
+        "Time, s": _number(row["wall_s"], 0),
+    }
+
+
+def _protocols(table: pd.DataFrame, text_labels: Mapping[str, str]) -> list[str]:
+    """A line on the protocol of each text."""
+    known = table.dropna(subset=["protocol"])
+    return [
+        f"{text_labels.get(str(text), text)}: {' / '.join(dict.fromkeys(group.protocol))}."
+        for text, group in known.groupby("text", sort=False)
+    ]
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    return value if pd.isna(value) else value * factor
+
+
+def _number(value: Any, decimals: int, sign: str = "") -> str:
+    """A number to so many decimals; a dash where there is none."""
+    if value is None or pd.isna(value):
+        return MISSING
+    return f"{value:{sign}.{decimals}f}".replace("-", "−")
+
+
+def _with_error(value: Any, error: Any) -> str:
+    """`38.21 ± 0.52`: the error to two digits, the value to the same place.
+
+    >>> _with_error(38.2143, 0.5234), _with_error(0.139142, 0.00212), _with_error(660.4, 31.2)
+    ('38.21 ± 0.52', '0.1391 ± 0.0021', '660 ± 31')
+    """
+    if value is None or pd.isna(value):
+        return MISSING
+    if error is None or pd.isna(error) or error <= 0:
+        return _number(value, 0 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value)))))
+    decimals = min(4, max(0, 1 - math.floor(math.log10(error))))
+    return f"{_number(value, decimals)} ± {error:.{decimals}f}"

@@ -1,0 +1,35 @@
+"""Labels and notes that the YAML files give models, methods and texts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from radio.runtime.compose import compose_step
+from radio.runtime.errors import RadioError
+
+# a step that has the group
+STEP_OF = {"model": "prepare", "method": "quantize", "data": "tokenize"}
+
+
+def labels(group: str, names: Iterable[str]) -> dict[str, str]:
+    """What readers call the options `names` of a config group; a name without a label is its own.
+
+    >>> labels("method", ["no-such-method"])
+    {'no-such-method': 'no-such-method'}
+    """
+    return {name: _key(group, name, "label") or name for name in dict.fromkeys(names)}
+
+
+def notes(group: str, names: Iterable[str]) -> dict[str, str]:
+    """The caveats that go with the numbers of the options `names`, where there are any."""
+    found = {name: _key(group, name, "note") for name in dict.fromkeys(names)}
+    return {name: note for name, note in found.items() if note}
+
+
+def _key(group: str, name: str, key: str) -> Any:
+    """A key of an option; None where the option, or the key, is gone since the run."""
+    try:
+        return OmegaConf.select(compose_step(STEP_OF[group], [f"{group}={name}"]), f"{group}.{key}")
+    except RadioError:
+        return None

@@ -1,0 +1,164 @@
+"""One table out of many manifests: a row for every cell of an experiment, measured or not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from radio.report.paper import PaperTable
+from radio.runtime.errors import RadioError
+from radio.runtime.files import atomic
+from radio.runtime.manifest import manifest_path, read_manifest
+
+COLUMNS = (
+    "model",
+    "method",
+    "bits_paper",
+    "bits_true",
+    "size_bytes",
+    "protocol",
+    "perplexity",
+    "perplexity_se",
+    "kl",
+    "top1_agreement",
+    "wall_s",
+    "perplexity_increase",
+    "perplexity_increase_se",
+    "kl_se",
+    "kl_median",
+    "kl_p99",
+    "tokens",
+)
+PAPER_COLUMNS = ("perplexity_paper", "perplexity_difference")
+# which cell a row is, where nothing was measured; `note` says why
+CELL_COLUMNS = ("text", "rate_bits", "note")
+COUNTS = ("size_bytes", "tokens")
+# named otherwise in the manifest, where `wall_s` is the time of the evaluation itself
+MEASURED_AS = {"wall_s": "wall_quantize_s"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one row is about."""
+
+    model: str
+    method: str
+    rate_bits: float
+    text: str
+
+
+def cell_of(evaluation: Path) -> Cell:
+    """The cell of a path `.../{model}/evaluation/{method}/{rate}/{text}.json`.
+
+    Raises:
+        RadioError: the path is not of this kind.
+    """
+    try:
+        model, _, method, rate, name = evaluation.parts[-5:]
+        return Cell(model, method, float(rate), Path(name).stem)
+    except ValueError as error:
+        raise RadioError(
+            f"artifacts.evaluations has {evaluation}, which does not end in "
+            "MODEL/evaluation/METHOD/RATE/TEXT.json: give the paths that `radio evaluate` wrote"
+        ) from error
+
+
+def build_table(
+    evaluations: Sequence[Path], paper: Mapping[str, PaperTable] | None = None
+) -> pd.DataFrame:
+    """The table of an experiment, a row for each evaluation in the order given.
+
+    Args:
+        evaluations: paths of the evaluations' manifests, whether they exist or not.
+        paper: the paper's tables by text; a row that one of them knows gets its value and
+            `perplexity_difference`, ours less the paper's.
+
+    Returns:
+        `COLUMNS`, `PAPER_COLUMNS` if any row has a paper value, `CELL_COLUMNS`. An empty cell is
+        NA, and the row's note says why. Bits are per quantized weight, KL in nats per token,
+        `wall_s` what calibration, allocation and quantization took together.
+
+    Raises:
+        RadioError: there is no evaluation, or a path does not name a cell.
+    """
+    if not evaluations:
+        raise RadioError("artifacts.evaluations is empty: give the manifests that the table is of")
+    rows = [_row(path, paper or {}) for path in evaluations]
+    with_paper = any(row["perplexity_paper"] is not None for row in rows)
+    columns = [*COLUMNS, *(PAPER_COLUMNS if with_paper else ()), *CELL_COLUMNS]
+    return _typed(pd.DataFrame(rows, columns=columns))
+
+
+def save_table(table: pd.DataFrame, out: Path) -> None:
+    """Write the table as CSV, atomically; six digits are more than any standard error leaves."""
+    with atomic(out) as scratch:
+        table.to_csv(scratch, index=False, float_format="%.6g")
+
+
+def load_table(path: Path) -> pd.DataFrame:
+    """Read a table of `save_table`.
+
+    Raises:
+        RadioError: the file is absent or is not such a table.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except FileNotFoundError as error:
+        raise RadioError(f"{path} does not exist: make it with `radio table`") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise RadioError(f"{path} is not a table ({error}): make it anew") from error
+    if missing := {*COLUMNS, *CELL_COLUMNS} - set(table.columns):
+        raise RadioError(f"{path} lacks the columns {sorted(missing)}: make it with `radio table`")
+    return _typed(table)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts as integers that may be missing, numbers as floats, words as words."""
+    words = {"model", "method", "protocol", "text", "note"}
+    kinds = {
+        name: "string" if name in words else "Int64" if name in COUNTS else "float64"
+        for name in table.columns
+    }
+    return table.astype(kinds).fillna({"note": ""})
+
+
+def _row(path: Path, paper: Mapping[str, PaperTable]) -> dict[str, Any]:
+    """What the manifest at `path` says, or why it says nothing."""
+    cell = cell_of(path)
+    row: dict[str, Any] = dict.fromkeys((*COLUMNS, *PAPER_COLUMNS))
+    row |= {"model": cell.model, "method": cell.method, "note": ""}
+    row |= {"rate_bits": cell.rate_bits, "text": cell.text}
+    if not manifest_path(path).exists():
+        return row | {"note": f"not run: {path} does not exist"}
+    try:
+        manifest = read_manifest(path)
+        _check_identity(manifest["measured"], cell, path)
+    except RadioError as error:
+        return row | {"note": f"not read: {error}"}
+    measured = manifest["measured"]
+    row |= {name: measured.get(MEASURED_AS.get(name, name)) for name in COLUMNS}
+    notes = [f"not finite: {name}" for name in manifest.get("not_finite", [])]
+    if cell.text in paper:
+        notes += _compare(row, cell, paper[cell.text])
+    return row | {"note": "; ".join(notes)}
+
+
+def _check_identity(measured: Mapping[str, Any], cell: Cell, path: Path) -> None:
+    """A manifest moved to another cell's place must not pass for it."""
+    named = (measured.get("model"), measured.get("method"))
+    if named != (cell.model, cell.method):
+        raise RadioError(f"{path} is about {named}: delete it and run again")
+
+
+def _compare(row: dict[str, Any], cell: Cell, paper: PaperTable) -> list[str]:
+    """Fill the paper's columns of a row; returns what is to be said of the comparison."""
+    value = paper.perplexity(cell.model, cell.method, cell.rate_bits, row["protocol"] or "")
+    if value is None:
+        return []
+    row["perplexity_paper"] = value
+    if row["perplexity"] is not None:
+        row["perplexity_difference"] = row["perplexity"] - value
+    caveat = paper.caveat(cell.model, cell.method, cell.rate_bits)
+    return [caveat] if caveat else []

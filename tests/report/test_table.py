@@ -1,0 +1,170 @@
+"""A row for every cell, with its numbers or the reason why there are none."""
+
+import pandas as pd
+import pytest
+
+from radio.report.paper import PaperTable, load_paper_table
+from radio.report.table import CELL_COLUMNS, COLUMNS, build_table, load_table, save_table
+from radio.runtime.compose import CONFIG
+from radio.runtime.errors import RadioError
+from tests.report.conftest import CELLS, write_evaluation
+
+CONTRACT = (
+    "model,method,bits_paper,bits_true,size_bytes,protocol,perplexity,perplexity_se,kl,"
+    "top1_agreement,wall_s,"
+)
+WIKITEXT2 = "wikitext2-test/2048x141/all/bos=none/join=none"
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return {
+        "wikitext2": load_paper_table(
+            CONFIG / "paper" / "table1_wikitext2.csv", "wikitext2", "wikitext2-test/2048x*/all/*"
+        ),
+        "c4": load_paper_table(CONFIG / "paper" / "table5_c4.csv", "c4", "*"),
+    }
+
+
+def test_columns_and_order_of_rows(evaluations, tmp_path):
+    save_table(build_table(evaluations), tmp_path / "table.csv")
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert lines[0].startswith(CONTRACT)
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(zip(table.method, table.rate_bits.map("{:g}".format), strict=True)) == [
+        cell[:2] for cell in CELLS
+    ]
+    backwards = build_table(evaluations[::-1])
+    assert list(backwards.method) == [cell[0] for cell in CELLS[::-1]]
+
+
+def test_values_are_the_manifests(evaluations):
+    row = build_table(evaluations).iloc[2]
+    assert (row.model, row.method, row.protocol) == ("smollm2-135m", "rtn", "wikipedia-test/512x40")
+    assert (row.perplexity, row.kl, row.bits_true, row.tokens) == (660.0, 3.07, 3.04, 20440)
+    # what quantizing took, not what evaluating took
+    assert row.wall_s == 44.4
+    assert row.note == ""
+
+
+def test_a_table_survives_its_file(evaluations, tmp_path):
+    evaluations.append(tmp_path / "m" / "evaluation" / "rtn" / "2" / "wikipedia.json")
+    table = build_table(evaluations)
+    save_table(table, tmp_path / "table.csv")
+    again = load_table(tmp_path / "table.csv")
+    pd.testing.assert_frame_equal(again, table, rtol=1e-5, check_dtype=True)
+
+
+def test_a_missing_cell_says_why_and_guesses_nothing(evaluations):
+    evaluations[1].unlink()
+    row = build_table(evaluations).iloc[1]
+    assert (row.model, row.method, row.rate_bits) == ("smollm2-135m", "rtn", 4)
+    assert row.note == f"not run: {evaluations[1]} does not exist"
+    known = {"model", "method", "text", "rate_bits", "note"}
+    assert all(pd.isna(row[name]) for name in (*COLUMNS, *CELL_COLUMNS) if name not in known)
+
+
+@pytest.mark.parametrize("content", ['{"a', "{}", "[1]"])
+def test_a_corrupt_manifest_says_so_in_its_row(evaluations, content):
+    evaluations[1].write_text(content)
+    table = build_table(evaluations)
+    assert table.note[1].startswith("not read: ")
+    assert "delete it and run" in table.note[1]
+    assert table.perplexity.notna().sum() == len(CELLS) - 1
+
+
+def test_a_manifest_in_the_wrong_place_does_not_pass(evaluations):
+    evaluations[1].write_bytes(evaluations[3].read_bytes())
+    assert "is about ('smollm2-135m', 'radio')" in build_table(evaluations).note[1]
+
+
+def test_a_number_that_is_not_finite_is_missing_and_named(tmp_path):
+    path = write_evaluation(tmp_path, "m", "wikipedia", CELLS[2], perplexity=None)
+    row = build_table([path]).iloc[0]
+    assert pd.isna(row.perplexity)
+    assert row.note == "not finite: perplexity=inf"
+
+
+def test_bad_input_is_one_sentence(tmp_path):
+    with pytest.raises(RadioError, match=r"artifacts\.evaluations is empty"):
+        build_table([])
+    for path in ("x.json", "m/evaluation/rtn/three/wikipedia.json"):
+        with pytest.raises(RadioError, match="does not end in MODEL/evaluation"):
+            build_table([tmp_path / path])
+    with pytest.raises(RadioError, match="make it with `radio table`"):
+        load_table(tmp_path / "none.csv")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(RadioError, match="lacks the columns"):
+        load_table(tmp_path / "other.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(RadioError, match="is not a table"):
+        load_table(tmp_path / "empty.csv")
+
+
+def test_the_papers_value_and_the_difference_stand_beside_ours(tmp_path, paper):
+    cell = ("radio", "3", 3.07, 31.0, 0.1)
+    path = write_evaluation(tmp_path, "opt-125m", "wikitext2", cell, protocol=WIKITEXT2)
+    row = build_table([path], paper).iloc[0]
+    written = (CONFIG / "paper" / "table1_wikitext2.csv").read_text()
+    assert f"opt-125m,radio,3,{row.perplexity_paper:.2f}" in written.splitlines()
+    assert row.perplexity_difference == pytest.approx(31.0 - row.perplexity_paper)
+
+
+def test_other_protocols_models_and_rates_have_no_paper_value(tmp_path, paper):
+    cell = ("radio", "3", 3.07, 31.0, 0.1)
+    others = [
+        write_evaluation(tmp_path, "opt-125m", "wikitext2", cell, "wikitext2-test/512x9/all/"),
+        write_evaluation(tmp_path, "opt-nano", "wikitext2", cell, WIKITEXT2),
+        write_evaluation(tmp_path, "opt-125m", "wikipedia", cell),
+        write_evaluation(tmp_path, "opt-125m", "wikitext2", ("radio", "2.5", 2.6, 40.0, 1.0)),
+    ]
+    assert "perplexity_paper" not in build_table(others, paper)
+
+
+def test_a_missing_cell_has_no_difference(tmp_path, paper):
+    cell = ("radio", "3", 3.07, 31.0, 0.1)
+    path = write_evaluation(tmp_path, "opt-125m", "wikitext2", cell, WIKITEXT2, perplexity=None)
+    row = build_table([path], paper).iloc[0]
+    assert row.perplexity_paper > 0
+    assert pd.isna(row.perplexity_difference)
+
+
+def test_a_paper_value_of_another_protocol_is_called_so(tmp_path, paper):
+    cells = {"opt-1.3b": "groups of 128", "opt-125m": "", "llama2-7b": "groups of 128"}
+    for model, caveat in cells.items():
+        path = write_evaluation(
+            tmp_path, model, "wikitext2", ("rtn", "3", 3.04, 9.0, 1.0), WIKITEXT2
+        )
+        note = build_table([path], paper).note[0]
+        assert (caveat in note) if caveat else note == ""
+
+
+def test_every_caveat_is_about_a_value_of_the_paper(paper):
+    """A caveat whose model or method is misspelled would warn of nothing."""
+    for table in paper.values():
+        assert len(table.caveats) > 0
+        for index in table.caveats.index:
+            alone = PaperTable(table.values, table.caveats.loc[[index]], "*")
+            cells = zip(table.values.model, table.values.method, table.values.bits, strict=True)
+            assert any(alone.caveat(*cell) for cell in cells), table.caveats.loc[index]
+
+
+def test_fp16_values_are_the_models_anchors(paper):
+    """The paper's tables and the anchors in the models' YAML say one thing."""
+    from omegaconf import OmegaConf
+
+    checked = 0
+    for path in sorted((CONFIG / "model").glob("*.yaml")):
+        for text, anchor in OmegaConf.load(path).anchors.items():
+            assert paper[text].perplexity(path.stem, "fp16", 16.0, WIKITEXT2) == anchor
+            checked += 1
+    assert checked >= 11  # no model of the paper is without one
+
+
+def test_a_broken_paper_file_is_one_sentence(tmp_path):
+    (tmp_path / "caveats.csv").write_text("text,model,method,bits,caveat\n")
+    with pytest.raises(RadioError, match=r"table\.csv cannot be read .*: restore it from git"):
+        load_paper_table(tmp_path / "table.csv", "c4", "*")
+    (tmp_path / "table.csv").write_text("model,method\n")
+    with pytest.raises(RadioError, match=r"lacks the columns \['bits', 'perplexity'\]"):
+        load_paper_table(tmp_path / "table.csv", "c4", "*")
