@@ -1,6 +1,5 @@
 """Perplexity of a model on a text, and its distance from the reference."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -38,8 +37,9 @@ class Evaluation:
         The increase over the reference is paired block by block, so that the text's own
         variation, which is far larger, drops out.
         """
-        perplexity = math.exp(self.nll.double().mean())
-        reference = math.exp(self.nll_reference.double().mean())
+        # torch.exp: a ruined model's perplexity may be infinite, which is no error here
+        perplexity = float(self.nll.double().mean().exp())
+        reference = float(self.nll_reference.double().mean().exp())
         # delta method: exp(mean) moves by exp(mean) times what the mean moves
         paired = perplexity * self.nll.double() - reference * self.nll_reference.double()
         return {

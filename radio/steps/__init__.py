@@ -1,0 +1,1 @@
+"""Steps of the workflow: each loads, calls and saves, and decides nothing."""

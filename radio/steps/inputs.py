@@ -1,0 +1,48 @@
+"""What a step reads of the artifacts that earlier steps left."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from radio.runtime.errors import RadioError
+from radio.runtime.files import read_json
+
+
+def manifest_of(artifact: Path) -> dict[str, Any]:
+    """The manifest beside an artifact."""
+    return read_json(artifact.with_suffix(".json"))
+
+
+def checkpoint_path(cfg: DictConfig) -> Path:
+    """Directory of the checkpoint that `radio prepare` recorded in `artifacts.model`."""
+    return Path(manifest_of(Path(cfg.artifacts.model))["measured"]["path"])
+
+
+def needed(cfg: DictConfig, name: str) -> Path:
+    """Path of an artifact that the method needs.
+
+    Raises:
+        RadioError: it was not given.
+    """
+    path = cfg.artifacts.get(name)
+    if path is None:
+        raise RadioError(
+            f"artifacts.{name} is missing and method={cfg.method.name} needs it: "
+            "make it by an earlier step and give its path, or let snakemake do both"
+        )
+    return Path(path)
+
+
+def rate_bits(cfg: DictConfig) -> float:
+    """The rate asked for, in bits a weight; methods and the allocation check its range.
+
+    Raises:
+        RadioError: it is not a number.
+    """
+    try:
+        return float(cfg.rate_bits)
+    except (TypeError, ValueError) as error:
+        raise RadioError(
+            f"rate_bits={cfg.rate_bits} is not a number: set bits a weight, such as 3 or 2.5"
+        ) from error

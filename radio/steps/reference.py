@@ -1,0 +1,23 @@
+"""Run the uncompressed model on a text once and cache its final hidden states."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from radio.data.tokens import load_token_blocks
+from radio.evaluate.reference import compute_reference, save_reference
+from radio.models import load_model
+from radio.runtime.manifest import recorded
+from radio.steps.inputs import checkpoint_path
+
+
+def run(cfg: DictConfig) -> None:
+    """`artifacts.model`, `artifacts.tokens` -> hidden states and block losses at `out`."""
+    out = Path(cfg.out)
+    with recorded("reference", cfg, out) as measured:
+        blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
+        model = load_model(checkpoint_path(cfg))
+        reference = compute_reference(model, blocks.ids, blocks.sha256)
+        save_reference(out, reference)
+        measured["protocol"] = blocks.protocol
+        measured["perplexity"] = float(reference.nll.double().mean().exp())
