@@ -1,0 +1,138 @@
+"""Load a checkpoint of a supported family, and name the parts of it that compression needs."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from radio.models.spec import FAMILIES
+from radio.runtime.errors import RadioError
+
+log = logging.getLogger(__name__)
+
+# the module that holds the list of decoder blocks, by family
+DECODER = {"opt": "model.decoder", "llama": "model"}
+
+
+def family_of(path: Path) -> str:
+    """Family ("opt" or "llama") of the checkpoint in directory `path`.
+
+    Raises:
+        RadioError: there is no checkpoint, its config.json is damaged, or it is another family.
+    """
+    config = path / "config.json"
+    if not config.is_file():
+        raise RadioError(f"{path} is not a checkpoint directory: it has no config.json")
+    try:
+        family = json.loads(config.read_text())["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RadioError(f"{config} is corrupt ({error!r}): fetch the checkpoint again") from error
+    if family not in FAMILIES:
+        raise RadioError(
+            f"{path} is a {family!r} model: choose a checkpoint of {' or '.join(FAMILIES)}"
+        )
+    return str(family)
+
+
+def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Causal language model of directory `path`, in evaluation mode, on the CPU.
+
+    Raises:
+        RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a weight
+            that is NaN or infinite.
+    """
+    family_of(path)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, output_loading_info=True, local_files_only=True
+        )
+    except Exception as error:  # safetensors, pickle, zip and shape errors share no base class
+        raise RadioError(_corrupt(path, str(error))) from error
+    model, loading = loaded
+    lost = [str(name) for name in (*loading["missing_keys"], *loading["mismatched_keys"])]
+    if lost:
+        raise RadioError(_corrupt(path, f"no usable values for {sorted(lost)[0]}"))
+    for name, parameter in model.named_parameters():
+        check_finite(name, parameter, path)
+    assert isinstance(model, PreTrainedModel)
+    return model.eval()
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """Tokenizer of directory `path`.
+
+    Raises:
+        RadioError: there is none, or it is damaged.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise RadioError(_corrupt(path, f"its tokenizer: {error}")) from error
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def check_finite(name: str, weight: Tensor, path: Path) -> None:
+    """Refuse a tensor with a NaN or an infinity, by its name."""
+    bad = int((~torch.isfinite(weight)).sum()) if weight.is_floating_point() else 0
+    if bad:
+        raise RadioError(
+            f"{path} has {bad} NaN or infinite values in {name}: fetch or make the checkpoint anew"
+        )
+
+
+def count_parameters(path: Path) -> int:
+    """Number of parameters, tied ones once, from the configuration alone (no weights are read)."""
+    family_of(path)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def decoder_linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
+    """Every linear layer inside the decoder blocks by its full name, in order of execution.
+
+    Embeddings, the head, and OPT-350M's projections beside the embedding are not among them.
+    """
+    decoder = DECODER[model.config.model_type]
+    blocks = model.get_submodule(f"{decoder}.layers")
+    return {
+        f"{decoder}.layers.{name}": module
+        for name, module in blocks.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+
+
+def final_hidden(
+    model: PreTrainedModel, ids: Int[Tensor, "batch length"]
+) -> Float[Tensor, "batch length width"]:
+    """What goes into the head: after the final norm, and after OPT-350M's output projection."""
+    base: Any = model.base_model
+    hidden: Tensor = base(input_ids=ids, use_cache=False).last_hidden_state
+    return hidden
+
+
+def head(model: PreTrainedModel) -> nn.Linear:
+    """The layer from final hidden states to logits."""
+    layer = model.get_output_embeddings()
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def _corrupt(path: Path, reason: str) -> str:
+    """Sentence for a checkpoint that cannot be read."""
+    first_line = reason.splitlines()[0][:200] if reason else "no reason given"
+    return (
+        f"the checkpoint in {path} is corrupt or incomplete ({first_line}): fetch or make it anew"
+    )

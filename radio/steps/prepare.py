@@ -1,0 +1,34 @@
+"""Put a model's checkpoint on this machine: fetch, convert or train it, and check every weight."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from radio.data.wikipedia import articles
+from radio.models import ModelSpec, locate
+from radio.models.inspect import inspect_weights
+from radio.models.load import count_parameters
+from radio.models.spec import TrainedSource
+from radio.runtime.manifest import recorded
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the manifest that says where the checkpoint of `cfg.model` is and what it holds."""
+    spec = ModelSpec.from_config(cfg.model)
+    with recorded("prepare", cfg, Path(cfg.out)) as measured:
+        if spec.path is None and isinstance(spec.source, TrainedSource):
+            from radio.models.train import train_opt_nano
+
+            checkpoint = Path(cfg.out).parent / "checkpoint"
+            texts = articles()
+            trained = train_opt_nano(
+                texts["calibration"], texts["validation"], spec.source, checkpoint
+            )
+            measured["validation_perplexity"] = trained.validation_perplexity
+            measured["trained_steps"] = trained.step
+        else:
+            checkpoint = locate(spec)
+        measured["path"] = str(checkpoint.resolve())
+        measured["revision"] = spec.revision
+        measured["sha256"] = inspect_weights(checkpoint)
+        measured["parameters"] = count_parameters(checkpoint)
