@@ -1,0 +1,137 @@
+"""The command line: `radio STEP [KEY=VALUE ...]`.
+
+A step reads artifacts of earlier steps and writes one of its own at `out`; Snakemake calls the
+steps in their order. Imports are light here, so that help costs nothing.
+"""
+
+import ast
+import errno
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from radio.runtime.errors import RadioError
+
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+USAGE = """usage: radio STEP [KEY=VALUE ...]
+       radio STEP --help      what the step does, and its configuration
+
+Keys are Hydra overrides: radio quantize method=rtn method.quantizer.group_cols=64 ...
+`snakemake --cores all results/NAME.csv` runs all steps behind config/experiment/NAME.yaml.
+
+steps:
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Bad input (`RadioError`) ends in one line on stderr and status 2. Anything else that goes wrong
+    is a bug and keeps its traceback.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(USAGE + _summaries(), end="")
+            return 0 if arguments else BAD_INPUT
+        step, *overrides = arguments
+        if {"-h", "--help"} & set(overrides):
+            print(_help(step, [word for word in overrides if not word.startswith("-")]), end="")
+        else:
+            run(step, overrides)
+    except RadioError as error:
+        return _complain(str(error))
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        return _complain(f"no space left ({error}): free some disk, and run again")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def run(step: str, overrides: Sequence[str]) -> None:
+    """Compose the configuration of `step` and run it.
+
+    Raises:
+        RadioError: bad input, told in a sentence.
+    """
+    from omegaconf import OmegaConf
+
+    from radio.runtime.compose import compose_step
+
+    cfg = compose_step(step, overrides)
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise RadioError(
+            f"step {step} is not given {', '.join(missing)}: add "
+            + " ".join(f"{key}=VALUE" for key in missing)
+        )
+    _set_up(cfg.threads)
+    importlib.import_module(f"radio.steps.{step}").run(cfg)
+
+
+def _set_up(threads: Any) -> None:
+    """Settings of libraries that they read when imported; the user's own come first."""
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise RadioError(f"threads={threads} is not a number of threads: give 1 or more, or null")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if threads is None:
+        return
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def _summaries() -> str:
+    """A line for each step: its name and the first line of its docstring."""
+    from radio.runtime.compose import steps
+
+    return "".join(f"  {name:10} {_summary(name)}\n" for name in steps())
+
+
+def _summary(step: str) -> str:
+    """First line of a step's docstring, without importing it."""
+    source = Path(__file__).parent / "steps" / f"{step}.py"
+    docstring = ast.get_docstring(ast.parse(source.read_text())) or ""
+    return docstring.partition("\n")[0]
+
+
+def _help(step: str, overrides: Sequence[str]) -> str:
+    """What a step does, the options of its groups, and its configuration as composed."""
+    from omegaconf import OmegaConf
+
+    from radio.runtime.compose import compose_step, options
+
+    cfg = compose_step(step, overrides)
+    groups = {str(key): options(str(key)) for key in cfg if options(str(key))}
+    choices = "".join(f"  {group}={'|'.join(names)}\n" for group, names in groups.items())
+    return "\n".join(
+        [
+            f"usage: radio {step} [KEY=VALUE ...]\n\n{_summary(step)}",
+            *([f"\nchoices:\n{choices}"] if choices else []),
+            f"configuration (??? must be given):\n{OmegaConf.to_yaml(cfg)}",
+        ]
+    )
+
+
+def _complain(sentence: str) -> int:
+    """Say what is wrong in one line; returns the exit status."""
+    print(f"radio: error: {' '.join(sentence.split())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """Unwind on SIGTERM, so that scratch files are removed."""
+    raise SystemExit(TERMINATED)

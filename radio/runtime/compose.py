@@ -1,0 +1,140 @@
+"""Hydra's composition of a step's configuration, with its complaints in one sentence each.
+
+The command line and the workflow share this. Hydra decides hyperparameters and nothing else: it
+runs nothing, logs nothing and makes no folders. Folders in `$RADIO_CONFIG_DIRS` (separated as in
+`$PATH`) may add models, texts, methods, calibrations and experiments of your own.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from radio.runtime.errors import RadioError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONFIG = PACKAGE.parent / "config"
+NOUNS = {"data": "text"}
+
+
+def compose_step(step: str, overrides: Sequence[str] = (), config: Path = CONFIG) -> DictConfig:
+    """Compose the configuration of `step` from the YAML files under `config`.
+
+    Args:
+        step: name of the step and of its YAML file.
+        overrides: in Hydra's grammar: "model=opt-125m", "seed=1".
+        config: folder of the steps' YAML files and of the groups.
+
+    Raises:
+        RadioError: an unknown step, group option or key, or an override that cannot be read.
+    """
+    if step not in steps(config):
+        raise RadioError(unknown("step", step, steps(config)))
+    folders = [folder.as_uri() for folder in _extra_folders()]
+    search = [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
+    try:
+        with initialize_config_dir(config_dir=str(config), version_base="1.3"):
+            return compose(step, [*search, *overrides])
+    except MissingConfigException as error:
+        raise RadioError(_missing_file(error)) from error
+    except OverrideParseException as error:
+        raise RadioError(
+            f"override {error.override!r} cannot be read ({_first_line(error)}): write KEY=VALUE, "
+            "and quote a value with spaces, commas or equal signs, as in 'KEY=\"a, b\"'"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        where = " ".join(str(error.problem_mark).split())
+        raise RadioError(f"YAML syntax error {where}: {error.problem}; correct it") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RadioError(_bad_override(step, overrides, config, error)) from error
+
+
+def steps(config: Path = CONFIG) -> list[str]:
+    """Names of the steps, sorted: a module in `radio/steps` and a YAML file of the same name."""
+    names = sorted(path.stem for path in (PACKAGE / "steps").glob("*.py"))
+    return [name for name in names if (config / f"{name}.yaml").is_file()]
+
+
+def options(group: str, config: Path = CONFIG) -> list[str]:
+    """Names that the group has a YAML file for, sorted."""
+    folders = [config, *_extra_folders()]
+    return sorted({path.stem for folder in folders for path in folder.glob(f"{group}/*.yaml")})
+
+
+def unknown(noun: str, name: str, known: Iterable[str]) -> str:
+    """Sentence for a name that does not exist: near names first, then all of them.
+
+    >>> unknown("model", "opt-125", ["opt-125m", "llama2-7b"])
+    "unknown model 'opt-125': did you mean opt-125m? There are llama2-7b, opt-125m"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(near)}? There are" if near else "there are"
+    return f"unknown {noun} {name!r}: {hint} {', '.join(names)}"
+
+
+def _extra_folders() -> list[Path]:
+    """Folders of `$RADIO_CONFIG_DIRS`, absolute."""
+    folders = [
+        Path(name).resolve()
+        for name in os.environ.get("RADIO_CONFIG_DIRS", "").split(os.pathsep)
+        if name
+    ]
+    for folder in folders:
+        if not folder.is_dir():
+            raise RadioError(f"RADIO_CONFIG_DIRS names {folder}, which is not a folder: correct it")
+    return folders
+
+
+def _missing_file(error: MissingConfigException) -> str:
+    """Name the option of a group that has no file."""
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    known = error.options or options(group)
+    return unknown(NOUNS.get(group, group), name, known)
+
+
+def _bad_override(
+    step: str,
+    overrides: Sequence[str],
+    config: Path,
+    error: HydraException | OmegaConfBaseException,
+) -> str:
+    """Name the key of an override that `step` does not have, or repeat what Hydra says."""
+    match = re.match(r"Could not override '([^']+)'", str(error))
+    if match is None:
+        given = f" {' '.join(overrides)}" if overrides else ""
+        return f"step {step}{given} cannot be composed: {_first_line(error)}"
+    groups = [override for override in overrides if override.split("=")[0] in _groups(config)]
+    keys = list(_keys(compose_step(step, groups, config)))
+    heads = {key.split(".")[0] for key in keys}
+    near = difflib.get_close_matches(match[1], [*keys, *heads], n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(heads))}"
+    return f"step {step} has no key {match[1]!r}: {hint} (`radio {step} --help` shows all)"
+
+
+def _groups(config: Path) -> list[str]:
+    """Names of the config groups."""
+    return [path.name for path in config.iterdir() if path.is_dir()]
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all values below `node`."""
+    for key in node:
+        value = None if OmegaConf.is_missing(node, key) else node._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none():
+            yield from _keys(value, f"{prefix}{key!s}.")
+        else:
+            yield f"{prefix}{key!s}"
+
+
+def _first_line(error: Exception) -> str:
+    """What an exception says, without Hydra's footers."""
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
