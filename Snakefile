@@ -1,0 +1,56 @@
+"""Every table and figure of the suite is a target, named after config/experiment/NAME.yaml:
+
+    snakemake --cores all results/NAME.csv
+
+Snakemake owns paths and what is run, Hydra (config/) every hyperparameter. A job re-runs when the
+`recipe` of its artifact changes (radio/recipes.py), never because of a time stamp.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version, validate
+
+from radio.experiments import ARTIFACTS, Plan, argument
+from radio.recipes import recipe
+from radio.runtime.errors import RadioError
+
+min_version("9.27")
+
+
+configfile: str(Path(workflow.basedir) / "config/config.yaml")
+
+
+validate(config, "workflow/schemas/config.schema.yaml")
+
+# jobs find the `radio` of this environment, activated or not
+os.environ |= {"PATH": f"{Path(sys.executable).parent}:{os.getenv('PATH')}"}
+
+
+wildcard_constraints:
+    model=r"[\w.-]+",
+    data=r"[\w-]+",
+    calibration=r"[\w-]+",
+    method=r"[\w.-]+",
+    rate=r"\d+(\.\d+)?",
+    experiment=r"\w+",
+    figure=r"\w+",
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/calibrate.smk"
+include: "workflow/rules/quantize.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    """The tables of `experiments` in config/config.yaml, and their figures."""
+    default_target: True
+    input:
+        targets,

@@ -1,0 +1,114 @@
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from radio.experiments import ARTIFACTS, Plan, job, rate_text
+from radio.runtime.compose import CONFIG, options
+from radio.runtime.errors import RadioError
+
+PLAN = Plan()
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_is_the_product_of_its_parts(name: str) -> None:
+    experiment = PLAN.experiment(name)
+    evaluations = experiment.evaluations()
+    count = len(experiment.models) * len(experiment.data) * len(experiment.cells)
+    assert len(set(evaluations)) == len(evaluations) == count > 0
+    assert ("fp16", "16") in experiment.cells
+
+
+def test_paths() -> None:
+    names = {"model": "opt-125m", "method": "radio", "rate": "2.5", "data": "c4"}
+    assert job("evaluate", names).artifact == "results/opt-125m/evaluation/radio/2.5/c4.csv"
+    assert job("evaluate", names).manifest == "results/opt-125m/evaluation/radio/2.5/c4.json"
+    assert job("allocate", names).names == (
+        ("method", "radio"),
+        ("model", "opt-125m"),
+        ("rate", "2.5"),
+    )
+
+
+def test_inputs_follow_what_a_method_needs() -> None:
+    names = {"model": "llama2-7b", "rate": "3"}
+    assert PLAN.inputs("quantize", method="rtn", **names) == {
+        "model": "results/llama2-7b/model.json"
+    }
+    assert PLAN.inputs("quantize", method="radio", **names) == {
+        "model": "results/llama2-7b/model.json",
+        "statistics": "results/llama2-7b/statistics/random-sign.safetensors",
+        "allocation": "results/llama2-7b/allocation/radio/3.safetensors",
+    }
+
+
+@pytest.mark.parametrize("model, data", [("smollm2-135m", "wikipedia"), ("llama2-70b", "c4")])
+def test_a_model_is_calibrated_on_its_text(model: str, data: str) -> None:
+    inputs = PLAN.inputs("calibrate", model=model, calibration="random-sign")
+    assert inputs["tokens"] == f"results/{model}/tokens/{data}.safetensors"
+
+
+def test_an_added_method_needs_no_edit_elsewhere(tmp_path: Path) -> None:
+    plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
+    (plan.config / "method/mine.yaml").write_text(
+        "name: mine\nlabel: Mine\nneeds: [statistics]\ncalibration: random-sign\n"
+    )
+    assert set(plan.inputs("quantize", model="opt-nano", method="mine", rate="3")) == {
+        "model",
+        "statistics",
+    }
+
+
+@pytest.mark.parametrize(
+    "needs, sentence",
+    [("needs: [statistic]", "did you mean statistics"), ("needs: [statistics]", "no calibration")],
+)
+def test_a_method_that_cannot_be_made(tmp_path: Path, needs: str, sentence: str) -> None:
+    plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
+    (plan.config / "method/mine.yaml").write_text(f"name: mine\n{needs}\ncalibration: null\n")
+    with pytest.raises(RadioError, match=sentence):
+        plan.inputs("quantize", model="opt-nano", method="mine", rate="3")
+
+
+def test_a_figure_is_drawn_from_the_table_that_names_it() -> None:
+    assert PLAN.inputs("figure", figure="rate_distortion_smollm2") == {
+        "table": "results/table_smollm2.csv"
+    }
+    with pytest.raises(RadioError, match="unknown figure 'rate_distorsion'"):
+        PLAN.inputs("figure", figure="rate_distorsion")
+
+
+def test_overrides_reach_the_steps_that_have_their_key() -> None:
+    plan = Plan(overrides=("data.context_tokens=64", "model.group_rows=8", "seed=1"))
+    assert plan.overrides_of("allocate") == ["seed=1"]
+    assert plan.overrides_of("calibrate") == ["model.group_rows=8", "seed=1"]
+    assert plan.overrides_of("tokenize") == list(plan.overrides)
+
+
+@pytest.mark.parametrize(
+    "override, sentence",
+    [("modle.path=/x", "did you mean model"), ("wandb.mode=disabled", "set WANDB_MODE")],
+)
+def test_overrides_that_cannot_be_meant(override: str, sentence: str) -> None:
+    with pytest.raises(RadioError, match=sentence):
+        Plan(overrides=(override,)).overrides_of("prepare")
+
+
+@pytest.mark.parametrize("rate", [0, -1, 17, "three", True, None, math.nan])
+def test_what_is_not_a_rate(rate: object) -> None:
+    with pytest.raises(RadioError, match="is not a rate: give bits a weight"):
+        rate_text(rate)
+
+
+def test_an_experiment_that_is_not_whole(tmp_path: Path) -> None:
+    plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
+    (plan.config / "experiment/bad.yaml").write_text("title: Bad\nmodels: [opt-nano]\ndata: [c4]\n")
+    with pytest.raises(RadioError, match=r"experiment bad is not whole.*'cells'"):
+        plan.experiment("bad")
+
+
+def test_rules_and_code_spell_the_same_paths() -> None:
+    rules = "".join(path.read_text() for path in (CONFIG.parent / "workflow/rules").glob("*.smk"))
+    for path in ARTIFACTS.values():
+        assert f'"{path}"' in rules

@@ -1,0 +1,61 @@
+"""The job graphs of the tables, as Snakemake lists them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.snake import job_counts, snakemake
+
+CELLS, TEXTS, RATES = 7, 2, 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, models", [("table_llama2", 3), ("table_opt", 8)])
+def test_tables_of_the_paper(name: str, models: int, tmp_path: Path) -> None:
+    start = os.times()
+    output = snakemake(tmp_path, "--dry-run", f"results/{name}.csv")
+    assert job_counts(output) == {
+        "prepare": models,
+        "tokenize": models * TEXTS,
+        "reference": models * TEXTS,
+        "calibrate": models,
+        "allocate": models * RATES,
+        "quantize": models * CELLS,
+        "evaluate": models * CELLS * TEXTS,
+        "table": 1,
+    }
+    assert os.times().children_user - start.children_user < 15  # seconds of processor
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_all_is_the_main_table_and_its_figure(tmp_path: Path) -> None:
+    output = snakemake(tmp_path, "--dry-run")
+    assert job_counts(output) == {
+        "prepare": 1,
+        "tokenize": 1,
+        "reference": 1,
+        "calibrate": 1,
+        "allocate": RATES,
+        "quantize": CELLS,
+        "evaluate": CELLS,
+        "table": 1,
+        "figure": 1,
+        "all": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["results/table_optt.csv"], "unknown experiment 'table_optt': did you mean table_opt"),
+        (["results/figures/x.png"], "unknown figure 'x': there are rate_distortion_smollm2"),
+        (["results/opt-125/model.json"], "unknown model 'opt-125': did you mean opt-125m"),
+        (["results/opt-125m/quantized/rtm/3.safetensors"], "unknown method 'rtm': did you mean"),
+        (["results/opt-125m/tokens/c5.safetensors"], "unknown text 'c5': there are c4"),
+        (["--config", "overrides=[modle.path=x]"], "unknown key in overrides 'modle'"),
+        (["--config", "overides=[seed=1]"], "'overides' was unexpected"),
+    ],
+)
+def test_bad_targets_and_settings(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    assert sentence in snakemake(tmp_path, "--dry-run", *arguments, status=1)

@@ -1,0 +1,69 @@
+"""How far a coded model is from the original."""
+
+
+rule reference:
+    """Run the uncompressed model on a test text, once for all methods."""
+    input:
+        model="results/{model}/model.json",
+        tokens="results/{model}/tokens/{data}.safetensors",
+    output:
+        artifact="results/{model}/reference/{data}.safetensors",
+        manifest="results/{model}/reference/{data}.json",
+    log:
+        "logs/reference/{model}/{data}.log",
+    benchmark:
+        "benchmarks/reference/{model}/{data}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 16
+    resources:
+        gpu=1,
+    params:
+        recipe=recipe_of("reference"),
+        overrides=plan.overrides_of("reference"),
+    shell:
+        """
+        radio reference {params.overrides:q} \
+            model={wildcards.model:q} \
+            artifacts.model={input.model:q} \
+            artifacts.tokens={input.tokens:q} \
+            threads={threads} \
+            out={output.artifact:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule evaluate:
+    """Perplexity of a coded model and its divergence from the original, block by block."""
+    input:
+        model="results/{model}/model.json",
+        tokens="results/{model}/tokens/{data}.safetensors",
+        reference="results/{model}/reference/{data}.safetensors",
+        quantized="results/{model}/quantized/{method}/{rate}.safetensors",
+    output:
+        artifact="results/{model}/evaluation/{method}/{rate}/{data}.csv",
+        manifest="results/{model}/evaluation/{method}/{rate}/{data}.json",
+    log:
+        "logs/evaluate/{model}/{method}/{rate}/{data}.log",
+    benchmark:
+        "benchmarks/evaluate/{model}/{method}/{rate}/{data}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 16
+    resources:
+        gpu=1,
+    params:
+        recipe=recipe_of("evaluate"),
+        overrides=plan.overrides_of("evaluate"),
+    shell:
+        """
+        radio evaluate {params.overrides:q} \
+            model={wildcards.model:q} \
+            artifacts.model={input.model:q} \
+            artifacts.tokens={input.tokens:q} \
+            artifacts.reference={input.reference:q} \
+            artifacts.quantized={input.quantized:q} \
+            threads={threads} \
+            out={output.artifact:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,53 @@
+"""A checkpoint on this machine, and texts as its tokens."""
+
+
+rule prepare:
+    """Fetch, convert or train a model's checkpoint, and check every weight."""
+    output:
+        artifact="results/{model}/model.json",
+    log:
+        "logs/prepare/{model}.log",
+    benchmark:
+        "benchmarks/prepare/{model}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 16
+    params:
+        recipe=recipe_of("prepare"),
+        overrides=plan.overrides_of("prepare"),
+    shell:
+        """
+        radio prepare {params.overrides:q} \
+            model={wildcards.model:q} \
+            threads={threads} \
+            out={output.artifact:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule tokenize:
+    """Cut a text into token blocks: calibration, validation and test."""
+    input:
+        model="results/{model}/model.json",
+    output:
+        artifact="results/{model}/tokens/{data}.safetensors",
+        manifest="results/{model}/tokens/{data}.json",
+    log:
+        "logs/tokenize/{model}/{data}.log",
+    benchmark:
+        "benchmarks/tokenize/{model}/{data}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        recipe=recipe_of("tokenize"),
+        overrides=plan.overrides_of("tokenize"),
+    shell:
+        """
+        radio tokenize {params.overrides:q} \
+            model={wildcards.model:q} \
+            data={wildcards.data:q} \
+            artifacts.model={input.model:q} \
+            threads={threads} \
+            out={output.artifact:q} \
+            >{log:q} 2>&1
+        """

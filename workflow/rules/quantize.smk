@@ -1,0 +1,34 @@
+"""A model coded by a method."""
+
+
+rule quantize:
+    """Quantize all linear layers by one method at one rate, and write them packed."""
+    input:
+        unpack(inputs_of("quantize")),
+    output:
+        artifact="results/{model}/quantized/{method}/{rate}.safetensors",
+        manifest="results/{model}/quantized/{method}/{rate}.json",
+    log:
+        "logs/quantize/{model}/{method}/{rate}.log",
+    benchmark:
+        "benchmarks/quantize/{model}/{method}/{rate}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 16
+    resources:
+        gpu=1,
+    params:
+        recipe=recipe_of("quantize"),
+        overrides=plan.overrides_of("quantize"),
+        inputs=given,
+    shell:
+        """
+        radio quantize {params.overrides:q} \
+            model={wildcards.model:q} \
+            method={wildcards.method:q} \
+            rate_bits={wildcards.rate:q} \
+            {params.inputs:q} \
+            threads={threads} \
+            out={output.artifact:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,70 @@
+"""Tables and figures."""
+
+
+rule table:
+    """The table of an experiment: a row for every model, text, method and rate."""
+    input:
+        unpack(inputs_of("table")),
+    output:
+        artifact=report(
+            "results/{experiment}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}", "form": "CSV"},
+        ),
+        rendering="results/{experiment}.md",
+        manifest="results/{experiment}.json",
+    log:
+        "logs/table/{experiment}.log",
+    benchmark:
+        "benchmarks/table/{experiment}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        recipe=recipe_of("table"),
+        overrides=plan.overrides_of("table"),
+        inputs=given,
+    shell:
+        """
+        radio table {params.overrides:q} \
+            experiment={wildcards.experiment:q} \
+            {params.inputs:q} \
+            threads={threads} \
+            out={output.artifact:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule figure:
+    """A figure, drawn from the table of the experiment that names it."""
+    input:
+        unpack(inputs_of("figure")),
+    output:
+        artifact=report(
+            "results/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        vector="results/figures/{figure}.pdf",
+        manifest="results/figures/{figure}.json",
+    log:
+        "logs/figure/{figure}.log",
+    benchmark:
+        "benchmarks/figure/{figure}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        recipe=recipe_of("figure"),
+        overrides=plan.overrides_of("figure"),
+        experiment=looked_up(plan.experiment_of_figure),
+        inputs=given,
+    shell:
+        """
+        radio figure {params.overrides:q} \
+            experiment={params.experiment:q} \
+            {params.inputs:q} \
+            threads={threads} \
+            out={output.artifact:q} \
+            >{log:q} 2>&1
+        """
