@@ -37,7 +37,7 @@ lint: setup
 	mypy
 
 test: lint
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

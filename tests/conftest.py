@@ -19,8 +19,12 @@ os.environ |= QUIET  # before torch, transformers and wandb read it
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)
+# the same examples every time, and no verdict by a clock
+settings.register_profile("radio", deadline=None, derandomize=True)
+settings.load_profile("radio")
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 

@@ -12,8 +12,8 @@ from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import load_reference
 from radio.models import head, load_model
 from radio.runtime.files import atomic
-from radio.runtime.manifest import recorded
-from radio.steps.inputs import checkpoint_path, manifest_of
+from radio.runtime.manifest import read_manifest, recorded
+from radio.steps.inputs import checkpoint_path
 
 CARRIED = ("method", "rate_bits", "bits_paper", "bits_true")
 
@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> None:
     """All `artifacts` -> block-by-block losses at `out`, their summary in its manifest."""
     out, coded = Path(cfg.out), Path(cfg.artifacts.quantized)
     with recorded("evaluate", cfg, out) as measured:
-        made = manifest_of(coded)
+        made = read_manifest(coded)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
         reference = load_reference(Path(cfg.artifacts.reference), blocks.sha256)
         model = load_model(checkpoint_path(cfg))

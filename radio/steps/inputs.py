@@ -1,22 +1,16 @@
 """What a step reads of the artifacts that earlier steps left."""
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from radio.runtime.errors import RadioError
-from radio.runtime.files import read_json
-
-
-def manifest_of(artifact: Path) -> dict[str, Any]:
-    """The manifest beside an artifact."""
-    return read_json(artifact.with_suffix(".json"))
+from radio.runtime.manifest import read_manifest
 
 
 def checkpoint_path(cfg: DictConfig) -> Path:
     """Directory of the checkpoint that `radio prepare` recorded in `artifacts.model`."""
-    return Path(manifest_of(Path(cfg.artifacts.model))["measured"]["path"])
+    return Path(read_manifest(Path(cfg.artifacts.model))["measured"]["path"])
 
 
 def needed(cfg: DictConfig, name: str) -> Path:

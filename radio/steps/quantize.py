@@ -10,8 +10,8 @@ from radio.calibrate import load_statistics
 from radio.checkpoint import compress, save_quantized
 from radio.models import load_model
 from radio.quantize import quantize_layers
-from radio.runtime.manifest import recorded
-from radio.steps.inputs import checkpoint_path, manifest_of, needed, rate_bits
+from radio.runtime.manifest import read_manifest, recorded
+from radio.steps.inputs import checkpoint_path, needed, rate_bits
 
 
 def run(cfg: DictConfig) -> None:
@@ -33,4 +33,4 @@ def run(cfg: DictConfig) -> None:
         measured["bits_paper"] = quantized.bits_paper()
         measured["bits_true"] = quantized.bits_true()
         measured["weights"] = quantized.weights()
-        measured["upstream_wall_s"] = sum(manifest_of(p)["wall_s"] for p in inputs.values())
+        measured["upstream_wall_s"] = sum(read_manifest(p)["wall_s"] for p in inputs.values())

@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
+from radio.evaluate.anchor import check_anchor
 from radio.evaluate.reference import compute_reference, save_reference
 from radio.models import load_model
 from radio.runtime.manifest import recorded
@@ -18,6 +19,14 @@ def run(cfg: DictConfig) -> None:
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
         model = load_model(checkpoint_path(cfg))
         reference = compute_reference(model, blocks.ids, blocks.sha256)
+        perplexity = float(reference.nll.double().mean().exp())
+        measured["anchor_difference"] = check_anchor(
+            perplexity,
+            cfg.model.anchors,
+            blocks.protocol,
+            blocks.ids.shape[1],
+            cfg.anchor_tolerance,
+        )
         save_reference(out, reference)
         measured["protocol"] = blocks.protocol
-        measured["perplexity"] = float(reference.nll.double().mean().exp())
+        measured["perplexity"] = perplexity

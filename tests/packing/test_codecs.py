@@ -4,7 +4,7 @@ from math import ceil, log2
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.packing.codecs import Affine, Companded, Dense, QuantizedLinear
@@ -36,7 +36,6 @@ shapes = {
 
 
 @given(**shapes)
-@settings(deadline=None)
 def test_companded_round_trip_and_bytes(seed, rows, cols, clusters):
     clusters = min(clusters, rows)
     coded = random_companded(seed, rows, cols, clusters)
@@ -60,7 +59,6 @@ def test_companded_round_trip_and_bytes(seed, rows, cols, clusters):
 
 
 @given(**shapes)
-@settings(deadline=None)
 def test_companded_decodes_weight_by_weight(seed, rows, cols, clusters):
     coded = random_companded(seed, rows, cols, min(clusters, rows))
     decoded = coded.decode()

@@ -8,8 +8,7 @@ import pytest
 
 from tests.workflow.snake import ROOT, job_counts, snakemake
 
-# all on one worker: they share a copy, and edit it
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rerun")]
+pytestmark = pytest.mark.slow
 
 PRETENDER = """
 import pathlib, sys
