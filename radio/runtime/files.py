@@ -24,32 +24,31 @@ def atomic(path: Path) -> Iterator[Path]:
     The block may create a file or a directory there. On any error the scratch is removed, and a
     full disk becomes a `RadioError`.
     """
+    scratch_home = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch_home = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise _explained(error, path) from error
-    scratch = scratch_home / path.name
-    try:
+        scratch = scratch_home / path.name
         yield scratch
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(scratch, path)
     except Exception as error:
-        raise _explained(error, path) from error
+        if not _says_no_space(error):
+            raise
+        raise RadioError(
+            f"no space to write {path}: free some disk, or run with snakemake --directory on a "
+            "larger one; nothing was left behind"
+        ) from error
     finally:
-        shutil.rmtree(scratch_home, ignore_errors=True)
+        if scratch_home is not None:
+            shutil.rmtree(scratch_home, ignore_errors=True)
 
 
-def _explained(error: Exception, path: Path) -> Exception:
-    """Turn 'no space' in any wrapping (OSError, safetensors, torch) into a sentence."""
+def _says_no_space(error: Exception) -> bool:
+    """Whether the disk is full, in whatever wrapping (OSError, safetensors, torch) it is told."""
     number = getattr(error, "errno", None)
-    if number in NO_SPACE or any(os.strerror(code) in str(error) for code in NO_SPACE):
-        return RadioError(
-            f"no space to write {path}: free some disk, or set RADIO_RESULTS to a larger one; "
-            "nothing was left behind"
-        )
-    return error
+    return number in NO_SPACE or any(os.strerror(code) in str(error) for code in NO_SPACE)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
