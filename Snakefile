@@ -31,9 +31,9 @@ os.environ |= {"PATH": f"{Path(sys.executable).parent}:{os.getenv('PATH')}"}
 wildcard_constraints:
     model=r"[\w.-]+",
     data=r"[\w-]+",
-    calibration=r"[\w-]+",
-    method=r"[\w.-]+",
-    rate=r"\d+(\.\d+)?",
+    calibration=r"[\w.@=,-]+",
+    method=r"[\w.@=,-]+",
+    rate=r"(\w+=)?[\d.]+(e-?\d+)?(MB|GB|%)?",
     experiment=r"\w+",
     figure=r"\w+",
 
@@ -44,6 +44,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/calibrate.smk"
+include: "workflow/rules/allocate.smk"
 include: "workflow/rules/quantize.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"

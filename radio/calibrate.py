@@ -5,6 +5,10 @@ sequence suffices: for signs e_k = +-1 drawn at random, the gradient of sum_k e_
 output coordinates z_k has the square (sum_k e_k dz_k/dw)^2, whose expectation is
 sum_k (dz_k/dw)^2, because the cross terms vanish. So the squared gradient is an unbiased estimate
 of the sum over every token and every coordinate.
+
+The same holds for any quadratic measure of the output's change that is the square of a linear map:
+the KL divergence of next-token distributions is to second order 1/2 dl^T (diag p - p p^T) dl in the
+logits l, and diag p - p p^T = S S^T for S = diag(sqrt p) - p sqrt(p)^T.
 """
 
 import time
@@ -19,13 +23,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from radio.models import decoder_linears, final_hidden
+from radio.models import decoder_linears, final_hidden, head
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from radio.runtime.progress import progress
 from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
 
 SAVE_EVERY_S = 30.0
+OUTPUTS = ("hidden", "kl")
 
 
 @dataclass(frozen=True)
@@ -72,18 +77,30 @@ class RandomSign:
 
     Attributes:
         group_rows: rows a cluster should have.
-        sequences: calibration sequences in all.
-        pilot_sequences: the first of them, which only measure each row's gradient variance; rows
-            are clustered by it, and the other sequences are reduced by cluster as they come.
+        sequences: calibration sequences in all, drawn by the seed from the blocks of the text.
+        pilot_sequences: the first of them, which only measure each row's gradient variance and the
+            mean inputs; rows are clustered by it, and the other sequences are reduced by cluster
+            as they come.
         dtype: of weights and activations; statistics are float32 at any rate.
+        output: what counts as output distortion: squared error of the final "hidden" states
+            (paper), or twice the "kl" divergence of the next token's distribution to second order.
+        centred: whether gradients are those for inputs less their mean. Bias correction makes
+            good the part of the error that the mean input causes, so that part is no loss.
     """
 
     group_rows: int
     sequences: int
     pilot_sequences: int
     dtype: str
+    output: str
+    centred: bool
 
     def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise RadioError(
+                f"calibration.output={self.output} is no measure of the output: "
+                f"set {' or '.join(OUTPUTS)}"
+            )
         if not 0 < self.pilot_sequences < self.sequences:
             raise RadioError(
                 f"calibration.pilot_sequences={self.pilot_sequences} must lie between 0 and "
@@ -98,6 +115,8 @@ class RandomSign:
         partial: Path,
     ) -> dict[str, LayerStatistics]:
         """Statistics of every linear layer in the decoder; `model` is cast to `dtype` on the way.
+
+        G_n^2 is summed over output coordinates and averaged over tokens.
 
         The state is saved to `partial` every half minute, and found there after a kill: signs
         depend on the seed and the sequence only, so a resumed run ends in the same bytes. The
@@ -114,17 +133,22 @@ class RandomSign:
         weights = {
             name: linear.weight.detach().float() for name, linear in decoder_linears(model).items()
         }
+        order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))
+        blocks = blocks[order[: self.sequences]]
         identity = _identity(self, seed, blocks, weights)
         model.to(getattr(torch, self.dtype))
         sums = _Sums.resumed(partial, identity) or _Sums.zeros(weights, identity)
         saved_at = time.monotonic()
-        with _accumulating(model, sums):
+        means: dict[str, Tensor] = {}
+        with _accumulating(model, sums, means):
             for index in progress(range(self.sequences), "calibrate"):
                 if index < sums.done:
                     continue
-                if index == self.pilot_sequences:
-                    sums.set_clusters(weights, self.group_rows)
-                _backward_random_signs(model, blocks[index : index + 1], seed, index)
+                if index >= self.pilot_sequences and not sums.cluster:
+                    sums.end_pilot(weights, self.group_rows, blocks.shape[1])
+                if index >= self.pilot_sequences and self.centred and not means:
+                    means |= sums.pilot_mean
+                backward_random_signs(model, blocks[index : index + 1], self.output, seed, index)
                 sums.done += 1
                 if time.monotonic() - saved_at > SAVE_EVERY_S:
                     sums.save(partial)
@@ -142,14 +166,30 @@ def _identity(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def _backward_random_signs(
-    model: PreTrainedModel, ids: Int[Tensor, "batch length"], seed: int, index: int
+def backward_random_signs(
+    model: PreTrainedModel, ids: Int[Tensor, "batch length"], output: str, seed: int, index: int
 ) -> None:
-    """Back-propagate a random-sign sum of all final hidden states of sequence `index`."""
+    """Back-propagate a random-sign sum of the outputs of sequence `index` through `model`."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
     hidden = final_hidden(model, ids)
-    signs = torch.randint(0, 2, hidden.shape, generator=generator) * 2 - 1
-    (hidden * signs.to(hidden)).sum().backward()
+    if output == "hidden":
+        signs = _signs(hidden.shape, generator)
+        (hidden * signs.to(hidden)).sum().backward()
+        return
+    logits = head(model)(hidden)
+    with torch.no_grad():
+        root = logits.float().softmax(dim=-1).sqrt()
+        signed = root * _signs(root.shape, generator)
+        direction = signed - root.square() * signed.sum(dim=-1, keepdim=True)
+    logits.backward(direction.to(logits))
+
+
+def _signs(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Independent signs, -1 or +1."""
+    return torch.randint(0, 2, shape, generator=generator, dtype=torch.int8) * 2 - 1
+
+
+SUMS = ("input_sum", "row_grad", "cluster", "group_grad", "pilot_mean")
 
 
 @dataclass
@@ -162,16 +202,18 @@ class _Sums:
     row_grad: dict[str, Tensor]
     cluster: dict[str, Tensor]
     group_grad: dict[str, Tensor]
+    pilot_mean: dict[str, Tensor]
 
     @classmethod
     def zeros(cls, weights: Mapping[str, Tensor], identity: str) -> "_Sums":
         inputs = {name: torch.zeros(weight.shape[1]) for name, weight in weights.items()}
         rows = {name: torch.zeros(len(weight)) for name, weight in weights.items()}
-        return cls(identity, 0, inputs, rows, {}, {})
+        return cls(identity, 0, inputs, rows, {}, {}, {})
 
-    def set_clusters(self, weights: Mapping[str, Tensor], group_rows: int) -> None:
+    def end_pilot(self, weights: Mapping[str, Tensor], group_rows: int, length: int) -> None:
         """Cluster rows by the pilot's gradient variances and start the sums by group."""
         for name, weight in weights.items():
+            self.pilot_mean[name] = self.input_sum[name] / (self.done * length)
             row_var = weight.var(dim=1, correction=0)
             self.cluster[name] = cluster_rows(row_var, self.row_grad[name], group_rows)
             clusters = int(self.cluster[name].max()) + 1
@@ -205,8 +247,7 @@ class _Sums:
         return result
 
     def save(self, path: Path) -> None:
-        kinds = ("input_sum", "row_grad", "cluster", "group_grad")
-        tensors = {f"{kind}/{n}": t for kind in kinds for n, t in getattr(self, kind).items()}
+        tensors = {f"{kind}/{n}": t for kind in SUMS for n, t in getattr(self, kind).items()}
         save_tensors(path, tensors, {"identity": self.identity, "done": self.done})
 
     @classmethod
@@ -217,9 +258,7 @@ class _Sums:
         tensors, metadata = load_tensors(path)
         if metadata["identity"] != identity:
             return None
-        kinds: dict[str, dict[str, Tensor]] = {
-            kind: {} for kind in ("input_sum", "row_grad", "cluster", "group_grad")
-        }
+        kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in SUMS}
         for key, tensor in tensors.items():
             kind, name = key.split("/", 1)
             kinds[kind][name] = tensor
@@ -227,19 +266,33 @@ class _Sums:
 
 
 @contextmanager
-def _accumulating(model: PreTrainedModel, sums: _Sums) -> Iterator[None]:
+def _accumulating(
+    model: PreTrainedModel, sums: _Sums, means: Mapping[str, Tensor]
+) -> Iterator[None]:
     """Reduce each layer's inputs and weight gradient into `sums` as soon as they exist.
 
     The gradient is squared, reduced and freed inside the backward pass, so that no more than one
-    full-size gradient lives at a time.
+    full-size gradient lives at a time. While `means` has a layer's mean input m, the layer
+    computes W (x - m) + W m with W m held constant: its output is the same, and its weight
+    gradient that for centred inputs.
     """
     model.requires_grad_(False)
     handles = []
     for name, linear in decoder_linears(model).items():
 
-        def keep_inputs(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+        def keep_inputs(
+            module: nn.Module, args: tuple[Tensor, ...], name: str = name
+        ) -> tuple[Tensor, ...]:
             inputs = args[0].detach().flatten(0, -2)
             sums.input_sum[name] += inputs.float().sum(dim=0)
+            return (args[0] - means[name].to(args[0]),) if name in means else args
+
+        def add_mean_output(
+            module: nn.Linear, args: tuple[Tensor, ...], output: Tensor, name: str = name
+        ) -> Tensor:
+            if name not in means:
+                return output
+            return output + module.weight.detach() @ means[name].to(output)
 
         def keep_gradient(weight: Tensor, name: str = name) -> None:
             assert weight.grad is not None
@@ -248,6 +301,7 @@ def _accumulating(model: PreTrainedModel, sums: _Sums) -> Iterator[None]:
 
         linear.weight.requires_grad_(True)
         handles.append(linear.register_forward_pre_hook(keep_inputs))
+        handles.append(linear.register_forward_hook(add_mean_output))
         handles.append(linear.weight.register_post_accumulate_grad_hook(keep_gradient))
     try:
         yield

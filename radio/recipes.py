@@ -37,11 +37,12 @@ def recipe(plan: Plan, step: str, **names: str) -> str:
 @cache
 def _recipe(plan: Plan, of: Job) -> str:
     names = dict(of.names)
-    if of.step == "figure":
-        names["experiment"] = plan.experiment_of_figure(names["figure"])
     config = OmegaConf.to_container(plan.compose(of.step, **names), resolve=False)
     assert isinstance(config, dict)
-    shown = _words(plan, names["experiment"]) if of.step in REPORT else []
+    tables = [of, *plan.upstream(of)] if of.step in REPORT else []
+    shown = [
+        _words(plan, dict(table.names)["experiment"]) for table in tables if table.step == "table"
+    ]
     numbers = _without(config, MACHINE if of.step in REPORT else MACHINE | WORDS)
     targets = _targets(config)
     skipped = _code_of_other_kinds(config) - targets

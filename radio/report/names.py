@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
+from radio.variants import split
 
 # a step that has the group
 STEP_OF = {"model": "prepare", "method": "quantize", "data": "tokenize"}
@@ -15,10 +16,22 @@ STEP_OF = {"model": "prepare", "method": "quantize", "data": "tokenize"}
 def labels(group: str, names: Iterable[str]) -> dict[str, str]:
     """What readers call the options `names` of a config group; a name without a label is its own.
 
-    >>> labels("method", ["no-such-method"])
-    {'no-such-method': 'no-such-method'}
+    >>> labels("method", ["no-such-method", "rtn@group_cols=64"])
+    {'no-such-method': 'no-such-method', 'rtn@group_cols=64': 'RTN, per row, group_cols=64'}
     """
-    return {name: _key(group, name, "label") or name for name in dict.fromkeys(names)}
+    found = {}
+    for name in dict.fromkeys(names):
+        base, settings = split(name)
+        changed = [f"{key}={value}" for key, value in settings.items()]
+        found[name] = ", ".join([_key(group, base, "label") or base, *changed])
+    return found
+
+
+def cell_labels(experiment: str, methods: Iterable[str]) -> dict[str, str]:
+    """Labels of methods, of which an experiment's cells may give their own."""
+    cells = compose_step("table", [f"experiment={experiment}"]).experiment.cells
+    own = {cell.method: cell.label for cell in cells if "label" in cell}
+    return labels("method", methods) | own
 
 
 def notes(group: str, names: Iterable[str]) -> dict[str, str]:

@@ -1,16 +1,18 @@
 """One table out of many manifests: a row for every cell of an experiment, measured or not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from radio.rates import target
 from radio.report.paper import PaperTable
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import manifest_path, read_manifest
+from radio.variants import join, split
 
 COLUMNS = (
     "model",
@@ -30,11 +32,18 @@ COLUMNS = (
     "kl_median",
     "kl_p99",
     "tokens",
+    "pruned",
+    "asked",
+    "loss_validation",
+    "seeds",
+    "perplexity_spread",
+    "kl_spread",
 )
 PAPER_COLUMNS = ("perplexity_paper", "perplexity_difference")
 # which cell a row is, where nothing was measured; `note` says why
 CELL_COLUMNS = ("text", "rate_bits", "note")
-COUNTS = ("size_bytes", "tokens")
+COUNTS = ("size_bytes", "tokens", "seeds")
+WORDS = ("model", "method", "protocol", "asked", "text", "note")
 # named otherwise in the manifest, where `wall_s` is the time of the evaluation itself
 MEASURED_AS = {"wall_s": "wall_quantize_s"}
 
@@ -45,8 +54,19 @@ class Cell:
 
     model: str
     method: str
-    rate_bits: float
+    rate: str
     text: str
+
+    @property
+    def rate_bits(self) -> float | None:
+        """Mean depth that was asked; None where it was a target."""
+        return None if "=" in self.rate else float(self.rate)
+
+    @property
+    def without_seed(self) -> "Cell":
+        """The cell that this one is a repetition of."""
+        base, settings = split(self.method)
+        return replace(self, method=join(base, {k: settings[k] for k in settings if k != "seed"}))
 
 
 def cell_of(evaluation: Path) -> Cell:
@@ -57,8 +77,11 @@ def cell_of(evaluation: Path) -> Cell:
     """
     try:
         model, _, method, rate, name = evaluation.parts[-5:]
-        return Cell(model, method, float(rate), Path(name).stem)
-    except ValueError as error:
+        cell = Cell(model, method, rate, Path(name).stem)
+        if cell.rate_bits is None:
+            target(*rate.split("=", 1))
+        return cell
+    except (ValueError, RadioError) as error:
         raise RadioError(
             f"artifacts.evaluations has {evaluation}, which does not end in "
             "MODEL/evaluation/METHOD/RATE/TEXT.json: give the paths that `radio evaluate` wrote"
@@ -78,14 +101,21 @@ def build_table(
     Returns:
         `COLUMNS`, `PAPER_COLUMNS` if any row has a paper value, `CELL_COLUMNS`. An empty cell is
         NA, and the row's note says why. Bits are per quantized weight, KL in nats per token,
-        `wall_s` what calibration, allocation and quantization took together.
+        `wall_s` what calibration, allocation and quantization took together. Cells that differ
+        by their seed alone are one row, with the means over `seeds` and the standard deviations
+        `kl_spread` and `perplexity_spread`.
 
     Raises:
         RadioError: there is no evaluation, or a path does not name a cell.
     """
     if not evaluations:
         raise RadioError("artifacts.evaluations is empty: give the manifests that the table is of")
-    rows = [_row(path, paper or {}) for path in evaluations]
+    repeated: dict[Cell, list[Path]] = {}
+    for path in evaluations:
+        repeated.setdefault(cell_of(path).without_seed, []).append(path)
+    rows = [
+        _mean_over_seeds([_row(path, paper or {}) for path in paths]) for paths in repeated.values()
+    ]
     with_paper = any(row["perplexity_paper"] is not None for row in rows)
     columns = [*COLUMNS, *(PAPER_COLUMNS if with_paper else ()), *CELL_COLUMNS]
     return _typed(pd.DataFrame(rows, columns=columns))
@@ -116,9 +146,8 @@ def load_table(path: Path) -> pd.DataFrame:
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Counts as integers that may be missing, numbers as floats, words as words."""
-    words = {"model", "method", "protocol", "text", "note"}
     kinds = {
-        name: "string" if name in words else "Int64" if name in COUNTS else "float64"
+        name: "string" if name in WORDS else "Int64" if name in COUNTS else "float64"
         for name in table.columns
     }
     return table.astype(kinds).fillna({"note": ""})
@@ -128,8 +157,8 @@ def _row(path: Path, paper: Mapping[str, PaperTable]) -> dict[str, Any]:
     """What the manifest at `path` says, or why it says nothing."""
     cell = cell_of(path)
     row: dict[str, Any] = dict.fromkeys((*COLUMNS, *PAPER_COLUMNS))
-    row |= {"model": cell.model, "method": cell.method, "note": ""}
-    row |= {"rate_bits": cell.rate_bits, "text": cell.text}
+    row |= {"model": cell.model, "method": cell.without_seed.method, "note": ""}
+    row |= {"rate_bits": cell.rate_bits, "text": cell.text, "asked": cell.rate}
     if not manifest_path(path).exists():
         return row | {"note": f"not run: {path} does not exist"}
     try:
@@ -138,22 +167,43 @@ def _row(path: Path, paper: Mapping[str, PaperTable]) -> dict[str, Any]:
     except RadioError as error:
         return row | {"note": f"not read: {error}"}
     measured = manifest["measured"]
-    row |= {name: measured.get(MEASURED_AS.get(name, name)) for name in COLUMNS}
+    found = {name: measured.get(MEASURED_AS.get(name, name)) for name in COLUMNS}
+    row |= {name: value for name, value in found.items() if value is not None}
+    row |= {"method": cell.without_seed.method}
     notes = [f"not finite: {name}" for name in manifest.get("not_finite", [])]
-    if cell.text in paper:
+    if cell.text in paper and cell.rate_bits is not None:
         notes += _compare(row, cell, paper[cell.text])
     return row | {"note": "; ".join(notes)}
+
+
+def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row for the repetitions of a cell; a failed one keeps its note and is not counted."""
+    measured = [row for row in rows if row["perplexity"] is not None and row["kl"] is not None]
+    if len(rows) == 1 or not measured:
+        return rows[0]
+    table = pd.DataFrame(measured)
+    numbers = table.select_dtypes("number").mean().to_dict()
+    numbers |= {name: round(numbers[name]) for name in COUNTS if name in numbers}
+    spread = table[["perplexity", "kl"]].std() if len(table) > 1 else {}
+    return {
+        **measured[0],
+        **numbers,
+        **{f"{name}_spread": value for name, value in dict(spread).items()},
+        "seeds": len(measured),
+        "note": "; ".join(dict.fromkeys(row["note"] for row in rows if row["note"])),
+    }
 
 
 def _check_identity(measured: Mapping[str, Any], cell: Cell, path: Path) -> None:
     """A manifest moved to another cell's place must not pass for it."""
     named = (measured.get("model"), measured.get("method"))
-    if named != (cell.model, cell.method):
+    if named != (cell.model, split(cell.method)[0]):
         raise RadioError(f"{path} is about {named}: delete it and run again")
 
 
 def _compare(row: dict[str, Any], cell: Cell, paper: PaperTable) -> list[str]:
     """Fill the paper's columns of a row; returns what is to be said of the comparison."""
+    assert cell.rate_bits is not None
     value = paper.perplexity(cell.model, cell.method, cell.rate_bits, row["protocol"] or "")
     if value is None:
         return []

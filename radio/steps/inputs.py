@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from radio.rates import Target, asked_rate
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 
@@ -28,15 +29,10 @@ def needed(cfg: DictConfig, name: str) -> Path:
     return Path(path)
 
 
-def rate_bits(cfg: DictConfig) -> float:
-    """The rate asked for, in bits a weight; methods and the allocation check its range.
+def asked(cfg: DictConfig) -> float | Target:
+    """The mean depth or the target that was asked for; methods and the allocation check its range.
 
     Raises:
-        RadioError: it is not a number.
+        RadioError: nothing, or more than one thing, or something that cannot be read.
     """
-    try:
-        return float(cfg.rate_bits)
-    except (TypeError, ValueError) as error:
-        raise RadioError(
-            f"rate_bits={cfg.rate_bits} is not a number: set bits a weight, such as 3 or 2.5"
-        ) from error
+    return asked_rate(cfg.rate_bits, cfg.target)

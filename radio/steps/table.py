@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.report import markdown
-from radio.report.names import labels, notes
+from radio.report.names import cell_labels, labels, notes
 from radio.report.paper import load_paper_table
 from radio.report.table import build_table, load_table, save_table
 from radio.runtime.compose import CONFIG
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
         rendered = markdown.render(
             table,
             cfg.experiment.title,
-            method_labels=labels("method", table.method),
+            method_labels=cell_labels(cfg.experiment.name, table.method),
             model_labels=labels("model", table.model),
             text_labels=labels("data", table.text),
             model_notes=notes("model", table.model),

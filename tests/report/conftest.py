@@ -23,8 +23,8 @@ def write_evaluation(root, model, text, cell, protocol=None, **changes):
     measured = {
         "model": model,
         "method": method,
-        "rate_bits": float(rate),
-        "bits_paper": float(rate),
+        "rate_bits": float(rate) if "=" not in rate else bits_true,
+        "bits_paper": float(rate) if "=" not in rate else bits_true,
         "bits_true": bits_true,
         "size_bytes": int(WEIGHTS * bits_true / 8),
         "protocol": protocol or f"{text}-test/512x40",

@@ -60,7 +60,7 @@ def test_a_missing_cell_says_why_and_guesses_nothing(evaluations):
     row = build_table(evaluations).iloc[1]
     assert (row.model, row.method, row.rate_bits) == ("smollm2-135m", "rtn", 4)
     assert row.note == f"not run: {evaluations[1]} does not exist"
-    known = {"model", "method", "text", "rate_bits", "note"}
+    known = {"model", "method", "text", "rate_bits", "asked", "note"}
     assert all(pd.isna(row[name]) for name in (*COLUMNS, *CELL_COLUMNS) if name not in known)
 
 
@@ -168,3 +168,44 @@ def test_a_broken_paper_file_is_one_sentence(tmp_path):
     (tmp_path / "table.csv").write_text("model,method\n")
     with pytest.raises(RadioError, match=r"lacks the columns \['bits', 'perplexity'\]"):
         load_paper_table(tmp_path / "table.csv", "c4", "*")
+
+
+def test_seeds_become_one_row_with_mean_and_spread(tmp_path):
+    """Standard deviation of (0.1, 0.2, 0.6) and not of its mean; one that is missing is not counted."""
+    paths = [
+        write_evaluation(
+            tmp_path, "opt-nano", "wikipedia", (name, "3", 3.1, 40.0, kl), method="radio"
+        )
+        for name, kl in (("radio", 0.1), ("radio@seed=1", 0.2), ("radio@seed=2", 0.6))
+    ]
+    other = write_evaluation(
+        tmp_path,
+        "opt-nano",
+        "wikipedia",
+        ("radio@batch=2,seed=1", "3", 3.1, 50.0, 0.5),
+        method="radio",
+    )
+    missing = tmp_path / "opt-nano/evaluation/radio@seed=3/3/wikipedia.json"
+    table = build_table([*paths, missing, other])
+    assert list(table.method) == ["radio", "radio@batch=2"]
+    assert table.kl[0] == pytest.approx(0.3) and table.seeds[0] == 3
+    assert table.kl_spread[0] == pytest.approx(0.264575, rel=1e-5)
+    assert table.perplexity_spread[0] == 0 and "seed=3" in table.note[0]
+    assert table.kl[1] == 0.5 and pd.isna(table.seeds[1])
+
+
+def test_a_target_is_a_row_without_a_nominal_rate(tmp_path):
+    path = write_evaluation(
+        tmp_path,
+        "opt-nano",
+        "wikipedia",
+        ("radio", "kl=0.05", 4.2, 40.0, 0.06),
+        rate_bits=4.1,
+        asked="kl=0.05",
+        loss_validation=0.049,
+    )
+    row = build_table([path]).iloc[0]
+    assert row.asked == "kl=0.05" and pd.isna(row.rate_bits)
+    assert (row.kl, row.loss_validation, row.note) == (0.06, 0.049, "")
+    with pytest.raises(RadioError, match="does not end in"):
+        build_table([tmp_path / "opt-nano/evaluation/radio/speed=1/wikipedia.json"])

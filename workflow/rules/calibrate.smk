@@ -1,4 +1,4 @@
-"""What the weights are worth, measured, and the bits that each group gets for it."""
+"""What the weights are worth, measured."""
 
 
 rule calibrate:
@@ -19,43 +19,43 @@ rule calibrate:
         gpu=1,
     params:
         recipe=recipe_of("calibrate"),
-        overrides=plan.overrides_of("calibrate"),
+        overrides=overrides_of("calibrate"),
         inputs=given,
     shell:
         """
         radio calibrate {params.overrides:q} \
-            model={wildcards.model:q} \
-            calibration={wildcards.calibration:q} \
             {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """
 
 
-rule allocate:
-    """Solve for the bit depth of every group at one mean rate."""
+rule refine:
+    """Estimate the statistics of a rate in rounds, each at the weights quantized by the last."""
     input:
-        unpack(inputs_of("allocate")),
+        unpack(inputs_of("refine")),
     output:
-        artifact="results/{model}/allocation/{method}/{rate}.safetensors",
-        manifest="results/{model}/allocation/{method}/{rate}.json",
+        artifact="results/{model}/refined/{method}/{rate}.safetensors",
+        manifest="results/{model}/refined/{method}/{rate}.json",
     log:
-        "logs/allocate/{model}/{method}/{rate}.log",
+        "logs/refine/{model}/{method}/{rate}.log",
     benchmark:
-        "benchmarks/allocate/{model}/{method}/{rate}.tsv"
+        "benchmarks/refine/{model}/{method}/{rate}.tsv"
     conda:
         "../../environment.yml"
+    threads: 16
+    resources:
+        gpu=1,
     params:
-        recipe=recipe_of("allocate"),
-        overrides=plan.overrides_of("allocate"),
+        recipe=recipe_of("refine"),
+        overrides=overrides_of("refine"),
         inputs=given,
     shell:
         """
-        radio allocate {params.overrides:q} \
-            rate_bits={wildcards.rate:q} \
+        radio refine {params.overrides:q} \
             {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """

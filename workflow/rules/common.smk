@@ -25,11 +25,16 @@ def inputs_of(step):
     return looked_up(plan.inputs, step)
 
 
+def overrides_of(step):
+    """Function for `params`: Hydra overrides that make the job of `step` the one it is."""
+    return looked_up(plan.arguments, step)
+
+
 def recipe_of(step):
     """Function for `params`: the digest of all that decides the numbers of a job of `step`."""
     return looked_up(recipe, plan, step)
 
 
 def given(wildcards, input):
-    """Overrides that hand a job those inputs that depend on its YAML files."""
+    """Overrides that hand a job its inputs."""
     return [argument(name, path) for name, path in input.items()]

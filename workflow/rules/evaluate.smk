@@ -20,15 +20,14 @@ rule reference:
         gpu=1,
     params:
         recipe=recipe_of("reference"),
-        overrides=plan.overrides_of("reference"),
+        overrides=overrides_of("reference"),
+        inputs=given,
     shell:
         """
         radio reference {params.overrides:q} \
-            model={wildcards.model:q} \
-            artifacts.model={input.model:q} \
-            artifacts.tokens={input.tokens:q} \
+            {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """
 
@@ -54,16 +53,13 @@ rule evaluate:
         gpu=1,
     params:
         recipe=recipe_of("evaluate"),
-        overrides=plan.overrides_of("evaluate"),
+        overrides=overrides_of("evaluate"),
+        inputs=given,
     shell:
         """
         radio evaluate {params.overrides:q} \
-            model={wildcards.model:q} \
-            artifacts.model={input.model:q} \
-            artifacts.tokens={input.tokens:q} \
-            artifacts.reference={input.reference:q} \
-            artifacts.quantized={input.quantized:q} \
+            {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """

@@ -14,13 +14,12 @@ rule prepare:
     threads: 16
     params:
         recipe=recipe_of("prepare"),
-        overrides=plan.overrides_of("prepare"),
+        overrides=overrides_of("prepare"),
     shell:
         """
         radio prepare {params.overrides:q} \
-            model={wildcards.model:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """
 
@@ -40,14 +39,13 @@ rule tokenize:
         "../../environment.yml"
     params:
         recipe=recipe_of("tokenize"),
-        overrides=plan.overrides_of("tokenize"),
+        overrides=overrides_of("tokenize"),
+        inputs=given,
     shell:
         """
         radio tokenize {params.overrides:q} \
-            model={wildcards.model:q} \
-            data={wildcards.data:q} \
-            artifacts.model={input.model:q} \
+            {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """

@@ -19,16 +19,13 @@ rule quantize:
         gpu=1,
     params:
         recipe=recipe_of("quantize"),
-        overrides=plan.overrides_of("quantize"),
+        overrides=overrides_of("quantize"),
         inputs=given,
     shell:
         """
         radio quantize {params.overrides:q} \
-            model={wildcards.model:q} \
-            method={wildcards.method:q} \
-            rate_bits={wildcards.rate:q} \
             {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """

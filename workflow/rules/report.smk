@@ -22,15 +22,14 @@ rule table:
         "../../environment.yml"
     params:
         recipe=recipe_of("table"),
-        overrides=plan.overrides_of("table"),
+        overrides=overrides_of("table"),
         inputs=given,
     shell:
         """
         radio table {params.overrides:q} \
-            experiment={wildcards.experiment:q} \
             {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """
 
@@ -56,15 +55,13 @@ rule figure:
         "../../environment.yml"
     params:
         recipe=recipe_of("figure"),
-        overrides=plan.overrides_of("figure"),
-        experiment=looked_up(plan.experiment_of_figure),
+        overrides=overrides_of("figure"),
         inputs=given,
     shell:
         """
         radio figure {params.overrides:q} \
-            experiment={params.experiment:q} \
             {params.inputs:q} \
             threads={threads} \
-            out={output.artifact:q} \
+            "out='{output.artifact}'" \
             >{log:q} 2>&1
         """

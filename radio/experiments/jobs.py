@@ -1,0 +1,67 @@
+"""Jobs and the paths of what they make.
+
+A job is a step and the names that tell it from its sisters (its wildcards in the workflow). The
+rules under `workflow/` spell the same paths as literals.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ARTIFACTS = {
+    "prepare": "results/{model}/model.json",
+    "tokenize": "results/{model}/tokens/{data}.safetensors",
+    "reference": "results/{model}/reference/{data}.safetensors",
+    "calibrate": "results/{model}/statistics/{calibration}.safetensors",
+    "refine": "results/{model}/refined/{method}/{rate}.safetensors",
+    "codebook": "results/{model}/codebook/{method}.safetensors",
+    "distortion": "results/{model}/distortion/{method}.safetensors",
+    "target": "results/{model}/target/{method}/{rate}.json",
+    "allocate": "results/{model}/allocation/{method}/{rate}.safetensors",
+    "quantize": "results/{model}/quantized/{method}/{rate}.safetensors",
+    "evaluate": "results/{model}/evaluation/{method}/{rate}/{data}.csv",
+    "table": "results/{experiment}.csv",
+    "figure": "results/figures/{figure}.png",
+}
+# names of artifacts in the steps' YAML files
+READ_AS = {
+    "prepare": "model",
+    "tokenize": "tokens",
+    "reference": "reference",
+    "calibrate": "statistics",
+    "refine": "statistics",
+    "codebook": "codebook",
+    "distortion": "distortion",
+    "target": "target",
+    "allocate": "allocation",
+    "quantize": "quantized",
+    "table": "table",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a step: `names` are the wildcards of its artifact's path."""
+
+    step: str
+    names: tuple[tuple[str, str], ...]
+
+    @property
+    def artifact(self) -> str:
+        """Path of what the job makes."""
+        return ARTIFACTS[self.step].format(**dict(self.names))
+
+    @property
+    def manifest(self) -> str:
+        """Path of the manifest beside it."""
+        return str(Path(self.artifact).with_suffix(".json"))
+
+
+def job(step: str, names: Mapping[str, str]) -> Job:
+    """The job of `step` for those of `names` that its artifact's path has.
+
+    >>> job("prepare", {"model": "opt-125m", "data": "c4"}).artifact
+    'results/opt-125m/model.json'
+    """
+    held = {name: names[name] for name in names if f"{{{name}}}" in ARTIFACTS[step]}
+    return Job(step, tuple(sorted(held.items())))

@@ -1,0 +1,118 @@
+"""What can be asked of a method: a mean depth, or a target for the finished file or its accuracy.
+
+In paths and tables a mean depth is its number ("3", "2.5"), a target its kind and amount:
+
+    bits=3                    true bits a quantized weight, all side information counted
+    size=100MB                bytes of the file, everything counted (MB = 10^6, GB = 10^9)
+    kl=0.05                   KL divergence from the original on validation text, nats per token
+    perplexity_increase=2%    increase of perplexity on validation text, relative
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from radio.runtime.errors import RadioError
+
+MAX_RATE_BITS = 16
+KINDS = ("bits", "size", "kl", "perplexity_increase")
+# targets that only running the model can tell
+ACCURACY = ("kl", "perplexity_increase")
+UNITS = {"size": {"MB": 1e6, "GB": 1e9}, "perplexity_increase": {"%": 0.01}}
+EXAMPLES = "bits=3.0, size=100MB, kl=0.05 or perplexity_increase=2%"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the compressed model must keep to.
+
+    Attributes:
+        kind: one of `KINDS`.
+        amount: bits a weight, bytes, nats per token, or a ratio.
+        text: as it was asked, with its unit.
+    """
+
+    kind: str
+    amount: float
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}={self.text}"
+
+
+def target(kind: str, value: Any) -> Target:
+    """Read an amount with its unit.
+
+    >>> target("size", "1.5GB").amount, target("perplexity_increase", "2%").amount
+    (1500000000.0, 0.02)
+
+    Raises:
+        RadioError: an unknown kind, no number, no unit where one is needed, or nothing above 0.
+    """
+    if kind not in KINDS:
+        raise RadioError(f"target.{kind} is not a target: give {EXAMPLES}")
+    units = UNITS.get(kind, {"": 1.0})
+    found = re.fullmatch(rf"([\d.]+(?:e-?\d+)?)({'|'.join(units)})", str(value).strip())
+    try:
+        amount = float(found[1]) * units[found[2]] if found else math.nan
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        unit = f" with its unit ({' or '.join(units)})" if "" not in units else ""
+        raise RadioError(f"target.{kind}={value} is no amount: give a number above 0{unit}")
+    return Target(kind, amount, str(value).strip())
+
+
+def rate_text(asked: Any) -> str:
+    """A rate or target as it stands in paths.
+
+    >>> rate_text(3), rate_text(2.50), rate_text("size=100MB")
+    ('3', '2.5', 'size=100MB')
+
+    Raises:
+        RadioError: it is neither a number in (0, 16] nor a target.
+    """
+    if isinstance(asked, str) and "=" in asked:
+        kind, _, value = asked.partition("=")
+        return str(target(kind, value))
+    number = isinstance(asked, int | float) and not isinstance(asked, bool)
+    if not number or not 0 < asked <= MAX_RATE_BITS:
+        raise RadioError(
+            f"rates has {asked!r}, which is not a rate: give bits a weight, above 0 and at "
+            f"most 8 (16 for fp16), or a target such as {EXAMPLES}"
+        )
+    return f"{asked:g}"
+
+
+def rate_override(text: str) -> str:
+    """The override that asks a step for what stands in a path.
+
+    >>> rate_override("3"), rate_override("kl=0.05")
+    ('rate_bits=3', 'target.kl=0.05')
+    """
+    return f"target.{text}" if "=" in text else f"rate_bits={text}"
+
+
+def asked_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target:
+    """The one thing that was asked: a mean depth in bits a weight, or a target.
+
+    Raises:
+        RadioError: nothing or more than one was asked, or it cannot be read.
+    """
+    given = [target(kind, value) for kind, value in targets.items() if value is not None]
+    if (rate_bits is not None) + len(given) != 1:
+        what = "nothing" if not given else f"{len(given) + (rate_bits is not None)} things"
+        raise RadioError(
+            f"{what} asked of the rate: give either rate_bits=BITS (mean depth) or one of "
+            "target.bits, target.size, target.kl, target.perplexity_increase"
+        )
+    if given:
+        return given[0]
+    try:
+        return float(rate_bits)
+    except (TypeError, ValueError) as error:
+        raise RadioError(
+            f"rate_bits={rate_bits} is not a number: set bits a weight, such as 3 or 2.5"
+        ) from error

@@ -1,0 +1,72 @@
+"""Compress at one rate after another until the validation text says that the target is kept to."""
+
+import logging
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+from radio.allocate import Depths
+from radio.checkpoint import compress, install
+from radio.data.tokens import TokenBlocks
+from radio.evaluate.perplexity import evaluate
+from radio.evaluate.reference import compute_reference
+from radio.methods.base import Method
+from radio.models import head, load_model
+from radio.quantize import Given, quantize_layers
+from radio.rates import Target
+from radio.runtime.files import read_json, write_json
+from radio.target import Probe, least_rate
+
+log = logging.getLogger(__name__)
+
+
+def search(
+    checkpoint: Path,
+    method: Method,
+    solve: Callable[[float], Depths],
+    given: Given,
+    blocks: TokenBlocks,
+    target: Target,
+    tolerance: float,
+    partial: Path,
+) -> tuple[Probe, list[Probe]]:
+    """The least mean depth found at which `target` is kept to on `blocks`, and all probes.
+
+    Statistics are reused; a probe costs an allocation, a quantization and an evaluation. Losses
+    that were measured stand in `partial`, so that a killed search goes on where it was; the
+    caller removes it.
+
+    Args:
+        checkpoint: directory of the original model.
+        method: quantizes at the depths of `solve`.
+        solve: depths of all groups at a mean depth.
+        given: what the method needs beside depths.
+        blocks: validation text; the reported text has no part in the choice.
+        target: of kind "kl" (nats per token) or "perplexity_increase" (ratio).
+        tolerance: relative distance below the target that is near enough.
+        partial: path of the losses measured so far.
+
+    Raises:
+        RadioError: the target is out of reach.
+    """
+    original = load_model(checkpoint)
+    reference = compute_reference(original, blocks.ids, blocks.sha256)
+    reference_head = deepcopy(head(original))
+    measured = read_json(partial) if partial.exists() else {}
+
+    def measure(rate_bits: float) -> float:
+        if str(rate_bits) not in measured:
+            model = load_model(checkpoint)
+            layers = quantize_layers(
+                model, method, rate_bits, replace(given, depths=solve(rate_bits))
+            )
+            install(model, compress(model, layers))
+            summary = evaluate(model, blocks.ids, reference, reference_head).summary()
+            ratio = summary["perplexity"] / summary["perplexity_fp16"] - 1
+            measured[str(rate_bits)] = summary["kl"] if target.kind == "kl" else ratio
+            write_json(partial, measured)
+        log.info("%.4f bits: %s %.5g", rate_bits, target.kind, measured[str(rate_bits)])
+        return float(measured[str(rate_bits)])
+
+    return least_rate(measure, target.amount, str(target), tolerance)

@@ -1,0 +1,65 @@
+"""Variants: a method or calibration with some of its settings changed, named in paths.
+
+`radio@fit=moments,seed=1` is method radio with `method.quantizer.fit=moments` and `seed=1`. A
+setting is the last part of a key in the YAML files, or as much of its end as tells it from others;
+each step takes those that it has.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from radio.runtime.errors import RadioError
+
+# groups and keys that a variant cannot change: they have names of their own in the paths, or none
+FIXED = {"model", "data", "experiment", "figure", "artifacts", "wandb", "out", "threads"}
+
+
+def split(name: str) -> tuple[str, dict[str, str]]:
+    """Base name and settings of a variant.
+
+    >>> split("radio@fit=moments,seed=1")
+    ('radio', {'fit': 'moments', 'seed': '1'})
+
+    Raises:
+        RadioError: a setting without a value.
+    """
+    base, _, rest = name.partition("@")
+    settings = {}
+    for part in rest.split(",") if rest else []:
+        key, equals, value = part.partition("=")
+        if not key or not equals or not value:
+            raise RadioError(f"variant {name} cannot be read: write METHOD@KEY=VALUE,KEY=VALUE")
+        settings[key] = value
+    return base, settings
+
+
+def join(base: str, settings: Mapping[str, str]) -> str:
+    """Inverse of `split`; settings in alphabetical order, so that equal variants have one path."""
+    changed = ",".join(f"{key}={settings[key]}" for key in sorted(settings))
+    return f"{base}@{changed}" if changed else base
+
+
+def full_key(config: DictConfig, setting: str) -> str | None:
+    """The key of a composed configuration that a setting means; None if there is none.
+
+    Raises:
+        RadioError: there are several.
+    """
+    content = OmegaConf.to_container(config, resolve=False)
+    keys = [key for key in _leaves(content) if f".{key}".endswith(f".{setting}")]
+    if len(keys) > 1:
+        raise RadioError(f"setting {setting} may mean {' or '.join(keys)}: write more of the key")
+    return keys[0] if keys else None
+
+
+def _leaves(content: Any, above: str = "") -> Iterator[str]:
+    """Dotted keys of all values that are no mappings, without the fixed ones."""
+    for key, value in content.items():
+        if not above and key in FIXED:
+            continue
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"

@@ -1,0 +1,56 @@
+"""Names of variants: read, written, and taken by the steps that have the setting."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radio.experiments import Plan
+from radio.variants import full_key, join, split
+from radio.runtime.compose import compose_step
+from radio.runtime.errors import RadioError
+
+PLAN = Plan()
+WORD = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
+
+
+@given(base=WORD, settings=st.dictionaries(WORD, st.from_regex(r"[a-z0-9.]{1,6}", fullmatch=True)))
+def test_round_trip(base, settings):
+    assert split(join(base, settings)) == (base, settings)
+    assert join(base, dict(reversed(settings.items()))) == join(base, settings)
+
+
+@pytest.mark.parametrize("name", ["radio@fit", "radio@=1", "radio@fit="])
+def test_refuses_half_a_setting(name):
+    with pytest.raises(RadioError, match=f"variant {name} cannot be read"):
+        split(name)
+
+
+def test_a_setting_is_the_end_of_a_key():
+    config = compose_step("calibrate")
+    assert full_key(config, "sequences") == "calibration.estimator.sequences"
+    assert full_key(config, "seed") == "seed"
+    assert full_key(config, "quences") is None
+    assert full_key(config, "mode") is None  # wandb's is no variant
+    with pytest.raises(RadioError, match="setting name may mean"):
+        full_key(compose_step("quantize", ["+method.quantizer.name=x"]), "name")
+
+
+def test_each_step_takes_what_it_has():
+    names = {"model": "opt-nano", "method": "radio@sequences=16,fit=moments,seed=1", "rate": "3"}
+    assert PLAN.inputs("quantize", **names)["statistics"] == (
+        "results/opt-nano/statistics/random-sign@seed=1,sequences=16.safetensors"
+    )
+    quantize = PLAN.arguments("quantize", **names)
+    assert "method.quantizer.fit=moments" in quantize and "method=radio" in quantize
+    assert "seed=1" in quantize and not any("sequences" in word for word in quantize)
+    calibrate = PLAN.arguments(
+        "calibrate", model="opt-nano", calibration="random-sign@seed=1,sequences=16"
+    )
+    assert {"calibration=random-sign", "calibration.estimator.sequences=16", "seed=1"} < set(
+        calibrate
+    )
+
+
+def test_refuses_a_setting_that_no_step_has():
+    with pytest.raises(RadioError, match="sets sequenses, which no step of radio has"):
+        PLAN.inputs("quantize", model="opt-nano", method="radio@sequenses=16", rate="3")
