@@ -102,7 +102,13 @@ def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedMode
     for name, value in quantized.rest.items():
         parameters[name].copy_(value)
     for name, layer in quantized.layers.items():
-        linears[name].weight.copy_(layer.weight.decode())
-        if layer.bias is not None:
-            linears[name].bias = nn.Parameter(layer.bias.to(linears[name].weight))
+        install_layer(linears[name], layer)
     return model
+
+
+@torch.no_grad()
+def install_layer(linear: nn.Linear, quantized: QuantizedLinear) -> None:
+    """Overwrite a layer's weights by the decoded ones, and its bias, which it may gain."""
+    linear.weight.copy_(quantized.weight.decode())
+    if quantized.bias is not None:
+        linear.bias = nn.Parameter(quantized.bias.to(linear.weight))

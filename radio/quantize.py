@@ -1,13 +1,18 @@
-"""Apply a method to every linear layer of a decoder."""
+"""Apply a method to every linear layer of a decoder, all at once or block by block."""
 
 from collections.abc import Mapping
 
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from radio.allocate import Depths
 from radio.calibrate import LayerStatistics
+from radio.checkpoint import install_layer
 from radio.methods.base import LinearLayer, Method
-from radio.models import decoder_linears
+from radio.models import copy_in, decoder_blocks, decoder_linears, first_block_inputs
+from radio.moments import InputMoments, input_moments
 from radio.packing.codecs import QuantizedLinear
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
@@ -19,13 +24,30 @@ def quantize_layers(
     rate_bits: float,
     statistics: Mapping[str, LayerStatistics],
     depths: Depths,
+    blocks: Int[Tensor, "sequences length"] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, QuantizedLinear]:
     """Codes and side information of every linear layer inside the decoder blocks.
 
-    `statistics` and `depths` are empty for a method that needs neither.
+    Without a calibration text, layers are independent and `model` stays as it is. With one, the
+    decoder is gone through block by block, so that a layer is told the moments of inputs that come
+    from blocks already quantized; afterwards **`model` holds the quantized weights and biases**.
+    That costs two forward passes of the text, the moments (tokens x cols^2 multiplications for
+    each tensor that linear layers read), and the hidden states of the whole text in memory.
+
+    Args:
+        model: with the weights to be quantized, in evaluation mode.
+        method: what turns a layer into codes.
+        rate_bits: nominal bits a weight.
+        statistics: by layer; empty for a method that does not need them.
+        depths: by layer; empty for a method that does not need them.
+        blocks: token ids of the calibration text, for a method that needs `inputs`.
+        dtype: of activations and of the weights they meet. Moments are float32, and weights are
+            quantized from those of `model`, at any rate.
 
     Raises:
-        RadioError: statistics or depths that were made for another model.
+        RadioError: statistics or depths that were made for another model, or inputs that are not
+            finite.
     """
     linears = decoder_linears(model)
     for what, given in (("statistics", statistics), ("allocation", depths)):
@@ -33,14 +55,44 @@ def quantize_layers(
             raise RadioError(
                 f"artifacts.{what} belongs to a model with other layers: make it for this model"
             )
-    quantized = {}
-    for name, linear in progress(linears.items(), "quantize"):
+
+    def quantized(name: str, inputs: InputMoments | None = None) -> QuantizedLinear:
+        linear = linears[name]
         layer = LinearLayer(
             name=name,
             weight=linear.weight.detach().float(),
             bias=None if linear.bias is None else linear.bias.detach().float(),
             statistics=statistics.get(name),
             depths=depths.get(name),
+            inputs=inputs,
         )
-        quantized[name] = method.quantize(layer, rate_bits)
-    return quantized
+        return method.quantize(layer, rate_bits)
+
+    if blocks is None:
+        return {name: quantized(name) for name in progress(linears, "quantize")}
+    done: dict[str, QuantizedLinear] = {}
+    hidden, others = first_block_inputs(model, blocks, dtype)
+    for prefix, block in progress(decoder_blocks(model).items(), "quantize blocks"):
+        names = [name for name in linears if name.startswith(f"{prefix}.")]
+        moments = _moments_within(copy_in(block, dtype), prefix, names, hidden, others)
+        for name in names:
+            done[name] = quantized(name, moments[name])
+            install_layer(linears[name], done[name])
+        _advance(copy_in(block, dtype), hidden, others)
+    return done
+
+
+@torch.no_grad()
+def _moments_within(
+    block: nn.Module, prefix: str, names: list[str], hidden: Tensor, others: Mapping[str, object]
+) -> dict[str, InputMoments]:
+    """Moments of the inputs of a block's linear layers, by their full names."""
+    inside = {name: block.get_submodule(name.removeprefix(f"{prefix}.")) for name in names}
+    return input_moments(inside, (block(states, **others) for states in hidden.split(1)))
+
+
+@torch.no_grad()
+def _advance(block: nn.Module, hidden: Tensor, others: Mapping[str, object]) -> None:
+    """Overwrite each sequence's hidden states by what the block makes of them."""
+    for states in hidden.split(1):
+        states.copy_(block(states, **others))

@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from radio.calibrate import LayerStatistics
+from radio.moments import InputMoments
 from radio.packing.codecs import QuantizedLinear
 
 
@@ -20,6 +21,7 @@ class LinearLayer:
         bias: b [rows] or None.
         statistics: calibration statistics (`needs: [statistics]`).
         depths: bit depth of each row cluster and column (`needs: [allocation]`).
+        inputs: moments of its inputs, which come from blocks already quantized (`needs: [inputs]`).
     """
 
     name: str
@@ -27,6 +29,7 @@ class LinearLayer:
     bias: Float[Tensor, " rows"] | None = None
     statistics: LayerStatistics | None = None
     depths: UInt8[Tensor, "clusters cols"] | None = None
+    inputs: InputMoments | None = None
 
 
 @runtime_checkable

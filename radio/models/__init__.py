@@ -1,5 +1,6 @@
 """Checkpoints: where they come from, and the parts of them that are compressed."""
 
+from radio.models.blocks import copy_in, decoder_blocks, first_block_inputs
 from radio.models.load import (
     decoder_linears,
     family_of,
@@ -13,9 +14,12 @@ from radio.models.spec import ModelSpec
 
 __all__ = [
     "ModelSpec",
+    "copy_in",
+    "decoder_blocks",
     "decoder_linears",
     "family_of",
     "final_hidden",
+    "first_block_inputs",
     "head",
     "load_model",
     "load_tokenizer",
