@@ -173,7 +173,9 @@ def test_dead_inputs_are_rounded_alone_and_disturb_no_other(rest):
     unit = hessian[alive, alive].sum() / 30  # the mean is over all inputs
     kept = hessian[alive][:, alive]
     wanted = optimal_brain(weight[:, alive], kept + 0.01 * unit * torch.eye(27).double())
-    result = with_feedback(weight, inverse_factor(hessian), rounded)
+    upper = inverse_factor(hessian)
+    assert (upper[dead][:, alive] == 0).all() and (upper[alive][:, dead] == 0).all()
+    result = with_feedback(weight, upper, rounded)
     torch.testing.assert_close(result[:, alive], wanted, rtol=0, atol=1e-9)
     assert torch.equal(result[:, dead], rounded(0, weight[:, dead]))
 
