@@ -14,6 +14,7 @@ One symbol table for the whole package (paper -> code):
     mu, S    `location`, `scale` of a group
     W, W_q   `weight`, dequantized weight, [rows, cols] = [outputs, inputs]
     x        inputs of a linear layer; E[x] is `input_mean`
+    H        `second_moment`    E[x x^T], or the covariance; H^-1 = U^T U with U the `factor`
 
 The source of an equation is named as "paper" (ICML 2025, arXiv 2505.03031) or "author's code"
 (seannz/cvxq), wherever the two differ.
