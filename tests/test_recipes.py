@@ -83,7 +83,7 @@ def test_edits_that_decide_no_number_of_the_table(before: dict[Job, str], tmp_pa
         ("models/hub.py", NOBODY),
         ("models/train.py", NOBODY),
         ("runtime/progress.py", NOBODY),
-        ("report/figure.py", {"figure"}),
+        ("report/figures/rate_distortion.py", {"figure"}),
         ("report/markdown.py", REPORT),
         ("evaluate/perplexity.py", {*EVALUATED, *REPORT}),
     ],

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from radio.report.figure import rate_distortion, save_figure
+from radio.report.figures.rate_distortion import rate_distortion
+from radio.report.figures.style import save_figure
 from radio.report.names import labels
 from radio.report.table import load_table
 from radio.runtime.manifest import recorded

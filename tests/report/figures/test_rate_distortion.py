@@ -5,10 +5,12 @@ import itertools
 import pytest
 from matplotlib.text import Annotation, Text
 
-from radio.report.figure import PNG_DPI, rate_distortion, save_figure, spread
+from radio.report.figures.rate_distortion import GUIDE_LABEL, rate_distortion
+from radio.report.figures.style import PNG_DPI, save_figure
 from radio.report.table import build_table
 from radio.runtime.errors import RadioError
 from tests.report.conftest import CELLS, FP16, write_evaluation
+from tests.report.figures.conftest import tick_boxes
 
 LABELS = {"rtn": "RTN, per row", "radio": "Radio"}
 
@@ -26,6 +28,27 @@ def figure(evaluations):
 
 def words(axes):
     return [text for text in axes.texts if isinstance(text, Annotation)]
+
+
+def names(axes):
+    """The words that name the curves."""
+    return [text for text in words(axes) if text.get_text() != GUIDE_LABEL]
+
+
+def guide_of(axes):
+    (line,) = [line for line in axes.lines if line.get_label() == "guide"]
+    return line
+
+
+def many(folder, rates, count=8):
+    """A table of `count` methods at `rates`, whose curves run close together."""
+    cells = [
+        (f"m{i}, groups of 128", f"{rate}", rate + 0.01 * i, FP16 + kl, kl)
+        for i in range(count)
+        for rate in rates
+        for kl in [(1 + i / 9) * 4.0 ** (3 - rate) * (1 + 4 * max(0, 3 - rate))]
+    ]
+    return build_table([write_evaluation(folder, "m", "wikipedia", cell) for cell in cells])
 
 
 def test_axes_say_what_they_are(figure):
@@ -71,15 +94,15 @@ def test_labels_name_the_curves_and_overlap_nothing(tmp_path):
     """Even where all curves end in one point, with as many methods as there are colours."""
     cells = [
         (f"method{index}", rate, float(rate) + 0.05, 40.0 + index / 99, kl + index / 999)
-        for index in range(7)
+        for index in range(8)
         for rate, kl in (("3", 3.0), ("4", 0.2))
     ]
     paths = [write_evaluation(tmp_path, "m", "wikipedia", cell) for cell in cells]
     figure = draw(build_table(paths))
     figure.draw_without_rendering()
     above, _ = figure.axes
-    boxes = [Text.get_window_extent(text) for text in words(above)]  # less the leader line
-    assert sorted(text.get_text() for text in words(above)) == sorted({c[0] for c in cells})
+    boxes = [Text.get_window_extent(text) for text in names(above)]  # less the leader line
+    assert sorted(text.get_text() for text in names(above)) == sorted({c[0] for c in cells})
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)
     for box in boxes:
@@ -130,10 +153,65 @@ def test_equal_tables_give_equal_bytes(evaluations, tmp_path):
     assert (tmp_path / "one.pdf").read_bytes()[:4] == b"%PDF"
 
 
-def test_spread_keeps_the_order_the_distance_and_the_middle():
-    heights, sizes = [5.0, 5.1, 5.2, 50.0], [10.0, 20.0, 10.0, 10.0]
-    placed = spread(heights, sizes)
-    assert placed[3] == 50.0
-    for low, high, one, other in zip(placed, placed[1:], sizes, sizes[1:], strict=False):
-        assert high - low >= (one + other) / 2 - 1e-9
-    assert sum(placed[:3]) == pytest.approx(sum(heights[:3]))
+@pytest.mark.parametrize(
+    "rates", [(3.0, 4.0), (2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)]
+)
+def test_eight_methods_stay_legible(tmp_path, rates):
+    """Names with line breaks too: none overlap, none leave the figure, and ticks keep apart."""
+    figure = draw(many(tmp_path, rates))
+    figure.draw_without_rendering()
+    width, _ = figure.get_size_inches()
+    assert width <= 3.5
+    above, _ = figure.axes
+    boxes = [Text.get_window_extent(text) for text in names(above)]
+    assert len(boxes) == 8
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert not box.overlaps(above.bbox)
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        ticks = tick_boxes(axis)
+        assert len(ticks) >= 2 or axis is above.xaxis  # which the panel below has
+        for one, other in itertools.combinations(ticks, 2):
+            assert not one.overlaps(other)
+
+
+def test_eight_methods_differ(tmp_path):
+    above, _ = draw(many(tmp_path, (3.0,))).axes
+    lines = [bars.lines[0] for bars in above.containers]
+    assert len({line.get_color() for line in lines}) == 8
+    assert len({line.get_marker() for line in lines}) == 8
+
+
+def test_the_guide_falls_a_quarter_a_bit_through_the_end_of_the_lowest_curve(figure):
+    above, below = figure.axes
+    (left, high), (right, low) = guide_of(above).get_xydata()
+    assert high / low == pytest.approx(4 ** (right - left))
+    bits, kl = min((cell[2], cell[4]) for cell in CELLS if cell[0] == "radio" and cell[1] == "4")
+    assert kl == pytest.approx(low * 4 ** (right - bits))
+    assert [text.get_text() for text in words(above)].count("−6.02 dB/bit") == 1
+    assert "guide" not in [line.get_label() for line in below.lines]
+
+
+def test_the_guide_moves_no_limit(figure):
+    """The panel shows the points, not the guide."""
+    above, _ = figure.axes
+    top = max(cell[4] for cell in CELLS)
+    assert above.get_ylim()[1] < 2 * top
+    assert tuple(above.get_xlim()) == tuple(guide_of(above).get_xdata())
+
+
+@pytest.mark.parametrize("rates", [(3.0, 4.0), (2.0, 2.5, 3.0, 4.0, 6.0, 8.0)])
+def test_the_guides_label_crosses_no_curve(tmp_path, rates):
+    figure = draw(many(tmp_path, rates))
+    figure.draw_without_rendering()
+    above, _ = figure.axes
+    (label,) = [text for text in words(above) if text.get_text() == GUIDE_LABEL]
+    box = label.get_window_extent()
+    assert above.bbox.x0 <= box.x0 and box.x1 <= above.bbox.x1
+    assert above.bbox.y0 <= box.y0 and box.y1 <= above.bbox.y1
+    for line in [*(bars.lines[0] for bars in above.containers), guide_of(above)]:
+        path = line.get_transform().transform_path(line.get_path())
+        assert not path.intersects_bbox(box, filled=False)

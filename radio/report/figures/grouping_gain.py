@@ -1,0 +1,194 @@
+"""Bits that grouping saves, matrix by matrix and column by column (the paper's Figure 3)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from radio.calibrate import LayerStatistics
+from radio.report.figures.style import (
+    COLOURS,
+    FONT_SIZE,
+    REFERENCE_DASHES,
+    STYLE,
+    direct_labels,
+    horizontal_grid,
+    new_figure,
+)
+from radio.runtime.errors import RadioError
+from radio.theory.gain import grouping_gain_bits, savings_bits
+from radio.theory.grouping import cluster_sizes
+
+MATRIX_HEIGHT_IN, SORTED_HEIGHT_IN = 0.55, 1.9
+AXIS_HEIGHT_IN = 0.5  # of the blocks' numbers and the words above the bars
+COLUMNS, ROWS = COLOURS[0], COLOURS[1]
+# model.layers.3.self_attn.q_proj: block 3, matrix q_proj
+LAYER_NAME = re.compile(r"\.(?P<block>\d+)\.(?:.*\.)?(?P<matrix>[^.]+)$")
+
+
+class Gain(NamedTuple):
+    """Bits a weight that one matrix saves at equal distortion, against one depth for all of it."""
+
+    columns: float
+    rows: float
+    both: float
+
+
+class Groups(NamedTuple):
+    """Sensitivity s_n = G_n^2 S_n^2 and number of weights of the groups of a matrix."""
+
+    sensitivity: Float[Tensor, "clusters cols"]
+    numel: Int[Tensor, "clusters cols"]
+
+    def merged(self, dim: int) -> tuple[Tensor, Tensor]:
+        """Those of whole columns (dim 0) or whole row clusters (dim 1).
+
+        Groups are merged into one depth only, so that a merged group's sensitivity is the mean
+        of its members': scales stay what they are.
+        """
+        numel = self.numel.sum(dim)
+        return (self.sensitivity * self.numel).sum(dim) / numel, numel
+
+
+def grouping_gain(statistics: Mapping[str, LayerStatistics], layer: str) -> Figure:
+    """What depths of their own save columns, and row clusters besides, in every matrix.
+
+    A panel for each kind of matrix has a bar a block: what the split into columns saves, and on
+    top of it what the split of columns into row clusters adds, if there are several. The last
+    panel has the columns of one matrix, and its row clusters, each by its own saving; their means
+    are what the splits save.
+
+    Args:
+        statistics: of all layers, as calibration saves them.
+        layer: the one whose columns are shown.
+
+    Raises:
+        RadioError: there are no statistics, a name has no block number, `layer` is not among the
+            names, or sensitivities are no finite numbers or all zero.
+    """
+    if layer not in statistics:
+        raise RadioError(
+            f"layer={layer} has no statistics: name one of {', '.join(list(statistics)[:3])}, ..."
+        )
+    gains = {name: gain(name, entry) for name, entry in statistics.items()}
+    by_matrix: dict[str, dict[int, Gain]] = {}
+    for name, value in gains.items():
+        block, matrix = _place(name)
+        by_matrix.setdefault(matrix, {})[block] = value
+    highest = max(value.both for value in gains.values())
+    bars_height_in = MATRIX_HEIGHT_IN * len(by_matrix) + AXIS_HEIGHT_IN
+    with mpl.rc_context(STYLE):
+        figure = new_figure(bars_height_in + SORTED_HEIGHT_IN)
+        subfigures: Any = figure.subfigures(2, 1, height_ratios=(bars_height_in, SORTED_HEIGHT_IN))
+        bars, last = subfigures
+        panels = bars.subplots(len(by_matrix), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axes, (matrix, values) in zip(panels, by_matrix.items(), strict=True):
+            _bars(axes, matrix, values)
+        panels[0].set_ylim(0, max(1.05 * highest, 0.01))
+        panels[-1].set_xlabel("Block")
+        bars.supylabel("Bits saved per weight", fontsize=FONT_SIZE)
+        _legend(panels[0], any(len(entry.grad_var) > 1 for entry in statistics.values()))
+        sorted_panel = last.subplots()
+        curves = _sorted_savings(sorted_panel, _groups(statistics[layer]))
+        block, matrix = _place(layer)
+        sorted_panel.set_title(f"{matrix} of block {block}", loc="left")
+        figure.draw_without_rendering()
+        direct_labels(sorted_panel, curves)
+    return figure
+
+
+def gain(name: str, statistics: LayerStatistics) -> Gain:
+    """What the splits of one matrix save.
+
+    Raises:
+        RadioError: a sensitivity is negative or not finite, or all are zero.
+    """
+    groups = _groups(statistics)
+    try:
+        return Gain(
+            columns=grouping_gain_bits(*groups.merged(dim=0)),
+            rows=grouping_gain_bits(*groups.merged(dim=1)),
+            both=grouping_gain_bits(*groups),
+        )
+    except ValueError as error:
+        raise RadioError(f"the statistics of {name} are no use: {error}: calibrate anew") from error
+
+
+def _groups(statistics: LayerStatistics) -> Groups:
+    sensitivity = statistics.grad_var.double() * statistics.weight_var.double()
+    sizes = cluster_sizes(statistics.cluster, len(sensitivity))
+    return Groups(sensitivity, sizes[:, None].expand(sensitivity.shape))
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Block number and kind of matrix.
+
+    >>> _place("model.decoder.layers.10.fc1")
+    (10, 'fc1')
+    """
+    found = LAYER_NAME.search(name)
+    if not found:
+        raise RadioError(f"the layer {name} has no block number: give layers like blocks.3.fc1")
+    return int(found["block"]), found["matrix"]
+
+
+def _bars(axes: Axes, matrix: str, values: Mapping[int, Gain]) -> None:
+    """A stacked bar a block: columns, and what rows add to them."""
+    blocks = list(values)
+    columns = [value.columns for value in values.values()]
+    added = [value.both - value.columns for value in values.values()]
+    axes.bar(blocks, columns, color=COLUMNS, width=0.8, label="columns")
+    axes.bar(blocks, added, bottom=columns, color=ROWS, width=0.8, label="rows")
+    mean = float(np.mean([value.both for value in values.values()]))
+    axes.annotate(
+        f"{matrix}\nmean {mean:.2f}",
+        (1, 0.5),
+        xycoords="axes fraction",
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+    )
+    axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=True))
+    horizontal_grid(axes)
+
+
+def _legend(axes: Axes, with_rows: bool) -> None:
+    """What the colours of the bars mean, in words of these colours above the first panel."""
+    axes.set_title("Split into columns", loc="left", color=COLUMNS)
+    if with_rows:
+        axes.set_title("and row clusters", loc="right", color=ROWS)
+
+
+def _sorted_savings(axes: Axes, groups: Groups) -> list[tuple[str, Line2D]]:
+    """Savings of single columns and of row clusters, the largest first, each with its mean.
+
+    Returns the lines of the means, with what is to be said of them.
+    """
+    means = []
+    for dim, word, colour in ((0, "columns", COLUMNS), (1, "row clusters", ROWS)):
+        sensitivity, numel = groups.merged(dim)
+        if len(numel) == 1:
+            continue
+        savings, order = savings_bits(sensitivity, numel).sort(descending=True)
+        share = 100 * numel[order].double() / numel.sum()
+        edges = [0.0, *share.cumsum(0).tolist()]
+        axes.stairs(savings.tolist(), edges, baseline=None, color=colour, linewidth=1.2)
+        mean = grouping_gain_bits(sensitivity, numel)
+        (line,) = axes.plot(
+            [0, 100], [mean, mean], color=colour, linestyle=REFERENCE_DASHES, linewidth=0.8
+        )
+        means.append((f"{word},\nmean {mean:.2f}", line))
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("Share of the weights, sorted (%)")
+    axes.set_ylabel("Bits saved per weight")
+    horizontal_grid(axes)
+    return means

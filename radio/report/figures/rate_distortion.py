@@ -1,0 +1,204 @@
+"""Rate against distortion: KL divergence and perplexity over the true rate, method by method."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from radio.report.figures.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    PANEL_HEIGHT_IN,
+    REFERENCE_DASHES,
+    STYLE,
+    WIDTH_IN,
+    direct_labels,
+    horizontal_grid,
+    logarithmic,
+    new_figure,
+)
+from radio.runtime.errors import RadioError
+
+# of quantized models, that is; the reference is a line, not a point
+UNCOMPRESSED_BITS = 16
+MANY_RATES = 8  # in a curve, from where on markers of the usual size would touch
+# d = s 2^(-2B): a bit more is a quarter of the distortion, 10 log10(4) = 6.02 dB less
+GUIDE_LABEL = "−6.02 dB/bit"
+
+
+def rate_distortion(
+    table: pd.DataFrame,
+    *,
+    method_labels: Mapping[str, str],
+    model_labels: Mapping[str, str],
+    text_labels: Mapping[str, str],
+) -> Figure:
+    """Two panels for every model and text of the table: KL divergence above, perplexity below.
+
+    Args:
+        table: as `radio.report.table.load_table` gives it; rows without numbers, or without
+            loss, are left out.
+        method_labels: what readers call the methods, by name.
+        model_labels: the same of the models.
+        text_labels: the same of the texts.
+
+    Raises:
+        RadioError: no row has both a true rate and a KL divergence.
+    """
+    shown = table.dropna(subset=["bits_true", "kl", "perplexity"])
+    # a lossless cell has no place on a logarithmic axis
+    shown = shown[(shown.bits_true < UNCOMPRESSED_BITS) & (shown.kl > 0)]
+    if shown.empty:
+        raise RadioError(
+            "the table has no row with bits_true, kl and perplexity of a quantized model, so there "
+            "is nothing to draw: run its evaluations first (its column `note` says what is missing)"
+        )
+    groups = [
+        (str(m), str(t), rows) for (m, t), rows in shown.groupby(["model", "text"], sort=False)
+    ]
+    looks = {
+        name: (COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+        for index, name in enumerate(dict.fromkeys(shown.method))
+    }
+    with mpl.rc_context(STYLE):
+        figure = new_figure(2 * PANEL_HEIGHT_IN, width_in=WIDTH_IN * len(groups))
+        panels = figure.subplots(2, len(groups), sharex="col", squeeze=False)
+        for (above, below), (model, text, rows) in zip(panels.T, groups, strict=True):
+            above.set_title(
+                f"{model_labels.get(model, model)}, {text_labels.get(text, text)}", loc="left"
+            )
+            _panel(above, rows, "kl", "kl_se", looks, "KL divergence (nats per token)")
+            _panel(
+                below, rows, "perplexity", "perplexity_increase_se", looks, "Perplexity per token"
+            )
+            _reference(below, rows)
+            for axes in (above, below):
+                logarithmic(axes)
+            below.set_xlabel("True rate (bits per quantized weight)")
+            below.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        figure.draw_without_rendering()  # settles limits and layout, on which the labels depend
+        for above, (_, _, rows) in zip(panels[0], groups, strict=True):
+            _label_methods(above, method_labels)
+            figure.draw_without_rendering()  # the names have made the panel narrower
+            _guide(above, rows)
+    return figure
+
+
+def _panel(
+    axes: Axes,
+    rows: pd.DataFrame,
+    column: str,
+    error: str,
+    looks: Mapping[str, tuple[str, str]],
+    label: str,
+) -> None:
+    """Draw every method's `column` over the true rate, on an axis that will be logarithmic.
+
+    Error bars are one standard error; that of a perplexity is paired with the reference's, since
+    the text's own variation moves all methods and the dashed line alike.
+    """
+    axes.set_yscale("log")
+    for method, points in rows.groupby("method", sort=False):
+        colour, marker = looks[str(method)]
+        points = points.sort_values("bits_true")
+        axes.errorbar(
+            points.bits_true.to_numpy(),
+            points[column].to_numpy(),
+            yerr=points[error].fillna(0).to_numpy(),
+            color=colour,
+            marker=marker,
+            markersize=2.5 if len(points) > MANY_RATES else None,
+            capsize=2 if len(points) <= MANY_RATES else 0,
+            elinewidth=0.8,
+            label=str(method),
+        )
+    axes.set_ylabel(label)
+    horizontal_grid(axes)
+
+
+def _reference(axes: Axes, rows: pd.DataFrame) -> None:
+    """The uncompressed model's perplexity, as a dashed line with its value."""
+    reference = float((rows.perplexity - rows.perplexity_increase).median())
+    if math.isnan(reference):
+        return
+    axes.axhline(
+        reference, color=GREY, linestyle=REFERENCE_DASHES, linewidth=0.8, label="reference"
+    )
+    axes.annotate(
+        f"FP16, {reference:.1f}",
+        (0, reference),
+        xycoords=("axes fraction", "data"),
+        xytext=(2, -2),
+        textcoords="offset points",
+        va="top",
+        color=GREY,
+    )
+    low, high = axes.get_ylim()
+    # room for the words below the line
+    axes.set_ylim(min(low, reference * (low / high) ** 0.12), high)
+
+
+def _label_methods(axes: Axes, names: Mapping[str, str]) -> None:
+    """The methods' names, each at the right end of its curve."""
+    bars: Any = axes.containers
+    curves = [(bar.get_label(), bar.lines[0]) for bar in bars]
+    direct_labels(
+        axes, [(names.get(name, name).replace(", ", ",\n"), curve) for name, curve in curves]
+    )
+
+
+def _guide(axes: Axes, rows: pd.DataFrame) -> None:
+    """The slope of high-resolution theory, KL ~ 2^(-2R), through the end of the lowest curve."""
+    ends = rows.sort_values("bits_true").groupby("method", sort=False).tail(1)
+    end_bits, end_kl = ends.loc[ends.kl == ends.kl.min(), ["bits_true", "kl"]].to_numpy()[0]
+    rates, limits = np.array(axes.get_xlim()), axes.get_ylim()
+    (line,) = axes.plot(
+        rates,
+        end_kl * 4.0 ** (end_bits - rates),
+        color="0.6",
+        linestyle=REFERENCE_DASHES,
+        linewidth=0.6,
+        zorder=1,
+        label="guide",
+    )
+    axes.set_xlim(*rates)
+    axes.set_ylim(*limits)
+    _label_guide(axes, line)
+
+
+def _label_guide(axes: Axes, line: Line2D) -> None:
+    """Name the guide where the words are inside the panel and cross the fewest curves."""
+    ends = axes.transData.transform(line.get_xydata())
+    bars: Any = axes.containers
+    paths = [bar.lines[0].get_transform().transform_path(bar.lines[0].get_path()) for bar in bars]
+    words = axes.annotate(
+        GUIDE_LABEL, (0.0, 0.0), xytext=(0.0, 0.0), textcoords="offset points", color="0.45"
+    )
+
+    def move(below: bool, share: float) -> None:
+        """Let the words' corner lie `share` of the way along the line, just below it or above."""
+        x, y = axes.transData.inverted().transform(ends[0] + share * (ends[1] - ends[0]))
+        words.xy = (float(x), float(y))
+        words.set_position((-5, -2) if below else (5, 2))
+        words.set_horizontalalignment("right" if below else "left")
+        words.set_verticalalignment("top" if below else "bottom")
+
+    def cost(place: tuple[bool, float]) -> int:
+        move(*place)
+        box = words.get_window_extent().padded(2)
+        outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1
+        outside |= box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
+        crossed = sum(path.intersects_bbox(box, filled=False) for path in paths)
+        return int(crossed + outside * (len(paths) + 1))
+
+    # the curves of real models tend to bend up from the line, so that below it is empty
+    move(*min(itertools.product((True, False), np.arange(0.05, 1, 0.05)), key=cost))
