@@ -8,11 +8,12 @@ of the sum over every token and every coordinate.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -48,21 +49,32 @@ class LayerStatistics:
 
 def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> None:
     """Write the statistics of all layers as one safetensors file."""
-    tensors = {
-        f"{layer}/{field.name}": getattr(entry, field.name)
-        for layer, entry in statistics.items()
-        for field in fields(LayerStatistics)
-    }
-    save_tensors(path, tensors, {"layers": list(statistics)})
+    save_tensors(path, tensors_of(statistics), {"layers": list(statistics)})
 
 
 def load_statistics(path: Path) -> dict[str, LayerStatistics]:
     """Read what `save_statistics` wrote."""
     tensors, metadata = load_tensors(path)
+    return statistics_of(tensors, metadata["layers"])
+
+
+def tensors_of(statistics: Mapping[str, LayerStatistics]) -> dict[str, Tensor]:
+    """All tensors of the statistics by "layer/field"."""
+    return {
+        f"{layer}/{field.name}": getattr(entry, field.name)
+        for layer, entry in statistics.items()
+        for field in fields(LayerStatistics)
+    }
+
+
+def statistics_of(
+    tensors: Mapping[str, Tensor], layers: Iterable[str]
+) -> dict[str, LayerStatistics]:
+    """Inverse of `tensors_of`."""
     names = [field.name for field in fields(LayerStatistics)]
     return {
         layer: LayerStatistics(**{name: tensors[f"{layer}/{name}"] for name in names})
-        for layer in metadata["layers"]
+        for layer in layers
     }
 
 
@@ -114,17 +126,17 @@ class RandomSign:
         weights = {
             name: linear.weight.detach().float() for name, linear in decoder_linears(model).items()
         }
-        identity = _identity(self, seed, blocks, weights)
+        identity = identity_of(self, seed, blocks, weights)
         model.to(getattr(torch, self.dtype))
         sums = _Sums.resumed(partial, identity) or _Sums.zeros(weights, identity)
         saved_at = time.monotonic()
-        with _accumulating(model, sums):
+        with accumulating(model, sums):
             for index in progress(range(self.sequences), "calibrate"):
                 if index < sums.done:
                     continue
                 if index == self.pilot_sequences:
                     sums.set_clusters(weights, self.group_rows)
-                _backward_random_signs(model, blocks[index : index + 1], seed, index)
+                backward_random_signs(model, blocks[index : index + 1], seed, index)
                 sums.done += 1
                 if time.monotonic() - saved_at > SAVE_EVERY_S:
                     sums.save(partial)
@@ -132,7 +144,7 @@ class RandomSign:
         return sums.statistics(weights, self.pilot_sequences, blocks.shape[1])
 
 
-def _identity(*parts: object) -> str:
+def identity_of(*parts: object) -> str:
     """Hash of settings and tensors: a partial state belongs to one calibration only."""
     digest = sha256()
     for part in parts:
@@ -142,7 +154,7 @@ def _identity(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def _backward_random_signs(
+def backward_random_signs(
     model: PreTrainedModel, ids: Int[Tensor, "batch length"], seed: int, index: int
 ) -> None:
     """Back-propagate a random-sign sum of all final hidden states of sequence `index`."""
@@ -226,8 +238,22 @@ class _Sums:
         return cls(identity, metadata["done"], **kinds)
 
 
+@runtime_checkable
+class Accumulator(Protocol):
+    """What `accumulating` fills: sums of inputs [cols] by layer name, and something of gradients.
+
+    `add_gradient(name, gradient)` gets the gradient [rows, cols] of every backward pass.
+    """
+
+    input_sum: dict[str, Tensor]
+
+    def add_gradient(self, name: str, gradient: Tensor) -> None:
+        """Take in the gradient of a layer's weight, which is freed afterwards."""
+        ...
+
+
 @contextmanager
-def _accumulating(model: PreTrainedModel, sums: _Sums) -> Iterator[None]:
+def accumulating(model: PreTrainedModel, sums: Accumulator) -> Iterator[None]:
     """Reduce each layer's inputs and weight gradient into `sums` as soon as they exist.
 
     The gradient is squared, reduced and freed inside the backward pass, so that no more than one

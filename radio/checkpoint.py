@@ -102,7 +102,13 @@ def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedMode
     for name, value in quantized.rest.items():
         parameters[name].copy_(value)
     for name, layer in quantized.layers.items():
-        linears[name].weight.copy_(layer.weight.decode())
-        if layer.bias is not None:
-            linears[name].bias = nn.Parameter(layer.bias.to(linears[name].weight))
+        install_layer(linears[name], layer)
     return model
+
+
+@torch.no_grad()
+def install_layer(linear: nn.Linear, layer: QuantizedLinear) -> None:
+    """Overwrite weight and bias of one layer, which gains a bias if `layer` has one."""
+    linear.weight.copy_(layer.weight.decode())
+    if layer.bias is not None:
+        linear.bias = nn.Parameter(layer.bias.to(linear.weight))

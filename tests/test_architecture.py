@@ -21,6 +21,7 @@ LAYERS = [
     "methods",
     "quantize checkpoint",
     "evaluate",
+    "refine",
     "report",
     "experiments",
     "recipes",
