@@ -12,11 +12,12 @@ logits l, and diag p - p p^T = S S^T for S = diag(sqrt p) - p sqrt(p)^T.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -53,21 +54,32 @@ class LayerStatistics:
 
 def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> None:
     """Write the statistics of all layers as one safetensors file."""
-    tensors = {
-        f"{layer}/{field.name}": getattr(entry, field.name)
-        for layer, entry in statistics.items()
-        for field in fields(LayerStatistics)
-    }
-    save_tensors(path, tensors, {"layers": list(statistics)})
+    save_tensors(path, tensors_of(statistics), {"layers": list(statistics)})
 
 
 def load_statistics(path: Path) -> dict[str, LayerStatistics]:
     """Read what `save_statistics` wrote."""
     tensors, metadata = load_tensors(path)
+    return statistics_of(tensors, metadata["layers"])
+
+
+def tensors_of(statistics: Mapping[str, LayerStatistics]) -> dict[str, Tensor]:
+    """All tensors of the statistics by "layer/field"."""
+    return {
+        f"{layer}/{field.name}": getattr(entry, field.name)
+        for layer, entry in statistics.items()
+        for field in fields(LayerStatistics)
+    }
+
+
+def statistics_of(
+    tensors: Mapping[str, Tensor], layers: Iterable[str]
+) -> dict[str, LayerStatistics]:
+    """Inverse of `tensors_of`."""
     names = [field.name for field in fields(LayerStatistics)]
     return {
         layer: LayerStatistics(**{name: tensors[f"{layer}/{name}"] for name in names})
-        for layer in metadata["layers"]
+        for layer in layers
     }
 
 
@@ -133,14 +145,13 @@ class RandomSign:
         weights = {
             name: linear.weight.detach().float() for name, linear in decoder_linears(model).items()
         }
-        order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))
-        blocks = blocks[order[: self.sequences]]
-        identity = _identity(self, seed, blocks, weights)
+        blocks = drawn(blocks, self.sequences, seed)
+        identity = identity_of(self, seed, blocks, weights)
         model.to(getattr(torch, self.dtype))
         sums = _Sums.resumed(partial, identity) or _Sums.zeros(weights, identity)
         saved_at = time.monotonic()
         means: dict[str, Tensor] = {}
-        with _accumulating(model, sums, means):
+        with accumulating(model, sums, means):
             for index in progress(range(self.sequences), "calibrate"):
                 if index < sums.done:
                     continue
@@ -156,7 +167,15 @@ class RandomSign:
         return sums.statistics(weights, self.pilot_sequences, blocks.shape[1])
 
 
-def _identity(*parts: object) -> str:
+def drawn(
+    blocks: Int[Tensor, "blocks length"], count: int, seed: int
+) -> Int[Tensor, "count length"]:
+    """`count` blocks in an order drawn by the seed."""
+    order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))
+    return blocks[order[:count]]
+
+
+def identity_of(*parts: object) -> str:
     """Hash of settings and tensors: a partial state belongs to one calibration only."""
     digest = sha256()
     for part in parts:
@@ -265,9 +284,23 @@ class _Sums:
         return cls(identity, metadata["done"], **kinds)
 
 
+@runtime_checkable
+class Accumulator(Protocol):
+    """What `accumulating` fills: sums of inputs [cols] by layer name, and something of gradients.
+
+    `add_gradient(name, gradient)` gets the gradient [rows, cols] of every backward pass.
+    """
+
+    input_sum: dict[str, Tensor]
+
+    def add_gradient(self, name: str, gradient: Tensor) -> None:
+        """Take in the gradient of a layer's weight, which is freed afterwards."""
+        ...
+
+
 @contextmanager
-def _accumulating(
-    model: PreTrainedModel, sums: _Sums, means: Mapping[str, Tensor]
+def accumulating(
+    model: PreTrainedModel, sums: Accumulator, means: Mapping[str, Tensor] | None = None
 ) -> Iterator[None]:
     """Reduce each layer's inputs and weight gradient into `sums` as soon as they exist.
 
@@ -277,6 +310,7 @@ def _accumulating(
     gradient that for centred inputs.
     """
     model.requires_grad_(False)
+    means = {} if means is None else means
     handles = []
     for name, linear in decoder_linears(model).items():
 

@@ -22,6 +22,7 @@ LAYERS = [
     "checkpoint",
     "quantize",
     "evaluate",
+    "refine",
     "report",
     "experiments",
     "recipes",

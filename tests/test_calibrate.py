@@ -143,11 +143,11 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
 
     suicide = KILLED.replace(
         "estimator =",
-        "step = calibrate._backward_random_signs\n"
+        "step = calibrate.backward_random_signs\n"
         "def stop(model, ids, seed, index):\n"
         f"    if index == {killed_at}: import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
         "    step(model, ids, seed, index)\n"
-        "calibrate._backward_random_signs = stop\nestimator =",
+        "calibrate.backward_random_signs = stop\nestimator =",
     )
     run = [sys.executable, "-c", suicide, str(checkpoint), str(resumed)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
@@ -158,10 +158,10 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
     assert not resumed.exists() and resumed.with_suffix(".partial").exists()
 
     indices = []
-    step = module._backward_random_signs
+    step = module.backward_random_signs
     monkeypatch.setattr(
         module,
-        "_backward_random_signs",
+        "backward_random_signs",
         lambda model, ids, seed, index: (indices.append(index), step(model, ids, seed, index)),
     )
     again = estimator.run(load_model(checkpoint), blocks(12), 0, resumed.with_suffix(".partial"))

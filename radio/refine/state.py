@@ -1,0 +1,160 @@
+"""All that the next step of the loop depends on, and how it survives a kill."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from radio.calibrate import LayerStatistics, statistics_of, tensors_of
+from radio.runtime.errors import RadioError
+from radio.runtime.files import load_tensors, save_tensors
+from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
+
+SUMS = ("grad_sum", "input_sum")
+STATISTICS = ("current", "best")
+
+
+@dataclass
+class State:
+    """The loop between two sequences.
+
+    The squared gradients are kept weight by weight, one float32 for each: rows move from cluster
+    to cluster, and only so does any clustering get its own mean (the author's code keeps a mean by
+    group, whose rows change under it).
+
+    Attributes:
+        identity: hash of what decides the run.
+        axes: PCA axes of the original model's outputs; none where no PCA is asked for.
+        sequences: sequences seen.
+        weight: of all sequences seen in the sums, less than `sequences` if the sums decay.
+        grad_sum: weighted sum over sequences of squared gradients, by layer.
+        input_sum: weighted sum over sequences and tokens of the inputs, by layer.
+        current: statistics that the present quantized weights were made of; empty at first.
+        best: statistics of the iteration of least validation divergence so far.
+        trace: one entry an iteration that is over.
+    """
+
+    identity: str
+    axes: Float[Tensor, "axes width"]
+    sequences: int
+    weight: float
+    grad_sum: dict[str, Tensor]
+    input_sum: dict[str, Tensor]
+    current: dict[str, LayerStatistics] = field(default_factory=dict)
+    best: dict[str, LayerStatistics] = field(default_factory=dict)
+    trace: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def fresh(
+        cls, identity: str, axes: Float[Tensor, "axes width"], weights: Mapping[str, Tensor]
+    ) -> "State":
+        """The state before the first sequence."""
+        grads = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        inputs = {name: torch.zeros(weight.shape[1]) for name, weight in weights.items()}
+        return cls(identity, axes, 0, 0.0, grads, inputs)
+
+    def add_gradient(self, name: str, gradient: Float[Tensor, "rows cols"]) -> None:
+        """Add the squared gradient of one backward pass."""
+        gradient = gradient.float()
+        self.grad_sum[name].addcmul_(gradient, gradient)
+
+    def count_sequence(self) -> None:
+        """Say that a sequence's gradients and inputs are all there."""
+        self.sequences += 1
+        self.weight += 1
+
+    def fade(self, decay: float) -> None:
+        """Let what was seen so far count `decay` times as much: 1 keeps a plain running mean."""
+        self.weight *= decay
+        for sums in (self.grad_sum, self.input_sum):
+            for total in sums.values():
+                total *= decay
+
+    def statistics(
+        self,
+        weights: Mapping[str, Float[Tensor, "rows cols"]],
+        group_rows: int,
+        length: int,
+        per_token: float,
+        author_choices: bool,
+    ) -> dict[str, LayerStatistics]:
+        """Cluster the rows anew and reduce the means so far by group.
+
+        Args:
+            weights: the original weights.
+            group_rows: rows a cluster should have.
+            length: tokens of a sequence.
+            per_token: factor from a sequence's squared gradients to `grad_var`.
+            author_choices: take weight variances about the median (author's code), not about the
+                mean (paper).
+
+        Raises:
+            RadioError: gradients that are not finite.
+        """
+        result = {}
+        for name, weight in weights.items():
+            grad = self.grad_sum[name] * (per_token / self.weight)
+            if not torch.isfinite(grad).all():
+                raise RadioError(
+                    f"gradients of {name} are not finite: set refinement.estimator.dtype=float32 "
+                    "or a higher rate_bits"
+                )
+            cluster = cluster_rows(weight.var(dim=1, correction=0), grad.mean(dim=1), group_rows)
+            clusters = int(cluster.max()) + 1
+            if author_choices:
+                weight_var = locations_and_scales(weight, cluster, clusters)[1].square()
+            else:
+                mean = cluster_mean(weight, cluster, clusters)
+                weight_var = cluster_mean((weight - mean[cluster]).square(), cluster, clusters)
+            result[name] = LayerStatistics(
+                cluster=cluster,
+                grad_var=cluster_mean(grad, cluster, clusters),
+                weight_var=weight_var,
+                input_mean=self.input_sum[name] / (self.weight * length),
+            )
+        return result
+
+    def save(self, path: Path) -> None:
+        """Write everything, atomically; as much disk as the float32 weights."""
+        tensors = {"axes": self.axes}
+        for kind in SUMS:
+            tensors |= {f"{kind}/{name}": total for name, total in getattr(self, kind).items()}
+        for kind in STATISTICS:
+            # clones: the current statistics may be the best, and a file has no tensor twice
+            held = tensors_of(getattr(self, kind)).items()
+            tensors |= {f"{kind}/{name}": tensor.clone() for name, tensor in held}
+        metadata = {name: getattr(self, name) for name in ("identity", "sequences", "weight")}
+        layers = {kind: list(getattr(self, kind)) for kind in STATISTICS}
+        # pairs keep the order of an entry's keys, which JSON objects in a file's header lose
+        trace = [list(entry.items()) for entry in self.trace]
+        save_tensors(path, tensors, {**metadata, "trace": trace, "layers": layers})
+
+    @classmethod
+    def resumed(cls, path: Path, identity: str) -> "State | None":
+        """The state at `path`, or None if there is none of this run."""
+        if not path.exists():
+            return None
+        tensors, metadata = load_tensors(path)
+        if metadata["identity"] != identity:
+            return None
+        axes = tensors.pop("axes")
+        kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*SUMS, *STATISTICS)}
+        for key, tensor in tensors.items():
+            kind, name = key.split("/", 1)
+            kinds[kind][name] = tensor
+        layers = metadata["layers"]
+        return cls(
+            identity=identity,
+            axes=axes,
+            sequences=metadata["sequences"],
+            weight=metadata["weight"],
+            grad_sum=kinds["grad_sum"],
+            input_sum=kinds["input_sum"],
+            current=statistics_of(kinds["current"], layers["current"]),
+            best=statistics_of(kinds["best"], layers["best"]),
+            trace=[dict(entry) for entry in metadata["trace"]],
+        )

@@ -1,0 +1,37 @@
+"""Measure gradient variances and input means at the quantized weights, iteration by iteration."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from radio.calibrate import save_statistics
+from radio.data.tokens import load_token_blocks
+from radio.models import load_model
+from radio.runtime.manifest import recorded
+from radio.steps.inputs import checkpoint_path, rate_bits
+
+
+def run(cfg: DictConfig) -> None:
+    """`artifacts.model`, `artifacts.tokens`, `rate_bits` -> best iteration's statistics at `out`.
+
+    The manifest has the trace of all iterations.
+    """
+    out = Path(cfg.out)
+    partial = out.with_suffix(".partial")
+    with recorded("refine", cfg, out) as measured:
+        refinement = instantiate(cfg.refinement.estimator)
+        rate = rate_bits(cfg)
+        tokens = Path(cfg.artifacts.tokens)
+        blocks = load_token_blocks(tokens, "calibration")
+        validation = load_token_blocks(tokens, "validation")
+        model = load_model(checkpoint_path(cfg))
+        refined = refinement.run(model, blocks.ids, validation.ids, rate, cfg.seed, partial)
+        save_statistics(out, refined.statistics)
+        measured["protocol"] = blocks.protocol
+        measured["protocol_validation"] = validation.protocol
+        measured["rate_bits"] = rate
+        measured["groups"] = sum(entry.grad_var.numel() for entry in refined.statistics.values())
+        measured["best_iteration"] = refined.best_iteration
+        measured["trace"] = refined.trace
+    partial.unlink(missing_ok=True)

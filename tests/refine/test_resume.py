@@ -1,0 +1,88 @@
+"""kill -9 at any moment, then run again: the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import radio.refine.loop as loop
+from radio.calibrate import save_statistics
+from radio.refine.gradients import PcaTokens
+from tests.refine.setting import run
+
+# the loop with a state saved after every sequence, which kills itself at sequence `at` or, with
+# `at` negative, inside the validation of iteration -at
+SUICIDE = """
+import os, signal, sys
+from pathlib import Path
+import radio.refine.loop as loop
+from tests.refine.setting import run
+loop.SAVE_EVERY_S = 0.0
+checkpoint, partial, at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+backward, validate, validated = loop.PcaTokens.backward, loop._validate, 0
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+def stop_backward(self, model, ids, index):
+    backward(self, model, ids, index)
+    if index == at: die()
+def stop_validation(*given):
+    global validated
+    validated += 1
+    if validated == -at: die()
+    return validate(*given)
+loop.PcaTokens.backward, loop._validate = stop_backward, stop_validation
+run(checkpoint, partial, validate_every=1)
+"""
+
+
+@pytest.mark.parametrize("at, first", [(1, 1), (5, 5), (-3, 6)])
+def test_killed_run_resumes_to_the_same_bytes(llama, tmp_path, monkeypatch, at, first):
+    """Before the first re-quantization, inside a later minibatch, and inside a validation."""
+    whole = run(llama, validate_every=1)
+    save_statistics(tmp_path / "whole.safetensors", whole.statistics)
+    partial = tmp_path / "killed.partial"
+    killed = subprocess.run(
+        [sys.executable, "-c", SUICIDE, str(llama), str(partial), str(at)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()},
+        stderr=subprocess.DEVNULL,
+    )
+    assert killed.returncode == -signal.SIGKILL and partial.exists()
+
+    indices, backward = [], PcaTokens.backward
+    monkeypatch.setattr(
+        PcaTokens,
+        "backward",
+        lambda self, model, ids, index: (indices.append(index), backward(self, model, ids, index)),
+    )
+    monkeypatch.setattr(loop, "output_axes", None)  # the axes are in the state
+    again = run(llama, partial, validate_every=1)
+    assert indices == list(range(first, 8))
+    save_statistics(tmp_path / "again.safetensors", again.statistics)
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        tmp_path / "whole.safetensors"
+    ).read_bytes()
+    assert json.dumps(again.trace) == json.dumps(whole.trace)
+    assert again.best_iteration == whole.best_iteration
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"rate_bits": 2.0}, {"decay": 0.5}, {"gradients": "hidden"}]
+)
+def test_state_of_another_run_is_not_used(llama, tmp_path, monkeypatch, other):
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    partial = tmp_path / "kept.partial"
+    run(llama, partial, iterations=2)
+    assert partial.exists()
+    found = run(llama, partial, iterations=2, **other)
+    fresh = run(llama, tmp_path / "fresh.partial", iterations=2, **other)
+    for name, entry in fresh.statistics.items():
+        assert torch.equal(found.statistics[name].grad_var, entry.grad_var)
+
+
+def test_a_state_is_saved_twice_a_minute_at_most(llama, tmp_path):
+    run(llama, tmp_path / "quick.partial")
+    assert not (tmp_path / "quick.partial").exists()
