@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import radio.refine.loop as loop
-from radio.calibrate import save_statistics
+from radio.calibrate import save_statistics, tensors_of
 from radio.refine.gradients import PcaTokens
+from radio.refine.state import State
 from tests.refine.setting import run
 
 # the loop with a state saved after every sequence, which kills itself at sequence `at` or, with
@@ -86,3 +87,29 @@ def test_state_of_another_run_is_not_used(llama, tmp_path, monkeypatch, other):
 def test_a_state_is_saved_twice_a_minute_at_most(llama, tmp_path):
     run(llama, tmp_path / "quick.partial")
     assert not (tmp_path / "quick.partial").exists()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_state_survives_its_file_in_every_part(llama, tmp_path, shared):
+    """Also where the best statistics are the current ones, and where there are no axes."""
+    first, second = (run(llama, iterations=n, validate_every=9).statistics for n in (1, 2))
+    weights = {"z": torch.randn(4, 3), "a": torch.randn(2, 4)}
+    state = State.fresh("me", torch.zeros(0, 16), weights)
+    state.grad_sum["z"] += 1
+    state.input_sum["a"] += 2
+    state.sequences, state.weight = 7, 1 / 3
+    state.current, state.best = second, second if shared else first
+    state.trace = [{"iteration": 1, "kl": None, "a": 0.1}, {"iteration": 2, "kl": 1 / 3, "a": 0.2}]
+    state.save(tmp_path / "state")
+    loaded = State.resumed(tmp_path / "state", "me")
+    assert loaded is not None and loaded.axes.shape == (0, 16)
+    assert (loaded.sequences, loaded.weight) == (7, 1 / 3)
+    assert json.dumps(loaded.trace) == json.dumps(state.trace)
+    for kind in ("grad_sum", "input_sum"):
+        for name, total in getattr(state, kind).items():
+            assert torch.equal(getattr(loaded, kind)[name], total)
+    for kind in ("current", "best"):
+        found, wanted = (tensors_of(getattr(each, kind)) for each in (loaded, state))
+        assert list(found) == list(wanted)
+        assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    assert State.resumed(tmp_path / "state", "another") is None
