@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from radio.allocate import Depths
 from radio.calibrate import LayerStatistics
+from radio.codebook import Codebooks
 from radio.methods.base import LinearLayer, Method
 from radio.models import decoder_linears
 from radio.packing.codecs import QuantizedLinear
@@ -19,10 +20,12 @@ def quantize_layers(
     rate_bits: float,
     statistics: Mapping[str, LayerStatistics],
     depths: Depths,
+    codebooks: Codebooks | None = None,
 ) -> dict[str, QuantizedLinear]:
     """Codes and side information of every linear layer inside the decoder blocks.
 
-    `statistics` and `depths` are empty for a method that needs neither.
+    `statistics` and `depths` are empty for a method that needs neither; `codebooks` has the levels
+    of depths 0..8 for a method that decodes by learned ones.
 
     Raises:
         RadioError: statistics or depths that were made for another model.
@@ -41,6 +44,7 @@ def quantize_layers(
             bias=None if linear.bias is None else linear.bias.detach().float(),
             statistics=statistics.get(name),
             depths=depths.get(name),
+            codebooks=codebooks,
         )
         quantized[name] = method.quantize(layer, rate_bits)
     return quantized

@@ -20,6 +20,7 @@ class LinearLayer:
         bias: b [rows] or None.
         statistics: calibration statistics (`needs: [statistics]`).
         depths: bit depth of each row cluster and column (`needs: [allocation]`).
+        codebooks: levels of depths 0..8, the same for all layers (`needs: [codebook]`).
     """
 
     name: str
@@ -27,6 +28,7 @@ class LinearLayer:
     bias: Float[Tensor, " rows"] | None = None
     statistics: LayerStatistics | None = None
     depths: UInt8[Tensor, "clusters cols"] | None = None
+    codebooks: tuple[Float[Tensor, " _"], ...] | None = None
 
 
 @runtime_checkable
