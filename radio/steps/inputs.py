@@ -19,13 +19,19 @@ def needed(cfg: DictConfig, name: str) -> Path:
     Raises:
         RadioError: it was not given.
     """
-    path = cfg.artifacts.get(name)
+    path = given(cfg, name)
     if path is None:
         raise RadioError(
             f"artifacts.{name} is missing and method={cfg.method.name} needs it: "
             "make it by an earlier step and give its path, or let snakemake do both"
         )
-    return Path(path)
+    return path
+
+
+def given(cfg: DictConfig, name: str) -> Path | None:
+    """Path of an artifact that a step can do without, or None."""
+    path = cfg.artifacts.get(name)
+    return None if path is None else Path(path)
 
 
 def rate_bits(cfg: DictConfig) -> float:

@@ -8,10 +8,11 @@ from omegaconf import DictConfig
 from radio.allocate import load_depths
 from radio.calibrate import load_statistics
 from radio.checkpoint import compress, save_quantized
+from radio.codebook import load_codebooks
 from radio.models import load_model
 from radio.quantize import quantize_layers
 from radio.runtime.manifest import read_manifest, recorded
-from radio.steps.inputs import checkpoint_path, needed, rate_bits
+from radio.steps.inputs import checkpoint_path, given, needed, rate_bits
 
 
 def run(cfg: DictConfig) -> None:
@@ -22,10 +23,13 @@ def run(cfg: DictConfig) -> None:
         rate = rate_bits(cfg)
         method.check_rate(rate)
         inputs = {name: needed(cfg, name) for name in cfg.method.needs}
+        if codebook := given(cfg, "codebook"):
+            inputs["codebook"] = codebook
         statistics = load_statistics(inputs["statistics"]) if "statistics" in inputs else {}
         depths = load_depths(inputs["allocation"]) if "allocation" in inputs else {}
+        codebooks = load_codebooks(inputs["codebook"]) if "codebook" in inputs else None
         model = load_model(checkpoint_path(cfg))
-        layers = quantize_layers(model, method, rate, statistics, depths)
+        layers = quantize_layers(model, method, rate, statistics, depths, codebooks)
         quantized = compress(model, layers)
         save_quantized(out, quantized)
         measured["method"] = cfg.method.name
