@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 
 FORMAT_VERSION = 1
+# prefix of what several layers decode by; no module of a model is called so
+SHARED = "shared_by_layers."
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,23 @@ class QuantizedModel:
         """Mean bit depth, the rate that the paper quotes: codes alone, in bits a weight."""
         return sum(layer.weight.code_bits() for layer in self.layers.values()) / self.weights()
 
+    def shared(self) -> dict[str, Tensor]:
+        """Tensors that layers have in common, each once.
+
+        Raises:
+            ValueError: layers whose tensors of one name differ.
+        """
+        shared: dict[str, Tensor] = {}
+        for layer in self.layers.values():
+            for key, tensor in layer.weight.shared_tensors().items():
+                if not torch.equal(shared.setdefault(key, tensor), tensor):
+                    raise ValueError(f"layers do not share one {key}")
+        return shared
+
     def bits_true(self) -> float:
         """Stored bits of codes, side information and added biases, a quantized weight."""
-        return 8 * sum(q.stored_bytes() for q in self.layers.values()) / self.weights()
+        own = sum(layer.stored_bytes() for layer in self.layers.values())
+        return 8 * (own + sum(t.nbytes for t in self.shared().values())) / self.weights()
 
 
 def compress(model: PreTrainedModel, layers: Mapping[str, QuantizedLinear]) -> QuantizedModel:
@@ -45,8 +62,8 @@ def compress(model: PreTrainedModel, layers: Mapping[str, QuantizedLinear]) -> Q
 
 def save_quantized(path: Path, quantized: QuantizedModel) -> None:
     """Write one safetensors file whose payload is exactly codes, side information and the rest."""
-    tensors = dict(quantized.rest)
-    headers = {}
+    tensors = quantized.rest | {f"{SHARED}{key}": t for key, t in quantized.shared().items()}
+    headers: dict[str, dict[str, Any]] = {}
     for name, layer in quantized.layers.items():
         tensors |= {f"{name}.{key}": t for key, t in layer.weight.to_tensors().items()}
         if layer.bias is not None:
@@ -56,6 +73,8 @@ def save_quantized(path: Path, quantized: QuantizedModel) -> None:
             "fields": layer.weight.fields(),
             "bias_added": layer.bias_added,
         }
+        if shared := layer.weight.shared_tensors():
+            headers[name]["shared"] = sorted(shared)
     save_tensors(path, tensors, {"format_version": FORMAT_VERSION, "layers": headers})
 
 
@@ -72,6 +91,7 @@ def load_quantized(path: Path) -> QuantizedModel:
             f"{path} has format_version={version}, this radio reads {FORMAT_VERSION}: "
             "quantize again, or use the version of radio that wrote it"
         )
+    shared = {key: tensors.pop(key) for key in list(tensors) if key.startswith(SHARED)}
     layers = {}
     for name, header in metadata["layers"].items():
         own = {
@@ -80,6 +100,7 @@ def load_quantized(path: Path) -> QuantizedModel:
             if key.rpartition(".")[0] == name
         }
         bias = own.pop("bias", None)
+        own |= {key: shared[f"{SHARED}{key}"] for key in header.get("shared", [])}
         weight = CODECS[header["codec"]].from_tensors(own, header["fields"])
         layers[name] = QuantizedLinear(weight, bias, header["bias_added"])
     return QuantizedModel(layers, tensors)

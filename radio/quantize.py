@@ -1,6 +1,7 @@
 """Apply a method to every linear layer of a decoder, all at once or block by block."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 from radio.allocate import Depths
 from radio.calibrate import LayerStatistics
 from radio.checkpoint import install_layer
+from radio.codebook import Codebooks
 from radio.methods.base import LinearLayer, Method
 from radio.models import copy_in, decoder_blocks, decoder_linears, first_block_inputs
 from radio.moments import InputMoments, input_moments
@@ -18,14 +20,30 @@ from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
 
 
+@dataclass(frozen=True)
+class Given:
+    """What upstream steps made for a method, where its `needs` asks; otherwise empty.
+
+    Attributes:
+        statistics: by layer (`statistics`).
+        depths: by layer (`allocation`).
+        codebooks: levels of depths 0..8, the same for all layers (`codebook`).
+        blocks: token ids of the calibration text (`inputs`).
+        dtype: of activations, and of the weights they meet (`inputs`).
+    """
+
+    statistics: Mapping[str, LayerStatistics] = field(default_factory=dict)
+    depths: Depths = field(default_factory=dict)
+    codebooks: Codebooks | None = None
+    blocks: Int[Tensor, "sequences length"] | None = None
+    dtype: torch.dtype = torch.float32
+
+
+NOTHING = Given()
+
+
 def quantize_layers(
-    model: PreTrainedModel,
-    method: Method,
-    rate_bits: float,
-    statistics: Mapping[str, LayerStatistics],
-    depths: Depths,
-    blocks: Int[Tensor, "sequences length"] | None = None,
-    dtype: torch.dtype = torch.float32,
+    model: PreTrainedModel, method: Method, rate_bits: float, given: Given = NOTHING
 ) -> dict[str, QuantizedLinear]:
     """Codes and side information of every linear layer inside the decoder blocks.
 
@@ -39,19 +57,19 @@ def quantize_layers(
         model: with the weights to be quantized, in evaluation mode.
         method: what turns a layer into codes.
         rate_bits: nominal bits a weight.
-        statistics: by layer; empty for a method that does not need them.
-        depths: by layer; empty for a method that does not need them.
-        blocks: token ids of the calibration text, for a method that needs `inputs`.
-        dtype: of activations and of the weights they meet. Moments are float32, and weights are
-            quantized from those of `model`, at any rate.
+        given: what the method needs. Moments of inputs are float32, and weights are quantized from
+            those of `model`, whatever the dtype of activations.
 
     Raises:
         RadioError: statistics or depths that were made for another model, or inputs that are not
             finite.
     """
     linears = decoder_linears(model)
-    for what, given in (("statistics", statistics), ("allocation", depths)):
-        if given and set(given) != set(linears):
+    for what, by_layer in (
+        ("statistics", given.statistics),
+        ("allocation", given.depths),
+    ):
+        if by_layer and set(by_layer) != set(linears):
             raise RadioError(
                 f"artifacts.{what} belongs to a model with other layers: make it for this model"
             )
@@ -62,23 +80,24 @@ def quantize_layers(
             name=name,
             weight=linear.weight.detach().float(),
             bias=None if linear.bias is None else linear.bias.detach().float(),
-            statistics=statistics.get(name),
-            depths=depths.get(name),
+            statistics=given.statistics.get(name),
+            depths=given.depths.get(name),
             inputs=inputs,
+            codebooks=given.codebooks,
         )
         return method.quantize(layer, rate_bits)
 
-    if blocks is None:
+    if given.blocks is None:
         return {name: quantized(name) for name in progress(linears, "quantize")}
     done: dict[str, QuantizedLinear] = {}
-    hidden, others = first_block_inputs(model, blocks, dtype)
+    hidden, others = first_block_inputs(model, given.blocks, given.dtype)
     for prefix, block in progress(decoder_blocks(model).items(), "quantize blocks"):
         names = [name for name in linears if name.startswith(f"{prefix}.")]
-        moments = _moments_within(copy_in(block, dtype), prefix, names, hidden, others)
+        moments = _moments_within(copy_in(block, given.dtype), prefix, names, hidden, others)
         for name in names:
             done[name] = quantized(name, moments[name])
             install_layer(linears[name], done[name])
-        _advance(copy_in(block, dtype), hidden, others)
+        _advance(copy_in(block, given.dtype), hidden, others)
     return done
 
 

@@ -1,6 +1,7 @@
 """The quantized file: whole round trips, bytes by formula, refusals."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from radio.models import decoder_linears, load_model
 from radio.quantize import quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
+from radio.theory.codebook import join
 from radio.theory.grouping import locations_and_scales
 from tests.tiny import tiny_llama, tiny_opt
 
@@ -30,7 +32,17 @@ METHODS = {
     "rtn": (Rtn(), 3.0),
     "rtn-g": (Rtn(24), 3.0),
     "radio": (Radio(), 2.7),
+    "radio-learned": (Radio("learned", "least_squares"), 2.7),
 }
+
+
+# no law's levels: only the file can know them
+CODEBOOKS = tuple(
+    torch.linspace(-2, 2, 2**bits).sign() * torch.linspace(-2, 2, 2**bits).square()
+    if bits
+    else torch.zeros(1)
+    for bits in range(9)
+)
 
 
 @pytest.fixture(params=MODELS, scope="module")
@@ -56,11 +68,12 @@ def statistics_of(model) -> dict[str, LayerStatistics]:
 
 def quantized_by(model, method):
     quantizer, rate = METHODS[method]
-    if method != "radio":
+    if not method.startswith("radio"):
         return compress(model, quantize_layers(model, quantizer, rate, {}, {}))
     statistics = statistics_of(model)
     depths, _ = allocate_layers(statistics, rate)
-    return compress(model, quantize_layers(model, quantizer, rate, statistics, depths))
+    books = CODEBOOKS if method == "radio-learned" else None
+    return compress(model, quantize_layers(model, quantizer, rate, statistics, depths, books))
 
 
 @pytest.fixture(params=METHODS)
@@ -100,6 +113,31 @@ def test_file_bytes_equal_the_formula(model, method, tmp_path):
     old_biases = sum(linear.bias.numel() for linear in linears.values() if linear.bias is not None)
     rest_bytes = 2 * (everything - weights - old_biases)
     assert path.stat().st_size == header_bytes + rate_bytes + rest_bytes + 2 * old_biases
+
+
+def test_the_codebook_is_stored_and_counted_once(tmp_path):
+    model = load_model(tiny_llama(tmp_path / "model"))
+    quantized = quantized_by(model, "radio-learned")
+    save_quantized(tmp_path / "q.safetensors", quantized)
+    tensors, _ = load_tensors(tmp_path / "q.safetensors")
+    assert [t.nbytes for key, t in tensors.items() if "codebook" in key] == [1020]
+    own_bytes = sum(layer.stored_bytes() for layer in quantized.layers.values())
+    assert quantized.bits_true() * quantized.weights() == pytest.approx(8 * (own_bytes + 1020))
+    loaded = load_quantized(tmp_path / "q.safetensors")
+    assert loaded.bits_true() == quantized.bits_true()
+    assert all(
+        torch.equal(layer.weight.codebook, join(CODEBOOKS)) for layer in loaded.layers.values()
+    )
+
+
+def test_layers_of_two_codebooks_are_refused(tmp_path):
+    model = load_model(tiny_llama(tmp_path / "model", num_hidden_layers=1))
+    layers = quantized_by(model, "radio-learned").layers
+    name, layer = next(iter(layers.items()))
+    other = replace(layer.weight, codebook=layer.weight.codebook + 1)
+    mixed = compress(model, layers | {name: replace(layer, weight=other)})
+    with pytest.raises(ValueError, match="do not share one codebook"):
+        save_quantized(tmp_path / "q.safetensors", mixed)
 
 
 def test_rates(model, method):

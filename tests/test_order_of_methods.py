@@ -40,7 +40,7 @@ def measured(tmp_path_factory) -> dict[str, float]:
         "rtn-g128": (Rtn(128), {}, {}),
         "radio": (Radio(), statistics, depths),
         "radio, one depth": (Radio(), statistics, uniform),
-        "radio, no search": (Radio(search=False), statistics, depths),
+        "radio, no search": (Radio(fit="moments"), statistics, depths),
     }
     divergence = {}
     for name, (method, stats, bits) in variants.items():

@@ -47,7 +47,7 @@ def test_every_job_has_a_recipe_of_its_own(before: dict[Job, str]) -> None:
     [
         ("method/rtn.yaml", "group_cols: null", "group_cols: 64", RTN),
         ("method/rtn.yaml", "label: ", "label: My ", REPORT),
-        ("method/radio.yaml", "search: true", "search: false", RADIO - {"allocate radio"}),
+        ("method/radio.yaml", "fit: search", "fit: moments", RADIO),
         ("calibration/random-sign.yaml", "sequences: 64", "sequences: 65", CALIBRATED),
         ("data/wikipedia.yaml", "context_tokens: 512", "context_tokens: 256", TOKENIZED),
         ("common.yaml", "seed: 0", "seed: 1", ALL),
@@ -76,7 +76,7 @@ def test_edits_that_decide_no_number_of_the_table(before: dict[Job, str], tmp_pa
     "file, users",
     [
         ("methods/rtn.py", RTNS),
-        ("methods/radio.py", RADIO - {"allocate radio"}),
+        ("methods/radio.py", RADIO),
         ("data/wikipedia.py", TOKENIZED),
         ("data/hub.py", NOBODY),
         ("models/gguf.py", ALL),

@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from radio.calibrate import LayerStatistics
+from radio.codebook import Codebooks
 from radio.moments import InputMoments
 from radio.packing.codecs import QuantizedLinear
 
@@ -22,6 +23,7 @@ class LinearLayer:
         statistics: calibration statistics (`needs: [statistics]`).
         depths: bit depth of each row cluster and column (`needs: [allocation]`).
         inputs: moments of its inputs, which come from blocks already quantized (`needs: [inputs]`).
+        codebooks: levels of depths 0..8, the same for all layers (`needs: [codebook]`).
     """
 
     name: str
@@ -30,6 +32,7 @@ class LinearLayer:
     statistics: LayerStatistics | None = None
     depths: UInt8[Tensor, "clusters cols"] | None = None
     inputs: InputMoments | None = None
+    codebooks: Codebooks | None = None
 
 
 @runtime_checkable
@@ -42,4 +45,19 @@ class Method(Protocol):
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Turn a layer into codes and side information at a nominal `rate_bits` a weight."""
+        ...
+
+
+@runtime_checkable
+class DepthMethod(Method, Protocol):
+    """A method that quantizes each group of a layer at the depth it was allocated."""
+
+    def distortion(self, layer: LinearLayer) -> Float[Tensor, "clusters cols 9"]:
+        """Mean squared error a weight of every group, were it quantized at depths 0..8."""
+        ...
+
+    def bare(
+        self, rows: int, statistics: LayerStatistics, codebooks: Codebooks | None, has_bias: bool
+    ) -> QuantizedLinear:
+        """A layer at depth 0 everywhere: all that is stored whatever the rate."""
         ...

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float16, Int, UInt8
 from torch import Tensor
 
 from radio.packing.bits import pack, packed_bytes, unpack
-from radio.theory.companding import decode
+from radio.theory.codebook import companded, decode, nearest, split
 
 # nine depths, 0..8, do not fit in the paper's three bits
 DEPTH_FIELD_BITS = 4
@@ -40,12 +40,16 @@ class Codec(Protocol):
         ...
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Everything needed to decode, as tensors whose bytes are the stored bytes."""
+        """What decoding needs of this matrix, as tensors whose bytes are the stored bytes."""
+        ...
+
+    def shared_tensors(self) -> dict[str, Tensor]:
+        """What decoding needs besides, and all matrices of a model have in common."""
         ...
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Codec":
-        """Inverse of `to_tensors`; `fields` are those of `fields()`."""
+        """Inverse of `to_tensors` and `shared_tensors` joined; `fields` are those of `fields()`."""
         ...
 
     def fields(self) -> dict[str, Any]:
@@ -76,6 +80,9 @@ class Dense:
 
     def to_tensors(self) -> dict[str, Tensor]:
         return {"weight": self.weight}
+
+    def shared_tensors(self) -> dict[str, Tensor]:
+        return {}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Dense":
@@ -119,6 +126,9 @@ class Affine:
             "scale": self.scale,
         }
 
+    def shared_tensors(self) -> dict[str, Tensor]:
+        return {}
+
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Affine":
         (rows, cols), bits, scale = fields["shape"], fields["bits"], tensors["scale"]
@@ -135,8 +145,12 @@ class Affine:
 class Companded:
     """A depth, a location and a scale for each row cluster and input column (paper).
 
-    w = location + scale x level of the companded quantizer. Codes of equal depth are packed
-    together, depth by depth, cluster by cluster, column by column.
+    w = location + scale x level; levels are those of the companding law, or of a `codebook` that
+    all layers share. Codes of equal depth are packed together, depth by depth, cluster by cluster,
+    column by column.
+
+    Attributes:
+        codebook: levels of depths 1..8, one after the other; None for the companding law.
     """
 
     name: ClassVar[str] = "companded"
@@ -145,6 +159,7 @@ class Companded:
     depths: UInt8[Tensor, "clusters cols"]
     location: Float16[Tensor, "clusters cols"]
     scale: Float16[Tensor, "clusters cols"]
+    codebook: Float16[Tensor, " 510"] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -157,6 +172,7 @@ class Companded:
 
     def decode(self) -> Float[Tensor, "rows cols"]:
         weight = torch.empty(self.shape)
+        levels = None if self.codebook is None else split(self.codebook)
         for cluster, depths in enumerate(self.depths):
             rows = self.cluster == cluster
             location, scale = self.location[cluster].float(), self.scale[cluster].float()
@@ -164,7 +180,8 @@ class Companded:
                 cols = depths == bits
                 index = rows.nonzero(), cols.nonzero()[:, 0]
                 codes = self.codes[index].long().T
-                weight[index] = decode(codes, location[cols], scale[cols], bits).T
+                book = companded(bits) if levels is None else nearest(levels[bits])
+                weight[index] = decode(codes, location[cols], scale[cols], book).T
         return weight
 
     def fields(self) -> dict[str, Any]:
@@ -180,6 +197,9 @@ class Companded:
             tensors["cluster"] = pack(self.cluster, _index_bits(len(self.depths)))
         streams = [pack(self.codes[self._at(bits)], bits) for bits in range(1, 9)]
         return tensors | {"codes": torch.cat(streams)}
+
+    def shared_tensors(self) -> dict[str, Tensor]:
+        return {} if self.codebook is None else {"codebook": self.codebook}
 
     def _at(self, bits: int) -> tuple[Tensor, Tensor]:
         """Rows and columns of the codes of one depth, in the order in which they are stored."""
@@ -200,7 +220,8 @@ class Companded:
         if clusters > 1:
             cluster = unpack(tensors["cluster"], _index_bits(clusters), rows).long()
         codes = torch.zeros(rows, cols, dtype=torch.uint8)
-        coded = cls(codes, cluster, depths, location, tensors["scale"])
+        codebook = tensors.get("codebook")
+        coded = cls(codes, cluster, depths, location, tensors["scale"], codebook)
         start = 0
         for bits in range(1, 9):
             index = coded._at(bits)
@@ -230,7 +251,7 @@ class QuantizedLinear:
     bias_added: bool = False
 
     def stored_bytes(self) -> int:
-        """Bytes of codes, side information and an added bias: the numerator of the true rate."""
+        """Bytes of codes, side information and an added bias, without what layers share."""
         tensors = list(self.weight.to_tensors().values())
         if self.bias is not None and self.bias_added:
             tensors.append(self.bias)

@@ -1,5 +1,8 @@
 """Radio's quantizer: unbiased outputs, gain of the search, extreme depths, degenerate groups."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +10,18 @@ from radio.calibrate import LayerStatistics
 from radio.methods.base import LinearLayer
 from radio.methods.radio import Radio
 from radio.runtime.errors import RadioError
+from radio.theory.codebook import lloyd_max
+from radio.theory.fit import FITS
+from radio.theory.grouping import cluster_mean
+
+# Lloyd-Max levels of a Gaussian, as a codebook of all depths
+LEARNED = (
+    torch.zeros(1),
+    *(
+        lloyd_max(math.sqrt(2) * torch.erfinv(torch.linspace(-1, 1, 20_002)[1:-1]), bits).levels
+        for bits in range(1, 9)
+    ),
+)
 
 
 def layer(rows: int = 96, cols: int = 24, clusters: int = 2, depth: int | None = None, bias=None):
@@ -21,7 +36,7 @@ def layer(rows: int = 96, cols: int = 24, clusters: int = 2, depth: int | None =
         weight_var=torch.rand(clusters, cols),
         input_mean=torch.randn(cols, generator=generator),
     )
-    return LinearLayer("w", weight, bias, statistics, depths.to(torch.uint8))
+    return LinearLayer("w", weight, bias, statistics, depths.to(torch.uint8), LEARNED)
 
 
 @pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 96)])
@@ -42,14 +57,55 @@ def test_without_bias_correction_nothing_is_added():
     assert Radio(correct_bias=False).quantize(layer(), 3.0).bias is None
 
 
+def error_of(method: Radio, given: LinearLayer) -> float:
+    decoded = method.quantize(given, 3.0).weight.decode()
+    return float((decoded - given.weight).square().mean())
+
+
+@pytest.mark.parametrize("levels", ["companded", "uniform", "learned"])
 @pytest.mark.parametrize("depth", range(0, 7))
-def test_search_lowers_the_error(depth):
+def test_better_fits_lower_the_error(depth, levels):
     given = layer(depth=depth)
-    error = {
-        search: (Radio(search).quantize(given, 3.0).weight.decode() - given.weight).square().mean()
-        for search in (False, True)
-    }
-    assert error[True] < error[False]
+    error = {fit: error_of(Radio(levels, fit), given) for fit in FITS}
+    assert error["least_squares"] <= error["search"] < error["moments"]
+    assert error["least_squares"] <= error["range"]
+
+
+@pytest.mark.parametrize("levels", ["companded", "uniform", "learned"])
+@pytest.mark.parametrize("fit", ["moments", "search", "least_squares"])
+def test_distortion_is_the_error_of_quantizing_at_that_depth(levels, fit):
+    given, method = layer(), Radio(levels, fit)
+    measured = method.distortion(given)
+    for depth in range(6):
+        decoded = method.quantize(at(given, depth), 3.0).weight.decode()
+        squares = (decoded - given.weight).square()
+        wanted = cluster_mean(squares, given.statistics.cluster, 2)
+        torch.testing.assert_close(measured[..., depth], wanted, rtol=1e-4, atol=1e-12)
+
+
+def test_distortion_beyond_what_is_measured_is_close_to_the_truth():
+    """Gaussian weights: companded and learned levels lose a factor 4 a bit from 5 bits on."""
+    given = layer(rows=1024, cols=16, clusters=1)
+    for levels in ("companded", "learned"):
+        continued = Radio(levels, "least_squares").distortion(given).mean(dim=(0, 1))
+        for depth in (6, 7, 8):
+            truth = error_of(Radio(levels, "least_squares"), at(given, depth))
+            assert float(continued[depth]) == pytest.approx(truth, rel=0.06)
+
+
+def at(given: LinearLayer, depth: int) -> LinearLayer:
+    return replace(given, depths=torch.full_like(given.depths, depth))
+
+
+def test_learned_levels_must_be_given():
+    with pytest.raises(RadioError, match=r"artifacts\.codebook"):
+        Radio("learned").quantize(replace(layer(), codebooks=None), 3.0)
+
+
+@pytest.mark.parametrize("words", [{"levels": "compandid"}, {"fit": "least-squares"}])
+def test_unknown_words(words):
+    with pytest.raises(RadioError, match="is unknown: set one of"):
+        Radio(**words)
 
 
 def test_error_falls_sixfold_with_every_two_bits():

@@ -8,10 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.packing.codecs import Affine, Companded, Dense, QuantizedLinear
-from radio.theory.companding import levels
+from radio.theory.codebook import companded, join
 
 
-def random_companded(seed: int, rows: int, cols: int, clusters: int) -> Companded:
+def random_levels(seed: int) -> list[torch.Tensor]:
+    """Rising levels of depths 0..8, as they are stored."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randn(2**bits, generator=generator).sort().values for bits in range(1, 9)]
+    return [torch.zeros(1), *(levels.half().float() for levels in drawn)]
+
+
+def random_companded(
+    seed: int, rows: int, cols: int, clusters: int, learned: bool = False
+) -> Companded:
     """Valid random codes under a random depth map, depths 0 and 8 included."""
     generator = torch.Generator().manual_seed(seed)
     cluster = torch.arange(rows) % clusters
@@ -24,6 +33,7 @@ def random_companded(seed: int, rows: int, cols: int, clusters: int) -> Compande
         depths=depths.to(torch.uint8),
         location=torch.randn(clusters, cols, generator=generator).half(),
         scale=torch.rand(clusters, cols, generator=generator).half(),
+        codebook=join(random_levels(seed)) if learned else None,
     )
 
 
@@ -35,12 +45,13 @@ shapes = {
 }
 
 
-@given(**shapes)
-def test_companded_round_trip_and_bytes(seed, rows, cols, clusters):
+@given(**shapes, learned=st.booleans())
+def test_companded_round_trip_and_bytes(seed, rows, cols, clusters, learned):
     clusters = min(clusters, rows)
-    coded = random_companded(seed, rows, cols, clusters)
-    tensors = coded.to_tensors()
-    back = Companded.from_tensors(tensors, coded.fields())
+    coded = random_companded(seed, rows, cols, clusters, learned)
+    tensors, shared = coded.to_tensors(), coded.shared_tensors()
+    back = Companded.from_tensors(tensors | shared, coded.fields())
+    assert sum(tensor.nbytes for tensor in shared.values()) == (2 * 510 if learned else 0)
     assert torch.equal(back.codes, coded.codes) and torch.equal(back.depths, coded.depths)
     assert torch.equal(back.cluster, coded.cluster)
     assert torch.equal(back.decode(), coded.decode())
@@ -58,13 +69,15 @@ def test_companded_round_trip_and_bytes(seed, rows, cols, clusters):
     assert coded.code_bits() == sum(b * count for b, count in enumerate(streams, start=1))
 
 
-@given(**shapes)
-def test_companded_decodes_weight_by_weight(seed, rows, cols, clusters):
-    coded = random_companded(seed, rows, cols, min(clusters, rows))
+@given(**shapes, learned=st.booleans())
+def test_companded_decodes_weight_by_weight(seed, rows, cols, clusters, learned):
+    coded = random_companded(seed, rows, cols, min(clusters, rows), learned)
+    law = [companded(bits).levels for bits in range(9)]
+    levels = random_levels(seed) if learned else law
     decoded = coded.decode()
     for row, col in {(0, 0), (rows - 1, cols - 1), (rows // 2, cols // 2)}:
         c = coded.cluster[row]
-        level = levels(int(coded.depths[c, col]))[int(coded.codes[row, col])]
+        level = levels[int(coded.depths[c, col])][int(coded.codes[row, col])]
         expected = coded.location[c, col].float() + coded.scale[c, col].float() * level
         assert decoded[row, col] == expected
 

@@ -1,0 +1,76 @@
+"""Levels learned from a sample of a model's weight groups, one codebook for all its layers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from radio.calibrate import LayerStatistics
+from radio.runtime.errors import RadioError
+from radio.runtime.files import load_tensors, save_tensors
+from radio.theory.codebook import join, split
+from radio.theory.learning import Groups, learn_codebooks
+
+Codebooks = tuple[Float[Tensor, " _"], ...]
+
+SAMPLED_GROUPS = 3000
+# groups fitted at once: bounds the candidates in memory
+BATCH_GROUPS = 512
+
+
+def fit_codebooks(
+    weights: Mapping[str, Float[Tensor, "_rows _cols"]],
+    statistics: Mapping[str, LayerStatistics],
+    seed: int,
+    by_gradient: bool = False,
+) -> Codebooks:
+    """Levels of depths 0..8 of least squared error on a random sample of all layers' groups.
+
+    Args:
+        weights: [rows, cols] by layer.
+        statistics: row clusters and gradient variances, by layer.
+        seed: of the sample.
+        by_gradient: weigh squared errors by G_n^2. The few most sensitive groups then outweigh all
+            others at every depth, although the allocation gives them the deepest alone.
+
+    Raises:
+        RadioError: statistics of another model, or weights that are all the same.
+    """
+    if set(statistics) != set(weights):
+        raise RadioError(
+            "artifacts.statistics belongs to a model with other layers: make it for this model"
+        )
+    total = sum(statistics[name].grad_var.numel() for name in weights)
+    sample = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:SAMPLED_GROUPS]
+    sample = sample.sort().values
+    by_numel: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    start = 0
+    for name, weight in weights.items():
+        cluster, grad_var = statistics[name].cluster, statistics[name].grad_var
+        importance = grad_var if by_gradient else torch.ones_like(grad_var)
+        inside = sample[(sample >= start) & (sample < start + grad_var.numel())] - start
+        start += grad_var.numel()
+        for c, by_col in enumerate(importance):
+            picked = inside[inside // len(by_col) == c] % len(by_col)
+            groups = weight[cluster == c][:, picked].T.float()
+            by_numel.setdefault(groups.shape[1], []).append((groups, by_col[picked]))
+    batches = []
+    for parts in by_numel.values():
+        together = (torch.cat(part).split(BATCH_GROUPS) for part in zip(*parts, strict=True))
+        batches += [Groups(*batch) for batch in zip(*together, strict=True) if len(batch[0])]
+    try:
+        return learn_codebooks(batches)
+    except ValueError as error:
+        raise RadioError(f"no codebook can be learned ({error}): give another model") from error
+
+
+def save_codebooks(path: Path, codebooks: Codebooks) -> None:
+    """Write the levels of depths 1..8 as one safetensors file of 510 float16 numbers."""
+    save_tensors(path, {"levels": join(codebooks)}, {})
+
+
+def load_codebooks(path: Path) -> Codebooks:
+    """Read what `save_codebooks` wrote."""
+    return split(load_tensors(path)[0]["levels"])

@@ -1,0 +1,46 @@
+"""What quantization at each depth costs every group of a model, measured instead of modelled."""
+
+from collections.abc import Mapping
+
+from transformers import PreTrainedModel
+
+from radio.allocate import Distortion
+from radio.calibrate import LayerStatistics
+from radio.codebook import Codebooks
+from radio.methods.base import DepthMethod, LinearLayer
+from radio.models import decoder_linears
+from radio.runtime.errors import RadioError
+from radio.runtime.progress import progress
+
+
+def measure_distortion(
+    model: PreTrainedModel,
+    method: object,
+    statistics: Mapping[str, LayerStatistics],
+    codebooks: Codebooks | None = None,
+) -> Distortion:
+    """Mean squared weight error of every group at depths 0..8, [clusters, cols, 9] by layer.
+
+    Raises:
+        RadioError: a method without depths by group, or statistics of another model.
+    """
+    if not isinstance(method, DepthMethod):
+        raise RadioError(
+            f"{type(method).__name__} has no error at each depth to measure: set method=radio"
+        )
+    linears = decoder_linears(model)
+    if set(statistics) != set(linears):
+        raise RadioError(
+            "artifacts.statistics belongs to a model with other layers: make it for this model"
+        )
+    return {
+        name: method.distortion(
+            LinearLayer(
+                name,
+                linear.weight.detach().float(),
+                statistics=statistics[name],
+                codebooks=codebooks,
+            )
+        )
+        for name, linear in progress(linears.items(), "distortion")
+    }

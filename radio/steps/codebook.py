@@ -1,0 +1,23 @@
+"""Learn the levels of every depth from a sample of the weight groups."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from radio.calibrate import load_statistics
+from radio.codebook import fit_codebooks, save_codebooks
+from radio.models import decoder_linears, load_model
+from radio.runtime.manifest import recorded
+from radio.steps.inputs import checkpoint_path
+
+
+def run(cfg: DictConfig) -> None:
+    """`artifacts.model`, `artifacts.statistics` -> levels of depths 1..8 at `out`."""
+    out = Path(cfg.out)
+    with recorded("codebook", cfg, out) as measured:
+        statistics = load_statistics(Path(cfg.artifacts.statistics))
+        linears = decoder_linears(load_model(checkpoint_path(cfg)))
+        weights = {name: linear.weight.detach() for name, linear in linears.items()}
+        codebooks = fit_codebooks(weights, statistics, cfg.seed)
+        save_codebooks(out, codebooks)
+        measured["largest_level"] = [float(levels.abs().max()) for levels in codebooks]

@@ -1,0 +1,28 @@
+"""Measure the weight error of every group at every depth, under a method's levels and fit."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from radio.allocate import save_distortion
+from radio.calibrate import load_statistics
+from radio.codebook import load_codebooks
+from radio.distortion import measure_distortion
+from radio.models import load_model
+from radio.runtime.manifest import recorded
+from radio.steps.inputs import checkpoint_path, given
+
+
+def run(cfg: DictConfig) -> None:
+    """`artifacts.model`, `artifacts.statistics` -> errors at depths 0..8 at `out`."""
+    out = Path(cfg.out)
+    with recorded("distortion", cfg, out) as measured:
+        method = instantiate(cfg.method.quantizer)
+        statistics = load_statistics(Path(cfg.artifacts.statistics))
+        learned = given(cfg, "codebook")
+        codebooks = None if learned is None else load_codebooks(learned)
+        model = load_model(checkpoint_path(cfg))
+        distortion = measure_distortion(model, method, statistics, codebooks)
+        save_distortion(out, distortion)
+        measured["groups"] = sum(table.shape[:2].numel() for table in distortion.values())

@@ -1,0 +1,196 @@
+"""Location and scale of each group for a codebook: four ways to choose them.
+
+A fit takes the groups, their moments (location: median, scale: root mean square about it) and a
+codebook, and returns (location, scale), both exactly representable in float16, as they are stored.
+Candidates are rounded before they are compared, so that what is chosen is what is decoded.
+
+The error of a candidate is exact but costs no pass over the weights: with a group's weights sorted
+once, each cell's count and sum are differences of prefix sums, and sum (w - r)^2 over a cell of n
+weights that sum to s is const + n r^2 - 2 r s.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from radio.theory.codebook import Codebook
+
+# log2 of the scale factors tried, and shifts of the location in units of the scale (author's code)
+SEARCH_GRID = torch.arange(-16, 17) / 8
+LEAST_SQUARES_ROUNDS = 8
+
+Lines = tuple[Float[Tensor, " groups"], Float[Tensor, " groups"]]
+Fit = Callable[
+    [Float[Tensor, "groups numel"], Float[Tensor, " groups"], Float[Tensor, " groups"], Codebook],
+    Lines,
+]
+
+
+def value_range(
+    weight: Float[Tensor, "groups numel"],
+    location: Float[Tensor, " groups"],
+    scale: Float[Tensor, " groups"],
+    codebook: Codebook,
+) -> Lines:
+    """Outermost levels at a group's extremes, as in round to nearest; at depth 0 their middle."""
+    low, high = weight.amin(dim=1), weight.amax(dim=1)
+    first, last = codebook.levels[0], codebook.levels[-1]
+    width = last - first if len(codebook.levels) > 1 else torch.inf
+    scale = ((high - low) / width).half().float()
+    return ((low + high - scale * (first + last)) / 2).half().float(), scale
+
+
+def moments(
+    weight: Float[Tensor, "groups numel"],
+    location: Float[Tensor, " groups"],
+    scale: Float[Tensor, " groups"],
+    codebook: Codebook,
+) -> Lines:
+    """The moments as they are, rounded to float16."""
+    return location.half().float(), scale.half().float()
+
+
+def search(
+    weight: Float[Tensor, "groups numel"],
+    location: Float[Tensor, " groups"],
+    scale: Float[Tensor, " groups"],
+    codebook: Codebook,
+) -> Lines:
+    """Scale, then location, of least squared error on coarse grids (author's code)."""
+    return _searched(_Sorted.of(weight), location, scale, codebook)
+
+
+def least_squares(
+    weight: Float[Tensor, "groups numel"],
+    location: Float[Tensor, " groups"],
+    scale: Float[Tensor, " groups"],
+    codebook: Codebook,
+) -> Lines:
+    """From the better of search and range, refit the line to the chosen levels, and choose again.
+
+    A round whose error is not lower is not accepted. From a coarser start the alternation ends in
+    worse minima; the range is best where many uniform levels meet few weights. At depth 0 the
+    location becomes the mean.
+    """
+    groups = _Sorted.of(weight)
+    starts = (
+        _searched(groups, location, scale, codebook),
+        value_range(weight, location, scale, codebook),
+    )
+    locations, scales = (torch.stack(lines, dim=1) for lines in zip(*starts, strict=True))
+    location, scale = _best(groups, locations, scales, codebook)
+    count, total = _cells(groups, location[:, None], scale[:, None], codebook)
+    error = _error(count, total, location[:, None], scale[:, None], codebook)
+    for _ in range(LEAST_SQUARES_ROUNDS):
+        line = _line(count[:, 0], total[:, 0], codebook.levels)
+        new_location, new_scale = (value.half().float()[:, None] for value in line)
+        new_count, new_total = _cells(groups, new_location, new_scale, codebook)
+        new_error = _error(new_count, new_total, new_location, new_scale, codebook)
+        better = new_error < error
+        location = torch.where(better, new_location, location[:, None])[:, 0]
+        scale = torch.where(better, new_scale, scale[:, None])[:, 0]
+        count = torch.where(better[..., None], new_count, count)
+        total = torch.where(better[..., None], new_total, total)
+        error = torch.where(better, new_error, error)
+    return location, scale
+
+
+FITS: dict[str, Fit] = {
+    "range": value_range,
+    "moments": moments,
+    "search": search,
+    "least_squares": least_squares,
+}
+
+
+def refit(
+    weight: Float[Tensor, "groups numel"],
+    codes: Int[Tensor, "groups numel"],
+    levels: Float[Tensor, " levels"],
+) -> Lines:
+    """Location and scale of least squared error for given codes, not rounded.
+
+    The closed form of linear regression of the weights on their levels. Where all codes of a
+    group are the same, the scale is 0 and the location the mean.
+    """
+    count = torch.zeros(len(weight), len(levels), dtype=torch.float64)
+    total = count.clone()
+    count.scatter_add_(1, codes, torch.ones_like(weight, dtype=torch.float64))
+    total.scatter_add_(1, codes, weight.double())
+    location, scale = _line(count, total, levels)
+    return location.float(), scale.float()
+
+
+class _Sorted(NamedTuple):
+    """Weights of each group in rising order, and prefix sums of them that begin with 0."""
+
+    weight: Float[Tensor, "groups numel"]
+    sums: Float[Tensor, "groups edges"]
+
+    @classmethod
+    def of(cls, weight: Float[Tensor, "groups numel"]) -> "_Sorted":
+        ordered = weight.sort(dim=1).values
+        return cls(ordered, torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0)))
+
+
+def _searched(groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook) -> Lines:
+    location = location.half().float()
+    factors = torch.exp2(SEARCH_GRID)
+    scale = _best(groups, location[:, None], scale[:, None] * factors, codebook)[1]
+    shifts = location[:, None] + scale[:, None] * SEARCH_GRID
+    return _best(groups, shifts, scale[:, None], codebook)
+
+
+def _best(groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook) -> Lines:
+    """The candidate of least squared error, for [groups, candidates] that broadcast together."""
+    location, scale = torch.broadcast_tensors(location.half().float(), scale.half().float())
+    count, total = _cells(groups, location, scale, codebook)
+    error = _error(count, total, location, scale, codebook)
+    choice = error.argmin(dim=1, keepdim=True)
+    return location.gather(1, choice)[:, 0], scale.gather(1, choice)[:, 0]
+
+
+def _cells(
+    groups: _Sorted,
+    location: Float[Tensor, "groups candidates"],
+    scale: Float[Tensor, "groups candidates"],
+    codebook: Codebook,
+) -> tuple[Int[Tensor, "groups candidates cells"], Float[Tensor, "groups candidates cells"]]:
+    """Number of weights in each cell, and their sum."""
+    cut = torch.zeros(*scale.shape, len(codebook.levels) + 1, dtype=torch.int64)
+    cut[..., -1] = groups.weight.shape[1]
+    if len(codebook.thresholds):
+        edges = location[..., None] + scale[..., None] * codebook.thresholds
+        cut[..., 1:-1] = torch.searchsorted(groups.weight, edges.flatten(1)).view_as(edges)
+    total = groups.sums.gather(1, cut.flatten(1)).view_as(cut).diff(dim=2)
+    return cut.diff(dim=2), total
+
+
+def _error(
+    count: Int[Tensor, "groups candidates cells"],
+    total: Float[Tensor, "groups candidates cells"],
+    location: Float[Tensor, "groups candidates"],
+    scale: Float[Tensor, "groups candidates"],
+    codebook: Codebook,
+) -> Float[Tensor, "groups candidates"]:
+    """Squared error of each candidate, up to a constant of the group."""
+    level = (location[..., None] + scale[..., None] * codebook.levels).double()
+    return (count * level.square() - 2 * level * total).sum(dim=2)
+
+
+def _line(
+    count: Tensor, total: Float[Tensor, "groups cells"], levels: Float[Tensor, " cells"]
+) -> tuple[Float[Tensor, " groups"], Float[Tensor, " groups"]]:
+    """Location and scale of least squares from each cell's number and sum of weights."""
+    numel, levels = count.sum(dim=1), levels.double()
+    mean_level = (count * levels).sum(dim=1) / numel
+    mean = total.sum(dim=1) / numel
+    centred = levels - mean_level[:, None]
+    variance = (count * centred.square()).sum(dim=1) / numel
+    covariance = (total * centred).sum(dim=1) / numel
+    differ = variance > 1e-20  # codes that are all the same leave the rounding of a mean
+    scale = torch.where(differ, covariance / torch.where(differ, variance, 1.0), 0.0)
+    return mean - scale * mean_level, scale

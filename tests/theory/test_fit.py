@@ -1,0 +1,148 @@
+"""Fits of location and scale: optimal search, least squares, float16, degenerate groups."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radio.theory.codebook import Codebook, companded, decode, encode, uniform
+from radio.theory.fit import FITS, SEARCH_GRID, least_squares, refit, search
+
+
+def normal_groups(seed: int, groups: int = 5, numel: int = 97) -> torch.Tensor:
+    return torch.randn(groups, numel, generator=torch.Generator().manual_seed(seed)) * 0.1 + 0.02
+
+
+def moments_of(groups):
+    location = groups.median(dim=1).values
+    return location, (groups - location[:, None]).square().mean(dim=1).sqrt()
+
+
+def fitted(fit: str, groups, codebook: Codebook):
+    return FITS[fit](groups, *moments_of(groups), codebook)
+
+
+def squared_error(groups, location, scale, codebook: Codebook):
+    return (
+        decode(encode(groups, location, scale, codebook), location, scale, codebook) - groups
+    ).square()
+
+
+@pytest.mark.parametrize("bits", range(0, 6))
+def test_search_finds_the_best_point_of_the_grid(bits):
+    """Against trying every candidate by quantizing all weights."""
+    groups, codebook = normal_groups(bits), companded(bits)
+    location, scale = moments_of(groups)
+    found_location, found_scale = search(groups, location, scale, codebook)
+
+    half = location.half().float()
+    scales = [(scale * f).half().float() for f in torch.exp2(SEARCH_GRID)]
+    errors = torch.stack([squared_error(groups, half, s, codebook).sum(1) for s in scales])
+    if bits:  # at depth 0 every scale is equally good, and the first is taken
+        best_scale = torch.stack(scales).gather(0, errors.argmin(0)[None])[0]
+        torch.testing.assert_close(found_scale, best_scale)
+    shifts = [(half + found_scale * g).half().float() for g in SEARCH_GRID]
+    errors = torch.stack([squared_error(groups, s, found_scale, codebook).sum(1) for s in shifts])
+    found = squared_error(groups, found_location, found_scale, codebook).sum(1)
+    torch.testing.assert_close(found, errors.amin(0), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("bits", [0, 1, 3, 8])
+@pytest.mark.parametrize("law", [companded, uniform])
+def test_every_fit_survives_float16_and_is_exact_on_constant_groups(fit, bits, law):
+    groups = torch.cat([normal_groups(0), torch.full((1, 97), 0.25), torch.zeros(1, 97)])
+    location, scale = fitted(fit, groups, law(bits))
+    assert torch.equal(location, location.half().float()) and (scale >= 0).all()
+    assert torch.equal(scale, scale.half().float())
+    assert (squared_error(groups, location, scale, law(bits))[5:] == 0).all()
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("bits", [0, 2, 8])
+def test_groups_of_one_row(fit, bits):
+    groups = torch.tensor([[0.3], [-2.0], [0.0]])
+    location, scale = fitted(fit, groups, companded(bits))
+    error = squared_error(groups, location, scale, companded(bits)).sqrt()
+    assert (error <= groups.abs() * 2.0**-11).all()  # float16's rounding
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_range_puts_the_outermost_levels_at_the_extremes(bits):
+    groups = normal_groups(1)
+    location, scale = fitted("range", groups, companded(bits))
+    levels = companded(bits).levels
+    for level, extreme in ((levels[0], groups.amin(1)), (levels[-1], groups.amax(1))):
+        torch.testing.assert_close(location + scale * level, extreme, rtol=0, atol=1e-3)
+
+
+def test_range_of_uniform_levels_is_round_to_nearest():
+    """Levels at min + k (max - min) / (2^B - 1)."""
+    groups, codebook = normal_groups(2), uniform(3)
+    location, scale = fitted("range", groups, codebook)
+    low, high = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
+    step = (high - low) / 7
+    wanted = low + step * torch.round((groups - low) / step)
+    decoded = decode(encode(groups, location, scale, codebook), location, scale, codebook)
+    differ = (decoded - wanted).abs() > 2e-3  # rounding to float16 moves thresholds a little
+    assert differ.float().mean() < 0.01
+
+
+@given(seed=st.integers(0, 999), bits=st.integers(1, 6))
+def test_refit_is_linear_regression(seed, bits):
+    generator = torch.Generator().manual_seed(seed)
+    groups = torch.randn(3, 40, generator=generator) * 0.1 + 0.5
+    codes = torch.randint(0, 2**bits, (3, 40), generator=generator)
+    codes[:, :2] = torch.tensor([0, 1])
+    levels = companded(bits).levels
+    location, scale = refit(groups, codes, levels)
+    design = torch.stack([torch.ones(3, 40), levels[codes]], dim=2).double()
+    wanted = torch.linalg.lstsq(design, groups.double()[..., None]).solution[..., 0]
+    torch.testing.assert_close(torch.stack([location, scale], 1), wanted.float())
+
+
+def test_refit_of_equal_codes_is_the_mean():
+    groups, codes = normal_groups(0), torch.full((5, 97), 3)
+    location, scale = refit(groups, codes, companded(4).levels)
+    torch.testing.assert_close(location, groups.mean(1))
+    assert (scale == 0).all()
+
+
+@given(seed=st.integers(0, 999), bits=st.integers(0, 6))
+def test_least_squares_never_raises_the_error(seed, bits):
+    """Round by round, from the better of search and range."""
+    groups, codebook = normal_groups(seed, groups=4, numel=50), companded(bits)
+    with pytest.MonkeyPatch.context() as patch:
+        errors = []
+        for rounds in range(5):
+            patch.setattr("radio.theory.fit.LEAST_SQUARES_ROUNDS", rounds)
+            line = least_squares(groups, *moments_of(groups), codebook)
+            errors.append(squared_error(groups, *line, codebook).sum(1))
+    for before, after in itertools.pairwise(errors):
+        assert (after <= before * (1 + 1e-5)).all()  # decoded in float32
+    for start in ("search", "range"):
+        started = squared_error(groups, *fitted(start, groups, codebook), codebook).sum(1)
+        assert (errors[0] <= started * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("bits", range(1, 7))
+def test_order_of_the_fits(bits):
+    """Least squares before the search before the rest."""
+    groups, codebook = normal_groups(3, groups=64, numel=256), companded(bits)
+    error = {
+        fit: float(squared_error(groups, *fitted(fit, groups, codebook), codebook).mean())
+        for fit in FITS
+    }
+    assert error["least_squares"] < error["search"] < error["moments"]
+    assert error["search"] < error["range"]
+
+
+def test_depth_zero_is_the_mean_under_least_squares_and_the_median_under_moments():
+    groups = normal_groups(4) ** 3
+    location, _ = fitted("least_squares", groups, companded(0))
+    assert torch.equal(location, groups.double().mean(1).half().float())
+    assert torch.equal(
+        fitted("moments", groups, companded(0))[0], groups.median(1).values.half().float()
+    )
