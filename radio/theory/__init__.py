@@ -12,6 +12,7 @@ One symbol table for the whole package (paper -> code):
     d_n      `distortion`       s_n 2^(-2 B_n)
     V        `price`            dual variable: distortion worth one more bit
     mu, S    `location`, `scale` of a group
+    -        `codebook`         levels and thresholds in units of the scale, about the location
     W, W_q   `weight`, dequantized weight, [rows, cols] = [outputs, inputs]
     x        inputs of a linear layer; E[x] is `input_mean`
     H        `second_moment`    E[x x^T], or the covariance; H^-1 = U^T U with U the `factor`

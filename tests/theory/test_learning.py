@@ -76,3 +76,11 @@ def test_refuses_groups_that_teach_nothing():
         learn_codebooks(batches_of(torch.full((3, 8), 0.5)))
     with pytest.raises(ValueError, match="weights that differ"):
         learn_codebooks([Groups(torch.randn(3, 8), torch.zeros(3))])
+
+
+def test_groups_count_by_their_squared_scale():
+    """Levels are learned for the error of the weights, to which small groups add nothing."""
+    gaussian, laplace = groups_of("gaussian", 100, 0), groups_of("laplace", 100, 1)
+    mixed = learn_levels(batches_of(gaussian / 30, laplace), 3)
+    alone = learn_levels(batches_of(laplace), 3)
+    torch.testing.assert_close(mixed.levels, alone.levels, rtol=0.01, atol=0.01)
