@@ -1,14 +1,14 @@
 """How many bits of codes does a target in bits or bytes leave, once all else is stored?"""
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from transformers import PreTrainedModel
 
 from radio.calibrate import LayerStatistics
 from radio.checkpoint import compress, file_bytes
+from radio.codebook import Codebooks
+from radio.methods.base import DepthMethod
 from radio.models import decoder_linears
-from radio.packing.codecs import QuantizedLinear
 from radio.rates import Target
 from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS
@@ -17,19 +17,12 @@ from radio.theory.allocation import MAX_BITS
 PADDING_BYTES = sum(range(1, MAX_BITS + 1))
 
 
-class Bare(Protocol):
-    """A method that can tell what it stores of a layer whatever the rate."""
-
-    def bare(self, rows: int, statistics: LayerStatistics, has_bias: bool) -> QuantizedLinear:
-        """The layer without a single code."""
-        ...
-
-
 def mean_depth(
     target: Target,
     skeleton: PreTrainedModel,
-    method: Bare,
+    method: DepthMethod,
     statistics: Mapping[str, LayerStatistics],
+    codebooks: Codebooks | None,
 ) -> float:
     """Mean depth, in bits a weight, that spends a target of bits or bytes and no more.
 
@@ -38,29 +31,33 @@ def mean_depth(
         skeleton: the model; its weights may be on the meta device, since only shapes are read.
         method: stores the same side information at every rate.
         statistics: of every layer.
+        codebooks: for a method that decodes by learned levels.
 
     Raises:
         RadioError: the target lies outside what depths from 0 to 8 bits reach.
     """
     layers = {
-        name: method.bare(linear.weight.shape[0], statistics[name], linear.bias is not None)
+        name: method.bare(
+            linear.weight.shape[0], statistics[name], codebooks, linear.bias is not None
+        )
         for name, linear in decoder_linears(skeleton).items()
     }
     empty = compress(skeleton, layers)
     weights = empty.weights()
-    padding_bits = 8 * PADDING_BYTES * len(layers) / weights
-    if target.kind == "bits":
-        fixed = empty.bits_true() + padding_bits
-        low, high, unit = fixed, fixed + MAX_BITS, 1.0
-    else:
-        fixed = 8 * file_bytes(empty) / weights + padding_bits
-        unit = weights / 8e6
-        low, high = fixed * unit, (fixed + MAX_BITS) * unit
-    depth = (target.amount if target.kind == "bits" else target.amount / 1e6) / unit - fixed
+    stored = 8 * file_bytes(empty) / weights if target.kind == "size" else empty.bits_true()
+    fixed_bits = stored + 8 * PADDING_BYTES * len(layers) / weights
+    # bits a weight in one unit of the target
+    unit_bits = 8 / weights if target.kind == "size" else 1.0
+    depth = target.amount * unit_bits - fixed_bits
     if not 0 < depth <= MAX_BITS:
-        what = "bits a weight" if target.kind == "bits" else "MB"
+        low, high = fixed_bits / unit_bits, (fixed_bits + MAX_BITS) / unit_bits
+        reach = (
+            f"{low / 1e6:.4g} to {high / 1e6:.4g} MB"
+            if target.kind == "size"
+            else f"{low:.3f} to {high:.3f} bits a weight"
+        )
         raise RadioError(
-            f"target.{target} is out of reach: this model and method reach {low:.3f} to "
-            f"{high:.3f} {what}; set a target in between"
+            f"target.{target} is out of reach: this model and method reach {reach}; "
+            "set a target in between"
         )
     return depth

@@ -90,14 +90,11 @@ class RandomSign:
     Attributes:
         group_rows: rows a cluster should have.
         sequences: calibration sequences in all, drawn by the seed from the blocks of the text.
-        pilot_sequences: the first of them, which only measure each row's gradient variance and the
-            mean inputs; rows are clustered by it, and the other sequences are reduced by cluster
-            as they come.
+        pilot_sequences: the first of them, which only measure each row's gradient variance; rows
+            are clustered by it, and the other sequences are reduced by cluster as they come.
         dtype: of weights and activations; statistics are float32 at any rate.
         output: what counts as output distortion: squared error of the final "hidden" states
             (paper), or twice the "kl" divergence of the next token's distribution to second order.
-        centred: whether gradients are those for inputs less their mean. Bias correction makes
-            good the part of the error that the mean input causes, so that part is no loss.
     """
 
     group_rows: int
@@ -105,7 +102,6 @@ class RandomSign:
     pilot_sequences: int
     dtype: str
     output: str
-    centred: bool
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:
@@ -150,15 +146,12 @@ class RandomSign:
         model.to(getattr(torch, self.dtype))
         sums = _Sums.resumed(partial, identity) or _Sums.zeros(weights, identity)
         saved_at = time.monotonic()
-        means: dict[str, Tensor] = {}
-        with accumulating(model, sums, means):
+        with accumulating(model, sums):
             for index in progress(range(self.sequences), "calibrate"):
                 if index < sums.done:
                     continue
-                if index >= self.pilot_sequences and not sums.cluster:
-                    sums.end_pilot(weights, self.group_rows, blocks.shape[1])
-                if index >= self.pilot_sequences and self.centred and not means:
-                    means |= sums.pilot_mean
+                if index == self.pilot_sequences:
+                    sums.set_clusters(weights, self.group_rows)
                 backward_random_signs(model, blocks[index : index + 1], self.output, seed, index)
                 sums.done += 1
                 if time.monotonic() - saved_at > SAVE_EVERY_S:
@@ -208,7 +201,7 @@ def _signs(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.randint(0, 2, shape, generator=generator, dtype=torch.int8) * 2 - 1
 
 
-SUMS = ("input_sum", "row_grad", "cluster", "group_grad", "pilot_mean")
+SUMS = ("input_sum", "row_grad", "cluster", "group_grad")
 
 
 @dataclass
@@ -221,18 +214,16 @@ class _Sums:
     row_grad: dict[str, Tensor]
     cluster: dict[str, Tensor]
     group_grad: dict[str, Tensor]
-    pilot_mean: dict[str, Tensor]
 
     @classmethod
     def zeros(cls, weights: Mapping[str, Tensor], identity: str) -> "_Sums":
         inputs = {name: torch.zeros(weight.shape[1]) for name, weight in weights.items()}
         rows = {name: torch.zeros(len(weight)) for name, weight in weights.items()}
-        return cls(identity, 0, inputs, rows, {}, {}, {})
+        return cls(identity, 0, inputs, rows, {}, {})
 
-    def end_pilot(self, weights: Mapping[str, Tensor], group_rows: int, length: int) -> None:
+    def set_clusters(self, weights: Mapping[str, Tensor], group_rows: int) -> None:
         """Cluster rows by the pilot's gradient variances and start the sums by group."""
         for name, weight in weights.items():
-            self.pilot_mean[name] = self.input_sum[name] / (self.done * length)
             row_var = weight.var(dim=1, correction=0)
             self.cluster[name] = cluster_rows(row_var, self.row_grad[name], group_rows)
             clusters = int(self.cluster[name].max()) + 1
@@ -299,34 +290,19 @@ class Accumulator(Protocol):
 
 
 @contextmanager
-def accumulating(
-    model: PreTrainedModel, sums: Accumulator, means: Mapping[str, Tensor] | None = None
-) -> Iterator[None]:
+def accumulating(model: PreTrainedModel, sums: Accumulator) -> Iterator[None]:
     """Reduce each layer's inputs and weight gradient into `sums` as soon as they exist.
 
     The gradient is squared, reduced and freed inside the backward pass, so that no more than one
-    full-size gradient lives at a time. While `means` has a layer's mean input m, the layer
-    computes W (x - m) + W m with W m held constant: its output is the same, and its weight
-    gradient that for centred inputs.
+    full-size gradient lives at a time.
     """
     model.requires_grad_(False)
-    means = {} if means is None else means
     handles = []
     for name, linear in decoder_linears(model).items():
 
-        def keep_inputs(
-            module: nn.Module, args: tuple[Tensor, ...], name: str = name
-        ) -> tuple[Tensor, ...]:
+        def keep_inputs(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
             inputs = args[0].detach().flatten(0, -2)
             sums.input_sum[name] += inputs.float().sum(dim=0)
-            return (args[0] - means[name].to(args[0]),) if name in means else args
-
-        def add_mean_output(
-            module: nn.Linear, args: tuple[Tensor, ...], output: Tensor, name: str = name
-        ) -> Tensor:
-            if name not in means:
-                return output
-            return output + module.weight.detach() @ means[name].to(output)
 
         def keep_gradient(weight: Tensor, name: str = name) -> None:
             assert weight.grad is not None
@@ -335,7 +311,6 @@ def accumulating(
 
         linear.weight.requires_grad_(True)
         handles.append(linear.register_forward_pre_hook(keep_inputs))
-        handles.append(linear.register_forward_hook(add_mean_output))
         handles.append(linear.weight.register_post_accumulate_grad_hook(keep_gradient))
     try:
         yield

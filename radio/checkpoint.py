@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from radio.models import decoder_linears
 from radio.packing.codecs import CODECS, QuantizedLinear
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.files import load_tensors, save_tensors, tensors_bytes
 
 FORMAT_VERSION = 1
 # prefix of what several layers decode by; no module of a model is called so
@@ -62,6 +62,19 @@ def compress(model: PreTrainedModel, layers: Mapping[str, QuantizedLinear]) -> Q
 
 def save_quantized(path: Path, quantized: QuantizedModel) -> None:
     """Write one safetensors file whose payload is exactly codes, side information and the rest."""
+    save_tensors(path, *_content(quantized))
+
+
+def file_bytes(quantized: QuantizedModel) -> int:
+    """Bytes of the file that `save_quantized` would write; a few more, but never less.
+
+    Nothing is written: tensors that are expanded from one number do.
+    """
+    return tensors_bytes(*_content(quantized))
+
+
+def _content(quantized: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of the file."""
     tensors = quantized.rest | {f"{SHARED}{key}": t for key, t in quantized.shared().items()}
     headers: dict[str, dict[str, Any]] = {}
     for name, layer in quantized.layers.items():
@@ -75,7 +88,7 @@ def save_quantized(path: Path, quantized: QuantizedModel) -> None:
         }
         if shared := layer.weight.shared_tensors():
             headers[name]["shared"] = sorted(shared)
-    save_tensors(path, tensors, {"format_version": FORMAT_VERSION, "layers": headers})
+    return tensors, {"format_version": FORMAT_VERSION, "layers": headers}
 
 
 def load_quantized(path: Path) -> QuantizedModel:

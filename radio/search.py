@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from radio.allocate import Depths
+from radio.calibrate import identity_of
 from radio.checkpoint import compress, install
 from radio.data.tokens import TokenBlocks
 from radio.evaluate.perplexity import evaluate
@@ -53,7 +54,14 @@ def search(
     original = load_model(checkpoint)
     reference = compute_reference(original, blocks.ids, blocks.sha256)
     reference_head = deepcopy(head(original))
-    measured = read_json(partial) if partial.exists() else {}
+    identity = identity_of(
+        method,
+        target.kind,
+        blocks.ids,
+        given.codebooks,
+        {name: entry.grad_var for name, entry in given.statistics.items()},
+    )
+    measured = _resumed(partial, identity)
 
     def measure(rate_bits: float) -> float:
         if str(rate_bits) not in measured:
@@ -65,8 +73,14 @@ def search(
             summary = evaluate(model, blocks.ids, reference, reference_head).summary()
             ratio = summary["perplexity"] / summary["perplexity_fp16"] - 1
             measured[str(rate_bits)] = summary["kl"] if target.kind == "kl" else ratio
-            write_json(partial, measured)
+            write_json(partial, {"identity": identity, "losses": measured})
         log.info("%.4f bits: %s %.5g", rate_bits, target.kind, measured[str(rate_bits)])
         return float(measured[str(rate_bits)])
 
     return least_rate(measure, target.amount, str(target), tolerance)
+
+
+def _resumed(partial: Path, identity: str) -> dict[str, float]:
+    """Losses by mean depth that an earlier attempt at this search measured."""
+    state = read_json(partial) if partial.exists() else {}
+    return dict(state["losses"]) if state.get("identity") == identity else {}

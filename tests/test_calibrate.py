@@ -49,8 +49,8 @@ def exact_grad_var(path: Path, ids: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def estimate(path: Path, ids: torch.Tensor, **settings):
-    defaults = {"group_rows": 8, "pilot_sequences": 1, "dtype": "float32"}
-    estimator = RandomSign(sequences=len(ids), **{**defaults, **settings})
+    defaults = {"group_rows": 8, "pilot_sequences": 1, "dtype": "float32", "output": "hidden"}
+    estimator = RandomSign(**{**defaults, "sequences": len(ids), **settings})
     return estimator.run(load_model(path), ids, 0, path.parent / "partial")
 
 
@@ -102,7 +102,7 @@ def test_bfloat16_ranks_groups_as_float32_does(checkpoint):
 
 def test_no_gradient_outlives_the_backward_pass(checkpoint):
     model = load_model(checkpoint)
-    RandomSign(8, 2, 1, "float32").run(model, blocks(2), 0, checkpoint.parent / "partial")
+    RandomSign(8, 2, 1, "float32", "hidden").run(model, blocks(2), 0, checkpoint.parent / "partial")
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
     assert not any(linear._forward_pre_hooks for linear in decoder_linears(model).values())
 
@@ -125,7 +125,7 @@ from radio.models import load_model
 from tests.test_calibrate import blocks
 calibrate.SAVE_EVERY_S = 0.0
 checkpoint, out = Path(sys.argv[1]), Path(sys.argv[2])
-estimator = calibrate.RandomSign(8, 12, 4, "float32")
+estimator = calibrate.RandomSign(8, 12, 4, "float32", "hidden")
 statistics = estimator.run(load_model(checkpoint), blocks(12), 0, out.with_suffix(".partial"))
 calibrate.save_statistics(out, statistics)
 """
@@ -137,16 +137,16 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
     import radio.calibrate as module
 
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
-    estimator = RandomSign(8, 12, 4, "float32")
+    estimator = RandomSign(8, 12, 4, "float32", "hidden")
     statistics = estimator.run(load_model(checkpoint), blocks(12), 0, tmp_path / "partial")
     save_statistics(whole, statistics)
 
     suicide = KILLED.replace(
         "estimator =",
         "step = calibrate.backward_random_signs\n"
-        "def stop(model, ids, seed, index):\n"
+        "def stop(model, ids, output, seed, index):\n"
         f"    if index == {killed_at}: import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    step(model, ids, seed, index)\n"
+        "    step(model, ids, output, seed, index)\n"
         "calibrate.backward_random_signs = stop\nestimator =",
     )
     run = [sys.executable, "-c", suicide, str(checkpoint), str(resumed)]
@@ -162,7 +162,7 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
     monkeypatch.setattr(
         module,
         "backward_random_signs",
-        lambda model, ids, seed, index: (indices.append(index), step(model, ids, seed, index)),
+        lambda *given: (indices.append(given[-1]), step(*given)),
     )
     again = estimator.run(load_model(checkpoint), blocks(12), 0, resumed.with_suffix(".partial"))
     save_statistics(resumed, again)
@@ -175,15 +175,62 @@ def test_partial_state_of_another_calibration_is_not_used(checkpoint, tmp_path, 
     partial = checkpoint.parent / "partial"
     estimate(checkpoint, blocks(4))
     assert partial.exists()
-    other = RandomSign(8, 4, 1, "float32").run(load_model(checkpoint), blocks(4), 1, partial)
+    calibration = RandomSign(8, 4, 1, "float32", "hidden")
+    other = calibration.run(load_model(checkpoint), blocks(4), 1, partial)
     partial.unlink()
-    fresh = RandomSign(8, 4, 1, "float32").run(load_model(checkpoint), blocks(4), 1, partial)
+    fresh = calibration.run(load_model(checkpoint), blocks(4), 1, partial)
     for name, entry in fresh.items():
         assert torch.equal(other[name].grad_var, entry.grad_var)
 
 
-def test_refuses_too_little_text_and_a_pilot_of_everything(checkpoint):
+def test_refuses_too_little_text_a_pilot_of_everything_and_an_unknown_output(checkpoint):
     with pytest.raises(RadioError, match=r"calibration.sequences=5 exceeds the 2 blocks"):
-        RandomSign(8, 5, 1, "float32").run(load_model(checkpoint), blocks(2), 0, Path("unused"))
+        RandomSign(8, 5, 1, "float32", "hidden").run(
+            load_model(checkpoint), blocks(2), 0, Path("unused")
+        )
     with pytest.raises(RadioError, match="pilot_sequences=4"):
-        RandomSign(8, 4, 4, "float32")
+        RandomSign(8, 4, 4, "float32", "hidden")
+    with pytest.raises(RadioError, match=r"calibration.output=logits is no measure"):
+        RandomSign(8, 4, 1, "float32", "logits")
+
+
+def exact_fisher(path: Path, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Mean over tokens of the diagonal of J^T (diag p - p p^T) J, logit by logit."""
+    model = load_model(path)
+    linears = decoder_linears(model)
+    weights = [linear.weight for linear in linears.values()]
+    sums = {name: torch.zeros_like(linear.weight) for name, linear in linears.items()}
+    for row in ids:
+        logits = model(input_ids=row[None]).logits[0]
+        for token in logits:
+            p = token.detach().softmax(0)
+            jacobian = [torch.autograd.grad(value, weights, retain_graph=True) for value in token]
+            for index, name in enumerate(sums):
+                rows = torch.stack([gradients[index] for gradients in jacobian])
+                mean = torch.einsum("v,vij->ij", p, rows)
+                sums[name] += torch.einsum("v,vij->ij", p, rows.square()) - mean.square()
+    return {name: total / ids.numel() for name, total in sums.items()}
+
+
+def test_the_kl_output_estimates_the_fisher_diagonal_without_bias(tmp_path):
+    """Twice the second-order divergence of the next token's distribution, exactly."""
+    path = tiny_llama(
+        tmp_path / "model",
+        vocab_size=24,
+        num_hidden_layers=1,
+        hidden_size=16,
+        intermediate_size=32,
+        initializer_range=0.3,
+    )
+    ids = blocks(1) % 24
+    exact = exact_fisher(path, ids)
+    statistics = estimate(path, ids.expand(601, -1), output="kl")
+    found, wanted = [], []
+    for name, entry in statistics.items():
+        for c in range(len(entry.grad_var)):
+            found.append(entry.grad_var[c])
+            wanted.append(exact[name][entry.cluster == c].mean(dim=0))
+    found, wanted = torch.cat(found), torch.cat(wanted)
+    # 600 signs: relative noise of the norm about sqrt(2 / 600)
+    assert ((found - wanted).norm() / wanted.norm()).item() < 0.2
+    assert abs((found.sum() / wanted.sum() - 1).item()) < 0.05

@@ -14,7 +14,7 @@ from radio.methods.fp16 import Fp16
 from radio.methods.radio import Radio
 from radio.methods.rtn import Rtn
 from radio.models import decoder_linears, load_model
-from radio.quantize import quantize_layers
+from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from radio.theory.codebook import join
@@ -69,11 +69,13 @@ def statistics_of(model) -> dict[str, LayerStatistics]:
 def quantized_by(model, method):
     quantizer, rate = METHODS[method]
     if not method.startswith("radio"):
-        return compress(model, quantize_layers(model, quantizer, rate, {}, {}))
+        return compress(model, quantize_layers(model, quantizer, rate))
     statistics = statistics_of(model)
     depths, _ = allocate_layers(statistics, rate)
     books = CODEBOOKS if method == "radio-learned" else None
-    return compress(model, quantize_layers(model, quantizer, rate, statistics, depths, books))
+    return compress(
+        model, quantize_layers(model, quantizer, rate, Given(statistics, depths, books))
+    )
 
 
 @pytest.fixture(params=METHODS)
@@ -185,7 +187,7 @@ def test_another_architecture_is_refused(tmp_path):
     with pytest.raises(RadioError, match="does not fit"):
         install(large, quantized_by(small, "rtn"))
     with pytest.raises(RadioError, match=r"artifacts\.statistics belongs to a model"):
-        quantize_layers(large, Radio(), 3.0, statistics_of(small), {})
+        quantize_layers(large, Radio(), 3.0, Given(statistics_of(small)))
 
 
 def _path_of(model):

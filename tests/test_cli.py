@@ -61,7 +61,7 @@ def test_help_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
         (["quantise"], "unknown step 'quantise': did you mean quantize?"),
         (["prepare", "model=opt-125", "out=x"], "unknown model 'opt-125'"),
         (["quantize", "method=radoi", "out=x"], "did you mean radio"),
-        (["allocate"], "step allocate is not given artifacts.statistics, out, rate_bits: add"),
+        (["allocate"], "step allocate is not given artifacts.statistics, out: add"),
         ([*GIVEN, "threads=0"], "threads=0 is not a number of threads"),
         ([*GIVEN, "threads=many"], "threads=many is not a number of threads"),
         ([*GIVEN, "nonsense"], "override 'nonsense' cannot be read"),

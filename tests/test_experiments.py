@@ -1,10 +1,9 @@
-import math
 import shutil
 from pathlib import Path
 
 import pytest
 
-from radio.experiments import ARTIFACTS, Plan, job, rate_text
+from radio.experiments import ARTIFACTS, Plan, job
 from radio.runtime.compose import CONFIG, options
 from radio.runtime.errors import RadioError
 
@@ -71,17 +70,18 @@ def test_a_method_that_cannot_be_made(tmp_path: Path, needs: str, sentence: str)
         plan.inputs("quantize", model="opt-nano", method="mine", rate="3")
 
 
-def test_a_figure_is_drawn_from_the_table_that_names_it() -> None:
+def test_a_figure_is_drawn_from_what_it_names() -> None:
     assert PLAN.inputs("figure", figure="rate_distortion_smollm2") == {
-        "table": "results/table_smollm2.csv"
+        "table": ["results/table_smollm2.csv"]
     }
+    assert "results/figures/rate_distortion_smollm2.png" in PLAN.targets("table_smollm2")
     with pytest.raises(RadioError, match="unknown figure 'rate_distorsion'"):
         PLAN.inputs("figure", figure="rate_distorsion")
 
 
 def test_overrides_reach_the_steps_that_have_their_key() -> None:
     plan = Plan(overrides=("data.context_tokens=64", "model.group_rows=8", "seed=1"))
-    assert plan.overrides_of("allocate") == ["seed=1"]
+    assert plan.overrides_of("table") == ["seed=1"]
     assert plan.overrides_of("calibrate") == ["model.group_rows=8", "seed=1"]
     assert plan.overrides_of("tokenize") == list(plan.overrides)
 
@@ -93,12 +93,6 @@ def test_overrides_reach_the_steps_that_have_their_key() -> None:
 def test_overrides_that_cannot_be_meant(override: str, sentence: str) -> None:
     with pytest.raises(RadioError, match=sentence):
         Plan(overrides=(override,)).overrides_of("prepare")
-
-
-@pytest.mark.parametrize("rate", [0, -1, 17, "three", True, None, math.nan])
-def test_what_is_not_a_rate(rate: object) -> None:
-    with pytest.raises(RadioError, match="is not a rate: give bits a weight"):
-        rate_text(rate)
 
 
 def test_an_experiment_that_is_not_whole(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from radio.evaluate.reference import compute_reference
 from radio.methods.radio import Radio
 from radio.methods.rtn import Rtn
 from radio.models import ModelSpec, head, load_model, load_tokenizer, locate
-from radio.quantize import quantize_layers
+from radio.quantize import Given, quantize_layers
 from radio.runtime.compose import compose_step
 
 SEQUENCES, TEST_BLOCKS, LENGTH = 6, 3, 256
@@ -30,7 +30,9 @@ def measured(tmp_path_factory) -> dict[str, float]:
     blocks = text["test"].ids[:: len(text["test"].ids) // TEST_BLOCKS][:TEST_BLOCKS]
     model = load_model(checkpoint)
     reference = compute_reference(model, blocks, "test")
-    estimator = RandomSign(OmegaConf.select(cfg, "model.group_rows"), SEQUENCES, 2, "bfloat16")
+    estimator = RandomSign(
+        OmegaConf.select(cfg, "model.group_rows"), SEQUENCES, 2, "bfloat16", "hidden"
+    )
     partial: Path = tmp_path_factory.mktemp("state") / "partial"
     statistics = estimator.run(load_model(checkpoint), text["calibration"].ids, 0, partial)
     depths, _ = allocate_layers(statistics, 3.0)
@@ -44,7 +46,7 @@ def measured(tmp_path_factory) -> dict[str, float]:
     }
     divergence = {}
     for name, (method, stats, bits) in variants.items():
-        coded = compress(model, quantize_layers(model, method, 3.0, stats, bits))
+        coded = compress(model, quantize_layers(model, method, 3.0, Given(stats, bits)))
         quantized = install(load_model(checkpoint), coded)
         divergence[name] = evaluate(quantized, blocks, reference, head(model)).summary()["kl"]
     return divergence

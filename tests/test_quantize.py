@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from radio.calibrate import drawn
 from radio.checkpoint import compress, install, install_layer, load_quantized
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.methods.fp16 import Fp16
 from radio.methods.rtn import Rtn
 from radio.models import decoder_blocks, decoder_linears, final_hidden, load_model
-from radio.quantize import quantize_layers
+from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from tests.tiny import tiny_llama, tiny_opt
@@ -81,7 +82,7 @@ def test_blocks_make_the_models_own_hidden_states_bit_for_bit(checkpoint, attent
     own = {name: torch.stack(states) for name, states in outputs.items()}
     for states in outputs.values():
         states.clear()
-    quantize_layers(model, Fp16(), 16.0, {}, {}, IDS)
+    quantize_layers(model, Fp16(), 16.0, Given(blocks=IDS))
     for handle in handles:
         handle.remove()
     for name, states in outputs.items():
@@ -93,7 +94,7 @@ def test_blocks_make_the_models_own_hidden_states_bit_for_bit(checkpoint, attent
 def test_moments_are_those_of_a_model_whose_earlier_blocks_are_quantized(checkpoint, shift):
     """Against a full forward pass with block 0 quantized beforehand; biases count as well."""
     method = Watched(Rtn(), shift)
-    done = quantize_layers(load_model(checkpoint), method, 3.0, {}, {}, IDS)
+    done = quantize_layers(load_model(checkpoint), method, 3.0, Given(blocks=IDS))
     model = load_model(checkpoint)
     first, second = list(decoder_blocks(model))[:2]
     linears = decoder_linears(model)
@@ -117,7 +118,7 @@ def test_moments_are_those_of_a_model_whose_earlier_blocks_are_quantized(checkpo
 
 def test_layers_that_read_one_tensor_share_its_moments(checkpoint):
     method = Watched(Rtn())
-    quantize_layers(load_model(checkpoint), method, 3.0, {}, {}, IDS)
+    quantize_layers(load_model(checkpoint), method, 3.0, Given(blocks=IDS))
     reads = {}
     for name, (layer, _) in method.layers.items():
         reads.setdefault(id(layer.inputs), set()).add(name.rpartition(".")[2])
@@ -131,7 +132,7 @@ def test_layers_that_read_one_tensor_share_its_moments(checkpoint):
 
 def test_afterwards_the_model_is_the_quantized_one_and_nothing_else(checkpoint):
     model = load_model(checkpoint)
-    done = quantize_layers(model, Watched(Rtn(), 0.1), 3.0, {}, {}, IDS)
+    done = quantize_layers(model, Watched(Rtn(), 0.1), 3.0, Given(blocks=IDS))
     assert list(done) == list(decoder_linears(model))
     fresh = load_model(checkpoint)
     for name, linear in decoder_linears(fresh).items():
@@ -152,9 +153,9 @@ def test_no_hooks_are_left(checkpoint, fails):
         with torch.no_grad():
             next(iter(decoder_linears(model).values())).weight[0, 0] = torch.inf
         with pytest.raises(RadioError, match="not finite"):
-            quantize_layers(model, Rtn(), 3.0, {}, {}, IDS)
+            quantize_layers(model, Rtn(), 3.0, Given(blocks=IDS))
     else:
-        quantize_layers(model, Rtn(), 3.0, {}, {}, IDS)
+        quantize_layers(model, Rtn(), 3.0, Given(blocks=IDS))
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
     assert not model.training and all(p.requires_grad for p in model.parameters())
 
@@ -162,9 +163,9 @@ def test_no_hooks_are_left(checkpoint, fails):
 def test_bfloat16_is_for_activations_only(checkpoint):
     """Weights are quantized from float32, moments are float32, and they agree within bfloat16."""
     exact, rough, original = Watched(Rtn()), Watched(Rtn()), load_model(checkpoint)
-    quantize_layers(load_model(checkpoint), exact, 3.0, {}, {}, IDS)
+    quantize_layers(load_model(checkpoint), exact, 3.0, Given(blocks=IDS))
     model = load_model(checkpoint)
-    quantize_layers(model, rough, 3.0, {}, {}, IDS, torch.bfloat16)
+    quantize_layers(model, rough, 3.0, Given(blocks=IDS, dtype=torch.bfloat16))
     for name, linear in decoder_linears(original).items():
         layer, weight = rough.layers[name]
         assert torch.equal(weight, linear.weight)
@@ -177,7 +178,7 @@ def test_bfloat16_is_for_activations_only(checkpoint):
 
 def test_without_a_text_the_model_stays_as_it_is(checkpoint):
     method, model, original = Watched(Rtn()), load_model(checkpoint), load_model(checkpoint)
-    quantize_layers(model, method, 3.0, {}, {})
+    quantize_layers(model, method, 3.0)
     for one, other in zip(model.parameters(), original.parameters(), strict=True):
         assert torch.equal(one, other)
     assert all(layer.inputs is None for layer, _ in method.layers.values())
@@ -205,16 +206,16 @@ def test_the_step_reads_the_text_that_a_method_needs(tmp_path, monkeypatch):
     seen = []
 
     def spied(*arguments):
-        seen.extend(arguments[-2:])
+        seen.append(arguments[-1])
         return quantize_layers(*arguments)
 
     monkeypatch.setattr("radio.steps.quantize.quantize_layers", spied)
     assert run_step(tmp_path, monkeypatch, inputs, tokens) == 0
-    assert torch.equal(seen[0], IDS[:2]) and seen[1] == torch.bfloat16
+    assert torch.equal(seen[0].blocks, drawn(IDS, 2, 0)) and seen[0].dtype == torch.bfloat16
     # what is written is made of the original weights
     original = load_model(tmp_path / "model")
     written = load_quantized(tmp_path / "q.safetensors").layers
-    for name, wanted in quantize_layers(original, Rtn(), 3.0, {}, {}).items():
+    for name, wanted in quantize_layers(original, Rtn(), 3.0).items():
         assert torch.equal(written[name].weight.decode(), wanted.weight.decode())
 
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.experiments import Plan
-from radio.variants import full_key, join, split
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
+from radio.variants import full_key, join, split
 
 PLAN = Plan()
 WORD = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)

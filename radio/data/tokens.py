@@ -12,7 +12,7 @@ the documents were joined by two newlines before they were tokenized as one stri
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,12 @@ class TokenBlocks:
     protocol: str
     sha256: str
     documents: tuple[str, ...] = ()
+
+    def spaced(self, most: int) -> "TokenBlocks":
+        """At most so many of the blocks, evenly spaced."""
+        step = max(1, len(self.ids) // most)
+        ids = self.ids[::step][:most]
+        return replace(self, ids=ids, sha256=sha256_of_ids(ids))
 
 
 def check_sizes(name: str, context_tokens: Any, blocks: Mapping[str, Any]) -> None:

@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from radio.experiments.jobs import ARTIFACTS, READ_AS, Job, job
-from radio.variants import full_key, join, split
 from radio.rates import ACCURACY, rate_override, rate_text
 from radio.runtime.compose import CONFIG, PACKAGE, compose_step, options, steps, unknown
 from radio.runtime.errors import RadioError
+from radio.variants import full_key, join, split
 
 # keys that say where, how fast and for whom a job runs; never what it finds
 MACHINE = {"out", "artifacts", "threads", "wandb"}
@@ -126,6 +125,9 @@ class Plan:
         above = self.upstream(job(step, names))
         if step == "table":
             return {"evaluations": [evaluation.manifest for evaluation in above]}
+        if step == "figure":
+            steps_above = dict.fromkeys(each.step for each in above)
+            return {s: [each.artifact for each in above if each.step == s] for s in steps_above}
         return {READ_AS[source.step]: source.artifact for source in above}
 
     def targets(self, experiment: str) -> list[str]:
@@ -172,8 +174,8 @@ class Plan:
             case "table":
                 return list(self.experiment(names["experiment"]).evaluations())
             case "figure":
-                drawn_from = self.compose("figure", figure=names["figure"]).figure.inputs
-                return [job(step, each) for step, each in drawn_from.items()]
+                inputs = self.compose("figure", figure=names["figure"]).figure.inputs
+                return [job(each.step, each) for each in inputs]
         raise RadioError(unknown("step", of.step, ARTIFACTS))
 
     def _calibration_text(self, names: Mapping[str, str]) -> Job:

@@ -12,18 +12,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from radio.calibrate import LayerStatistics
+from radio.codebook import Codebooks
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Companded, QuantizedLinear
 from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import Codebook, companded, decode, encode, join, nearest, uniform
-from radio.theory.fit import FITS
-from radio.theory.grouping import locations_and_scales
+from radio.theory.feedback import inverse_factor, with_feedback
+from radio.theory.fit import FITS, refitted
+from radio.theory.grouping import locations_and_scales, means_and_deviations
 
 # groups fitted at once: bounds the candidates in memory
 SEARCH_CHUNK = 1024
-LAWS: dict[str, Callable[[int], Codebook]] = {"companded": companded, "uniform": uniform}
+LAWS: dict[str, Callable[[int], Codebook]] = {
+    "companded": companded,
+    "companded-nearest": lambda bits: nearest(companded(bits).levels),
+    "uniform": uniform,
+}
 LEARNED = "learned"
+CENTRES = {"median": locations_and_scales, "mean": means_and_deviations}
+# what the decoder knows by itself; other levels are stored
+KNOWN_TO_DECODER = ("companded", "companded-nearest")
+# in feedback, codes and line of a column are refined in turn; a third round moves next to nothing
+FEEDBACK_ROUNDS = 2
 # deepest at which errors are measured; cells are narrow from there on, so that the high-resolution
 # law holds, and the deepest codebooks would cost most of the time
 MEASURED_BITS = 5
@@ -34,20 +46,29 @@ class Radio:
     """Quantize at given depths.
 
     Attributes:
-        levels: where codes are decoded: "companded" (paper), "uniform", or "learned": the layer's
-            `codebooks`.
+        levels: where codes are decoded: "companded" (paper), "companded-nearest" (the same levels,
+            but a weight takes the nearest of them and not that of its cell), "uniform", or
+            "learned": the layer's `codebooks`.
         fit: how each group's location and scale are chosen: "range", "moments", "search" (author's
             code) or "least_squares", see `radio.theory.fit`.
         correct_bias: add (W - W_q) E[x] to the bias, so that the mean output is unchanged; a
             layer without a bias gains one.
+        feedback: quantize column by column, each after the errors of those before it were fed
+            back into it, with its line refitted to it. Needs the layer's `inputs`.
+        centre: what a group is centred on before its line is fitted: its "median", with the root
+            mean square about it as scale (author's code), or its "mean", with the standard
+            deviation; weights at depth 0 are then 0 (paper).
     """
 
     levels: str = "companded"
     fit: str = "search"
     correct_bias: bool = True
+    feedback: bool = False
+    centre: str = "median"
 
     def __post_init__(self) -> None:
         for what, given, known in (
+            ("centre", self.centre, list(CENTRES)),
             ("levels", self.levels, [*LAWS, LEARNED]),
             ("fit", self.fit, list(FITS)),
         ):
@@ -69,16 +90,40 @@ class Radio:
             RadioError: `levels` is "learned" and the layer has no codebooks.
         """
         assert layer.statistics is not None and layer.depths is not None
-        coded = self._encode(
-            layer.weight, layer.statistics.cluster, layer.depths, self._books(layer)
+        books = self._books(layer)
+        lines = self._lines(layer.weight, layer.statistics.cluster, layer.depths, books)
+        encode_all = self._encode_with_feedback if self.feedback else self._encode
+        codes = encode_all(layer, lines, books)
+        location, scale = (line.half() for line in lines)
+        coded = Companded(
+            codes, layer.statistics.cluster, layer.depths, location, scale, self._table(books)
         )
         quantized = QuantizedLinear(coded, None if layer.bias is None else layer.bias.half())
         if not self.correct_bias:
             return quantized
+        # inputs as the quantized blocks before give them, where they are known
+        mean = layer.statistics.input_mean if layer.inputs is None else layer.inputs.mean
         # the paper's Algorithm 1 prints the opposite sign, which would double the mean error
-        shift = (layer.weight - coded.decode()) @ layer.statistics.input_mean
+        shift = (layer.weight - coded.decode()) @ mean
         bias = shift if layer.bias is None else layer.bias + shift
         return quantized.with_bias(bias, added=layer.bias is None)
+
+    def bare(
+        self, rows: int, statistics: LayerStatistics, codebooks: Codebooks | None, has_bias: bool
+    ) -> QuantizedLinear:
+        """A layer at depth 0 everywhere: all that is stored whatever the rate."""
+        clusters, cols = statistics.grad_var.shape
+        books = self._books(LinearLayer("bare", torch.zeros(0, 0), codebooks=codebooks))
+        coded = Companded(
+            codes=torch.zeros(1, dtype=torch.uint8).expand(rows, cols),
+            cluster=statistics.cluster,
+            depths=torch.zeros(clusters, cols, dtype=torch.uint8),
+            location=torch.zeros(clusters, cols).half(),
+            scale=torch.zeros(clusters, cols).half(),
+            codebook=self._table(books),
+        )
+        bias = torch.zeros(rows).half() if has_bias or self.correct_bias else None
+        return QuantizedLinear(coded, bias, bias_added=self.correct_bias and not has_bias)
 
     def distortion(self, layer: LinearLayer) -> Float[Tensor, "clusters cols 9"]:
         """Mean squared error a weight of every group, were it quantized at depths 0..8.
@@ -91,7 +136,7 @@ class Radio:
         """
         assert layer.statistics is not None
         cluster, books = layer.statistics.cluster, self._books(layer)
-        location, scale = _moments(layer.weight, cluster)
+        location, scale = self._moments(layer.weight, cluster)
         error = torch.empty(*location.shape, MAX_BITS + 1)
         for c in range(len(location)):
             groups = layer.weight[cluster == c].T.contiguous()
@@ -118,27 +163,84 @@ class Radio:
         # as they are stored, so that weights are coded by what they are decoded by
         return [nearest(levels.half().float()) for levels in layer.codebooks]
 
-    def _encode(
+    def _table(self, books: list[Codebook]) -> Tensor | None:
+        """The levels as they are stored; None for those that the decoder knows."""
+        return None if self.levels in KNOWN_TO_DECODER else join([book.levels for book in books])
+
+    def _lines(
         self, weight: Tensor, cluster: Tensor, depths: Tensor, books: list[Codebook]
-    ) -> Companded:
-        location, scale = _moments(weight, cluster)
-        codes = torch.zeros(weight.shape, dtype=torch.uint8)
+    ) -> tuple[Tensor, Tensor]:
+        """Location and scale [clusters, cols] of every group, fitted at its depth."""
+        location, scale = self._moments(weight, cluster)
         for c in range(len(depths)):
-            rows = (cluster == c).nonzero()[:, 0]
-            groups = weight[rows].T.contiguous()
+            groups = weight[cluster == c].T.contiguous()
             for bits in depths[c].unique().tolist():
                 for cols in (depths[c] == bits).nonzero()[:, 0].split(SEARCH_CHUNK):
-                    at = groups[cols], location[c, cols], scale[c, cols], books[bits]
-                    line = FITS[self.fit](*at)
-                    location[c, cols], scale[c, cols] = line
-                    codes[rows[:, None], cols] = encode(groups[cols], *line, books[bits]).T.to(
-                        codes
+                    location[c, cols], scale[c, cols] = FITS[self.fit](
+                        groups[cols], location[c, cols], scale[c, cols], books[bits]
                     )
-        table = None if self.levels == "companded" else join([book.levels for book in books])
-        return Companded(codes, cluster, depths, location.half(), scale.half(), table)
+        if self.centre == "mean":
+            location[depths == 0] = 0
+        return location, scale
+
+    def _moments(self, weight: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and spread of every group [clusters, cols], as they are stored."""
+        location, scale = CENTRES[self.centre](weight, cluster, int(cluster.max()) + 1)
+        return location.half().float(), scale.half().float()
+
+    def _encode(
+        self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
+    ) -> Tensor:
+        """Codes [rows, cols] of all weights as they are."""
+        assert layer.statistics is not None and layer.depths is not None
+        codes = torch.zeros(layer.weight.shape, dtype=torch.uint8)
+        for c, depths in enumerate(layer.depths):
+            rows = (layer.statistics.cluster == c).nonzero()[:, 0]
+            groups = layer.weight[rows].T.contiguous()
+            for bits in depths.unique().tolist():
+                cols = (depths == bits).nonzero()[:, 0]
+                location, scale = (line[c, cols] for line in lines)
+                coded = encode(groups[cols], location, scale, books[bits])
+                codes[rows[:, None], cols] = coded.T.to(codes)
+        return codes
+
+    def _encode_with_feedback(
+        self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
+    ) -> Tensor:
+        """Codes [rows, cols] after error feedback; `lines` are overwritten by the refitted ones."""
+        assert layer.statistics is not None and layer.depths is not None
+        if layer.inputs is None:
+            raise RadioError(
+                "feedback=true needs the moments of inputs and there are none: "
+                "add inputs to `needs` in the method's YAML, or set feedback=false"
+            )
+        location, scale = lines
+        depths = layer.depths.T.tolist()
+        clusters = range(len(layer.depths))
+        members = [(layer.statistics.cluster == c).nonzero()[:, 0] for c in clusters]
+        codes = torch.zeros(layer.weight.T.shape, dtype=torch.uint8)
+
+        def quantize_column(j: int, column: Tensor) -> Tensor:
+            result = torch.empty_like(column)
+            for c, rows in enumerate(members):
+                own = column if len(members) == 1 else column[rows]
+                at = own[None], location[c, j : j + 1], scale[c, j : j + 1], books[depths[j][c]]
+                coded, location[c, j], scale[c, j] = _coded_and_refitted(*at)
+                codes[j, rows] = coded.to(codes)
+                result[rows] = location[c, j] + scale[c, j] * at[3].levels[coded]
+            return result
+
+        # the bias makes up for the error that the mean input causes
+        hessian = layer.inputs.covariance if self.correct_bias else layer.inputs.second_moment
+        with_feedback(layer.weight, inverse_factor(hessian), quantize_column)
+        return codes.T.contiguous()
 
 
-def _moments(weight: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
-    """Median and root mean square about it of every group [clusters, cols], as they are stored."""
-    location, scale = locations_and_scales(weight, cluster, int(cluster.max()) + 1)
-    return location.half().float(), scale.half().float()
+def _coded_and_refitted(
+    column: Tensor, location: Tensor, scale: Tensor, book: Codebook
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes [rows] of a column [1, rows], and the line of least squares for them, in float16."""
+    for _ in range(FEEDBACK_ROUNDS):
+        coded = encode(column, location, scale, book)[0]
+        location, scale = refitted(column[0], book.levels[coded], location, scale)
+    return encode(column, location, scale, book)[0], location[0], scale[0]

@@ -92,12 +92,18 @@ def check_finite(name: str, weight: Tensor, path: Path) -> None:
         )
 
 
-def count_parameters(path: Path) -> int:
-    """Number of parameters, tied ones once, from the configuration alone (no weights are read)."""
+def skeleton(path: Path) -> PreTrainedModel:
+    """The model of directory `path` on the meta device: names and shapes, no weights."""
     family_of(path)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
-    return sum(parameter.numel() for parameter in model.parameters())
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def count_parameters(path: Path) -> int:
+    """Number of parameters, tied ones once, from the configuration alone (no weights are read)."""
+    return sum(parameter.numel() for parameter in skeleton(path).parameters())
 
 
 def decoder_linears(model: PreTrainedModel) -> dict[str, nn.Linear]:

@@ -186,7 +186,9 @@ class Refinement:
         """Go on from `state` to the end of the last iteration."""
         length = blocks.shape[1]
         pca = self.gradients == "pca"
-        sampler = PcaTokens(state.axes, self.tokens) if pca else RandomSigns(self.gradients, seed, length)
+        sampler = (
+            PcaTokens(state.axes, self.tokens) if pca else RandomSigns(self.gradients, seed, length)
+        )
         saver = _Saver(state, partial)
         for iteration in range(len(state.trace), self.iterations):
             minibatch = range(state.sequences, (iteration + 1) * self.batch)

@@ -12,7 +12,12 @@ from torch import Tensor
 from radio.calibrate import LayerStatistics, statistics_of, tensors_of
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
-from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
+from radio.theory.grouping import (
+    cluster_mean,
+    cluster_rows,
+    locations_and_scales,
+    means_and_deviations,
+)
 
 SUMS = ("grad_sum", "input_sum")
 STATISTICS = ("current", "best")
@@ -105,11 +110,8 @@ class State:
                 )
             cluster = cluster_rows(weight.var(dim=1, correction=0), grad.mean(dim=1), group_rows)
             clusters = int(cluster.max()) + 1
-            if author_choices:
-                weight_var = locations_and_scales(weight, cluster, clusters)[1].square()
-            else:
-                mean = cluster_mean(weight, cluster, clusters)
-                weight_var = cluster_mean((weight - mean[cluster]).square(), cluster, clusters)
+            spread = locations_and_scales if author_choices else means_and_deviations
+            weight_var = spread(weight, cluster, clusters)[1].square()
             result[name] = LayerStatistics(
                 cluster=cluster,
                 grad_var=cluster_mean(grad, cluster, clusters),

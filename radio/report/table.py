@@ -182,13 +182,14 @@ def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if len(rows) == 1 or not measured:
         return rows[0]
     table = pd.DataFrame(measured)
-    numbers = table.select_dtypes("number").mean().to_dict()
+    means = table.select_dtypes("number").mean()
+    numbers = {str(name): value for name, value in means.items()}
     numbers |= {name: round(numbers[name]) for name in COUNTS if name in numbers}
-    spread = table[["perplexity", "kl"]].std() if len(table) > 1 else {}
+    several = len(table) > 1
     return {
         **measured[0],
         **numbers,
-        **{f"{name}_spread": value for name, value in dict(spread).items()},
+        **{f"{name}_spread": table[name].std() for name in ("perplexity", "kl") if several},
         "seeds": len(measured),
         "note": "; ".join(dict.fromkeys(row["note"] for row in rows if row["note"])),
     }

@@ -83,6 +83,22 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         save_file(contiguous, scratch, metadata={"radio": json.dumps(metadata, sort_keys=True)})
 
 
+def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+    """Bytes of the file that `save_tensors` would write, or a few more: at most 40 a tensor.
+
+    The header names each tensor's kind, shape and place; places are taken to be long numbers.
+    """
+    place = 10**12
+    header: dict[str, Any] = {
+        name: {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [place, place]}
+        for name, tensor in tensors.items()
+    }
+    header["__metadata__"] = {"radio": json.dumps(metadata, sort_keys=True)}
+    # eight bytes of length in front, and padding to a multiple of eight
+    words = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 16 + words + sum(tensor.nbytes for tensor in tensors.values())
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of `save_tensors` as (tensors, metadata).
 

@@ -1,28 +1,43 @@
-"""Solve the rate-distortion problem: a bit depth for every group at one mean rate."""
+"""Solve the rate-distortion problem: a bit depth for every group at one rate."""
 
 from pathlib import Path
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from radio.allocate import allocate_layers, load_distortion, save_depths, share_at_depth_zero
+from radio.allocate import save_depths, share_at_depth_zero
+from radio.budget import mean_depth
 from radio.calibrate import load_statistics
-from radio.runtime.manifest import recorded
-from radio.steps.inputs import given, rate_bits
+from radio.codebook import load_codebooks
+from radio.models.load import skeleton
+from radio.rates import ACCURACY, Target
+from radio.runtime.manifest import read_manifest, recorded
+from radio.steps.inputs import asked, checkpoint_path, given, needed, solver
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.statistics`, `rate_bits`, `method.solver` -> depths of every group at `out`."""
+    """`artifacts.statistics`, what is asked, `method.solver` -> depths of every group at `out`."""
     out = Path(cfg.out)
     with recorded("allocate", cfg, out) as measured:
-        statistics = load_statistics(Path(cfg.artifacts.statistics))
-        measured_at = given(cfg, "distortion")
-        distortion = None if measured_at is None else load_distortion(measured_at)
-        solver = cfg.method.get("solver", "ascent")
-        depths, allocation = allocate_layers(statistics, rate_bits(cfg), solver, distortion)
+        rate = asked(cfg)
+        statistics = load_statistics(needed(cfg, "statistics"))
+        if isinstance(rate, Target) and rate.kind in ACCURACY:
+            found = read_manifest(needed(cfg, "target"))["measured"]
+            rate = float(found["rate_bits"])
+            measured["loss_validation"] = found["loss_validation"]
+        if isinstance(rate, Target):
+            needed(cfg, "model")
+            codebook = given(cfg, "codebook")
+            rate = mean_depth(
+                rate,
+                skeleton(checkpoint_path(cfg)),
+                instantiate(cfg.method.quantizer),
+                statistics,
+                None if codebook is None else load_codebooks(codebook),
+            )
+        depths, allocation = solver(cfg)(rate)
         save_depths(out, depths)
         measured["bits_paper"] = allocation.rate_bits
         measured["log2_price"] = allocation.log2_price
-        measured["solver"] = solver
-        measured["share_at_depth_0"] = share_at_depth_zero(statistics, depths)
-        histogram = allocation.depths.bincount(minlength=9)
-        measured["groups_at_depth"] = histogram.tolist()
+        measured["pruned"] = share_at_depth_zero(statistics, depths)
+        measured["groups_at_depth"] = allocation.depths.bincount(minlength=9).tolist()

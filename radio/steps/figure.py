@@ -1,26 +1,21 @@
-"""Draw the rate-distortion figure of a table."""
+"""Draw a figure from the artifacts that its YAML names."""
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
-from radio.report.figures.rate_distortion import rate_distortion
 from radio.report.figures.style import save_figure
-from radio.report.names import labels
-from radio.report.table import load_table
 from radio.runtime.manifest import recorded
 
 
 def run(cfg: DictConfig) -> None:
-    """The table `artifacts.table` -> a PNG at `out`, and beside it a PDF."""
+    """`artifacts`, lists of paths by the step that made them -> a PNG at `out`, beside it a PDF."""
     out = Path(cfg.out)
     with recorded("figure", cfg, out) as measured:
-        table = load_table(Path(cfg.artifacts.table))
-        figure = rate_distortion(
-            table,
-            method_labels=labels("method", table.method),
-            model_labels=labels("model", table.model),
-            text_labels=labels("data", table.text),
-        )
+        artifacts = OmegaConf.to_container(cfg.artifacts)
+        assert isinstance(artifacts, dict)
+        given = {str(step): paths for step, paths in artifacts.items() if paths}
+        figure = instantiate(cfg.figure.draw)(**given)
         save_figure(figure, out)
         measured["panels"] = len(figure.axes)

@@ -1,5 +1,7 @@
 """What a step reads of the artifacts that earlier steps left."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ from jaxtyping import Int
 from omegaconf import DictConfig
 from torch import Tensor
 
-from radio.allocate import load_depths
+from radio.allocate import Depths, allocate_layers, load_depths, load_distortion
 from radio.calibrate import drawn, load_statistics
 from radio.codebook import load_codebooks
 from radio.data.tokens import load_token_blocks
@@ -16,6 +18,7 @@ from radio.quantize import Given
 from radio.rates import Target, asked_rate
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
+from radio.theory.allocation import Allocation
 
 ACTIVATIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -70,6 +73,13 @@ def nominal_bits(cfg: DictConfig) -> float:
             "set rate_bits, or take method=radio"
         )
     return float(read_manifest(needed(cfg, "allocation"))["measured"]["bits_paper"])
+
+
+def solver(cfg: DictConfig) -> Callable[[float], tuple[Depths, Allocation]]:
+    """Depths at any mean rate, by the method's solver, from the statistics that are given."""
+    statistics = load_statistics(needed(cfg, "statistics"))
+    distortion = load_distortion(needed(cfg, "distortion")) if cfg.method.get("measured") else None
+    return partial(allocate_layers, statistics, solver=cfg.method.solver, distortion=distortion)
 
 
 def given_to_method(cfg: DictConfig, probing: bool = False) -> Given:

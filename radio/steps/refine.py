@@ -8,8 +8,10 @@ from omegaconf import DictConfig
 from radio.calibrate import save_statistics
 from radio.data.tokens import load_token_blocks
 from radio.models import load_model
+from radio.rates import Target
+from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
-from radio.steps.inputs import checkpoint_path, rate_bits
+from radio.steps.inputs import asked, checkpoint_path
 
 
 def run(cfg: DictConfig) -> None:
@@ -21,7 +23,12 @@ def run(cfg: DictConfig) -> None:
     partial = out.with_suffix(".partial")
     with recorded("refine", cfg, out) as measured:
         refinement = instantiate(cfg.refinement.estimator)
-        rate = rate_bits(cfg)
+        rate = asked(cfg)
+        if isinstance(rate, Target):
+            raise RadioError(
+                f"target.{rate} does not suit refinement, whose statistics are those of one mean "
+                "depth: set rate_bits, or take method=radio"
+            )
         tokens = Path(cfg.artifacts.tokens)
         blocks = load_token_blocks(tokens, "calibration")
         validation = load_token_blocks(tokens, "validation")

@@ -5,18 +5,12 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from radio.models import load_model
+from radio.data.tokens import load_token_blocks
 from radio.rates import ACCURACY, Target
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
-from radio.search import Compression, search
-from radio.steps.inputs import (
-    allocation_inputs,
-    asked,
-    checkpoint_path,
-    quantizer_inputs,
-    validation_blocks,
-)
+from radio.search import search
+from radio.steps.inputs import asked, checkpoint_path, given_to_method, needed, solver
 
 
 def run(cfg: DictConfig) -> None:
@@ -30,14 +24,18 @@ def run(cfg: DictConfig) -> None:
                 f"{target} is no target of accuracy: set target.kl or target.perplexity_increase; "
                 "bits and size need no search"
             )
-        compression = Compression(
-            path=checkpoint_path(cfg),
-            method=instantiate(cfg.method.quantizer),
-            solve=allocation_inputs(cfg),
-            inputs=quantizer_inputs(cfg),
+        solve = solver(cfg)
+        blocks = load_token_blocks(needed(cfg, "tokens"), "validation")
+        found, probes = search(
+            checkpoint_path(cfg),
+            instantiate(cfg.method.quantizer),
+            lambda rate_bits: solve(rate_bits)[0],
+            given_to_method(cfg, probing=True),
+            blocks.spaced(cfg.validation_blocks),
+            target,
+            cfg.tolerance,
+            partial,
         )
-        blocks = validation_blocks(cfg)
-        found, probes = search(compression, blocks, target, cfg.tolerance, partial)
         measured["rate_bits"] = found.rate_bits
         measured["loss_validation"] = found.loss
         measured["probes"] = [probe._asdict() for probe in probes]

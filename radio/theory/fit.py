@@ -106,22 +106,22 @@ FITS: dict[str, Fit] = {
 }
 
 
-def refit(
-    weight: Float[Tensor, "groups numel"],
-    codes: Int[Tensor, "groups numel"],
-    levels: Float[Tensor, " levels"],
-) -> Lines:
-    """Location and scale of least squared error for given codes, not rounded.
+def refitted(
+    weight: Float[Tensor, " numel"],
+    level: Float[Tensor, " numel"],
+    location: Float[Tensor, " 1"],
+    scale: Float[Tensor, " 1"],
+) -> tuple[Float[Tensor, " 1"], Float[Tensor, " 1"]]:
+    """Line of least squares, rounded to float16, of one group's weights on their levels.
 
-    The closed form of linear regression of the weights on their levels. Where all codes of a
-    group are the same, the scale is 0 and the location the mean.
+    Where all levels are the same, the scale stays and the location follows the mean.
     """
-    count = torch.zeros(len(weight), len(levels), dtype=torch.float64)
-    total = count.clone()
-    count.scatter_add_(1, codes, torch.ones_like(weight, dtype=torch.float64))
-    total.scatter_add_(1, codes, weight.double())
-    location, scale = _line(count, total, levels)
-    return location.float(), scale.float()
+    mean, mean_level = weight.mean(), level.mean()
+    centred = level - mean_level
+    variance = centred @ centred
+    if variance > 1e-12 * len(level):
+        scale = (((weight - mean) @ centred) / variance)[None].half().float()
+    return (mean - scale * mean_level).half().float(), scale
 
 
 class _Sorted(NamedTuple):

@@ -51,3 +51,11 @@ def locations_and_scales(
     locations = torch.stack([weight[cluster == c].median(dim=0).values for c in range(clusters)])
     squares = cluster_mean((weight - locations[cluster]).square(), cluster, clusters)
     return locations, squares.sqrt()
+
+
+def means_and_deviations(
+    weight: Float[Tensor, "rows cols"], cluster: Int[Tensor, " rows"], clusters: int
+) -> tuple[Float[Tensor, "clusters cols"], Float[Tensor, "clusters cols"]]:
+    """Mean and standard deviation of every group (paper)."""
+    means = cluster_mean(weight, cluster, clusters)
+    return means, cluster_mean((weight - means[cluster]).square(), cluster, clusters).sqrt()

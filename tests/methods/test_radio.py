@@ -36,7 +36,7 @@ def layer(rows: int = 96, cols: int = 24, clusters: int = 2, depth: int | None =
         weight_var=torch.rand(clusters, cols),
         input_mean=torch.randn(cols, generator=generator),
     )
-    return LinearLayer("w", weight, bias, statistics, depths.to(torch.uint8), LEARNED)
+    return LinearLayer("w", weight, bias, statistics, depths.to(torch.uint8), codebooks=LEARNED)
 
 
 @pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 96)])

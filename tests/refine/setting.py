@@ -39,8 +39,8 @@ def refinement(**changed) -> Refinement:
         "author_choices": False,
         "validate_every": 2,
         "dtype": "float32",
-        "draft": Radio(search=False),
-        "final": Radio(search=True),
+        "draft": Radio(fit="moments"),
+        "final": Radio(),
     }
     return Refinement(**{**settings, **changed})
 

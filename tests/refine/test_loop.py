@@ -14,7 +14,7 @@ from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
 from radio.methods.radio import Radio
 from radio.models import decoder_linears, head, load_model
-from radio.quantize import quantize_layers
+from radio.quantize import Given, quantize_layers
 from radio.refine.live import LiveModel
 from radio.runtime.errors import RadioError
 from tests.refine.setting import LENGTH, RATE_BITS, WIDTH, refinement, run, text
@@ -43,7 +43,7 @@ def test_the_result_serves_the_later_steps_and_scores_what_the_trace_says(checkp
     depths, _ = allocate_layers(refined.statistics, RATE_BITS)
     model = load_model(checkpoint)
     reference = compute_reference(model, validation, sha256_of_ids(validation))
-    layers = quantize_layers(model, Radio(search=True), RATE_BITS, refined.statistics, depths)
+    layers = quantize_layers(model, Radio(), RATE_BITS, Given(refined.statistics, depths))
     install(model, compress(model, layers))
     found = evaluate(model, validation, reference, head(load_model(checkpoint))).kl.mean()
     told = refined.trace[refined.best_iteration - 1]
@@ -141,7 +141,7 @@ def test_sequences_are_cycled_in_an_order_of_the_seed(llama, monkeypatch):
         run(llama, blocks=blocks, seed=seed)
         orders.append([int((blocks == ids).all(dim=1).nonzero()) for ids in seen])
     for order in orders:
-        assert order[:4] == order[4:] and sorted(order[:4]) == [0, 1, 2, 3]  # sequences=4 of 6
+        assert order[:4] == order[4:] and len(set(order[:4])) == 4  # sequences=4 of 6
     assert orders[0] != orders[1]
 
 

@@ -31,7 +31,7 @@ def test_evaluations_become_a_table_and_a_figure(evaluations, tmp_path):
     }
 
     png = tmp_path / "results" / "figures" / "rate_distortion_smollm2.png"
-    figure.run(compose_step("figure", [*common, f"out={png}", f"artifacts.table={csv}"]))
+    figure.run(compose_step("figure", [*common[1:], f"out={png}", f"artifacts.table=['{csv}']"]))
     assert png.exists()
     assert png.with_suffix(".pdf").exists()
     assert json.loads(png.with_suffix(".json").read_text())["measured"] == {"panels": 2}

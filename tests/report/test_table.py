@@ -171,7 +171,7 @@ def test_a_broken_paper_file_is_one_sentence(tmp_path):
 
 
 def test_seeds_become_one_row_with_mean_and_spread(tmp_path):
-    """Standard deviation of (0.1, 0.2, 0.6) and not of its mean; one that is missing is not counted."""
+    """The standard deviation of (0.1, 0.2, 0.6), not that of its mean; a gap is left out."""
     paths = [
         write_evaluation(
             tmp_path, "opt-nano", "wikipedia", (name, "3", 3.1, 40.0, kl), method="radio"

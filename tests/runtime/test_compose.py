@@ -26,7 +26,11 @@ def test_every_model_goes_with_every_method(model: str, method: str) -> None:
         ("quantise", [], "unknown step 'quantise': did you mean quantize?"),
         ("common", [], "unknown step 'common'"),
         ("prepare", ["model=opt-125"], "unknown model 'opt-125': did you mean opt-125m"),
-        ("quantize", ["method=xyz"], "unknown method 'xyz': there are fp16, radio, rtn"),
+        (
+            "quantize",
+            ["method=xyz"],
+            "unknown method 'xyz': there are fp16, radio, radio-paper, radio-plus, rtn",
+        ),
         ("tokenize", ["data=wikitext"], "unknown text 'wikitext': did you mean wikitext2"),
         ("table", ["experiment=table_opt2"], "unknown experiment 'table_opt2'"),
         ("quantize", ["methd=rtn"], "step quantize has no key 'methd': did you mean method"),

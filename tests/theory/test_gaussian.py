@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from radio.theory import companding
+from radio.theory.codebook import companded
 from radio.theory.gaussian import gaussian_mse
 
 
@@ -48,7 +48,7 @@ def test_overload_is_counted():
 
 @pytest.mark.parametrize("bits", [1, 4, 8])
 def test_equals_a_numerical_integral(bits):
-    levels, thresholds = companding.levels(bits), companding.thresholds(bits)
+    levels, thresholds = companded(bits)
     w = torch.linspace(-12, 12, 2_000_001, dtype=torch.float64)
     error = (levels.double()[torch.bucketize(w, thresholds.double())] - w).square()
     density = torch.exp(-w.square() / 2) / math.sqrt(2 * math.pi)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from radio.report.figures.style import COLOURS, STYLE, new_figure
 from radio.runtime.errors import RadioError
-from radio.theory import companding
 from radio.theory.allocation import MAX_BITS
+from radio.theory.codebook import companded
 from radio.theory.gaussian import gaussian_mse
 
 HEIGHT_IN = 2.0
@@ -41,9 +41,10 @@ def staircase(bits: int, half_range: float) -> Figure:
     if not (half_range > 0 and math.isfinite(half_range)):
         raise RadioError(f"half_range={half_range} is not positive and finite: 4 is usual")
     edges = torch.linspace(-half_range, half_range, 2**bits + 1, dtype=torch.float64)
+    book = companded(bits)
     quantizers = {
         f"Uniform over ±{half_range:g}σ": ((edges[1:] + edges[:-1]) / 2, edges[1:-1]),
-        "Companded": (companding.levels(bits).double(), companding.thresholds(bits).double()),
+        "Companded": (book.levels.double(), book.thresholds.double()),
     }
     end = BEYOND * half_range
     with mpl.rc_context(STYLE):

@@ -8,7 +8,8 @@ import torch
 
 from radio.report.figures.staircase import staircase
 from radio.runtime.errors import RadioError
-from radio.theory import companding
+from radio.theory.codebook import companded as law
+from radio.theory.codebook import decode, encode
 from radio.theory.gaussian import gaussian_mse
 from tests.report.figures.conftest import assert_equal_bytes, assert_half_a_page_without_overlaps
 
@@ -36,7 +37,7 @@ def test_companded_steps_are_those_of_the_encoder(bits):
     levels, edges, _ = stairs_of(companded)
     middles = torch.tensor((edges[1:] + edges[:-1]) / 2, dtype=torch.float32)[None]
     zero, one = torch.zeros(1), torch.ones(1)
-    decoded = companding.decode(companding.encode(middles, zero, one, bits), zero, one, bits)
+    decoded = decode(encode(middles, zero, one, law(bits)), zero, one, law(bits))
     assert levels == pytest.approx(decoded[0].numpy(), rel=1e-6)
 
 
@@ -45,7 +46,7 @@ def test_errors_are_written():
     levels = (torch.arange(16) + 0.5) / 2 - 4
     error = gaussian_mse(levels, levels[:-1] + 0.25)
     assert [text.get_text() for text in uniform.texts] == [f"MSE\n{error:.3g} σ²"]
-    error = gaussian_mse(companding.levels(4), companding.thresholds(4))
+    error = gaussian_mse(*law(4))
     assert [text.get_text() for text in companded.texts] == [f"MSE\n{error:.3g} σ²"]
 
 

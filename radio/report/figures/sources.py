@@ -1,0 +1,73 @@
+"""From what a figure's YAML names to the figure: which artifacts are read, and what of them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from radio.calibrate import load_statistics
+from radio.report.figures.grouping_gain import grouping_gain
+from radio.report.figures.iterations import Trace, iterations
+from radio.report.figures.optimal_depths import optimal_depths
+from radio.report.figures.rate_distortion import rate_distortion
+from radio.report.figures.style import COLOURS
+from radio.report.names import cell_labels, labels
+from radio.report.table import load_table
+from radio.runtime.errors import RadioError
+from radio.runtime.manifest import read_manifest
+
+
+def of_table(table: Sequence[str]) -> Figure:
+    """Loss against true bits, from an experiment's table."""
+    (path,) = map(Path, table)
+    rows = load_table(path)
+    return rate_distortion(
+        rows,
+        method_labels=cell_labels(path.stem, rows.method),
+        model_labels=labels("model", rows.model),
+        text_labels=labels("data", rows.text),
+    )
+
+
+def of_sensitivities(
+    calibrate: Sequence[str], allocate: Sequence[str], layers: Sequence[str]
+) -> Figure:
+    """Optimal depths of whole matrices, at the price of an allocation."""
+    statistics = load_statistics(Path(calibrate[0]))
+    if unknown := [layer for layer in layers if layer not in statistics]:
+        raise RadioError(f"layers has {unknown[0]}, which is not in {calibrate[0]}")
+    means = [
+        float((statistics[layer].grad_var * statistics[layer].weight_var).mean())
+        for layer in layers
+    ]
+    price = read_manifest(Path(allocate[0]))["measured"]["log2_price"]
+    return optimal_depths([_short(layer) for layer in layers], means, price)
+
+
+def of_statistics(calibrate: Sequence[str], layer: str) -> Figure:
+    """Bits saved by grouping, from a calibration's statistics."""
+    return grouping_gain(load_statistics(Path(calibrate[0])), layer)
+
+
+def of_refinements(refine: Sequence[str], quantity: Literal["perplexity", "kl"]) -> Figure:
+    """Validation loss over the iterations of one or more refinements."""
+    traces = []
+    for colour, path in zip(COLOURS, map(Path, refine), strict=False):
+        measured = read_manifest(path)["measured"]
+        reference = measured["perplexity_fp16"] if quantity == "perplexity" else None
+        label = f"{path.parent.name}, {path.stem} bits"
+        traces.append(Trace(label, colour, measured["trace"], reference))
+    return iterations(traces, quantity)
+
+
+def _short(layer: str) -> str:
+    """Block and matrix of a layer's full name.
+
+    >>> _short("model.layers.3.self_attn.q_proj")
+    'block 3, q_proj'
+    """
+    parts = layer.split(".")
+    block = next((part for part in parts if part.isdigit()), math.nan)
+    return f"block {block}, {parts[-1]}"

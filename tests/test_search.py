@@ -1,0 +1,77 @@
+"""A target of accuracy on a tiny model: met on validation text, resumed, never twice measured."""
+
+import pytest
+import torch
+
+import radio.search as module
+from radio.allocate import allocate_layers
+from radio.checkpoint import compress, install
+from radio.data.tokens import TokenBlocks, sha256_of_ids
+from radio.evaluate.perplexity import evaluate
+from radio.evaluate.reference import compute_reference
+from radio.methods.radio import Radio
+from radio.models import head, load_model
+from radio.quantize import Given, quantize_layers
+from radio.rates import target
+from radio.search import search
+from tests.test_budget import statistics_of
+from tests.tiny import tiny_llama
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    path = tiny_llama(tmp_path_factory.mktemp("m") / "model", initializer_range=0.3)
+    ids = torch.randint(2, 300, (3, 24), generator=torch.Generator().manual_seed(1))
+    statistics = statistics_of(load_model(path))
+    return path, TokenBlocks(ids, "validation", sha256_of_ids(ids)), statistics
+
+
+def run(setting, asked, partial):
+    path, blocks, statistics = setting
+    return search(
+        path,
+        Radio(),
+        lambda rate_bits: allocate_layers(statistics, rate_bits, "exact")[0],
+        Given(statistics),
+        blocks,
+        target(*asked),
+        0.05,
+        partial,
+    )
+
+
+@pytest.mark.parametrize("asked", [("kl", "0.05"), ("perplexity_increase", "5%")])
+def test_what_was_found_keeps_to_the_target(setting, asked, tmp_path):
+    path, blocks, statistics = setting
+    found, probes = run(setting, asked, tmp_path / "partial")
+    amount = target(*asked).amount
+    model = load_model(path)
+    reference = compute_reference(model, blocks.ids, blocks.sha256)
+    depths, _ = allocate_layers(statistics, found.rate_bits, "exact")
+    original_head = load_model(path).get_output_embeddings()
+    layers = quantize_layers(model, Radio(), found.rate_bits, Given(statistics, depths))
+    install(model, compress(model, layers))
+    summary = evaluate(model, blocks.ids, reference, original_head).summary()
+    loss = summary["kl"]
+    if asked[0] != "kl":
+        loss = summary["perplexity"] / summary["perplexity_fp16"] - 1
+    assert loss == pytest.approx(found.loss, rel=1e-5) and loss <= amount
+    assert any(probe.loss > amount for probe in probes)  # a lower rate was tried, and missed
+    assert head(model) is not None
+
+
+def test_a_killed_search_goes_on_where_it_was(setting, tmp_path, monkeypatch):
+    partial = tmp_path / "partial"
+    whole = run(setting, ("kl", "0.05"), partial)
+    measured = []
+    real = module.quantize_layers
+
+    def counted(*arguments):
+        measured.append(arguments[2])
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "quantize_layers", counted)
+    assert run(setting, ("kl", "0.05"), partial) == whole and measured == []
+    # losses of another target are no use
+    run(setting, ("perplexity_increase", "5%"), partial)
+    assert measured
