@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"no space left ({error}): free some disk, and run again")
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        # Hydra wraps what an object that it builds says of its settings
+        if not isinstance(error.__cause__, RadioError):
+            raise
+        return _complain(str(error.__cause__))
     return 0
 
 

@@ -116,3 +116,34 @@ def test_a_full_disk(statistics, tmp_path):
     assert done.returncode == 2, done.stderr
     assert "no space to write" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("made/*")) and not list(tmp_path.glob("made/.*"))
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["allocate", "target.bits=three"], "target.bits=three is no amount"),
+        (["allocate", "target.size=100"], "give a number above 0 with its unit (MB or GB)"),
+        (["allocate", "target.speed=9"], "target.speed"),
+        (["allocate", "target.bits=3", "target.kl=0.1"], "2 things asked of the rate"),
+        (["allocate", "target.kl=0.1"], "artifacts.target is missing"),
+        (["allocate", "target.bits=3"], "artifacts.model is missing"),
+        (["allocate"], "nothing asked of the rate"),
+        (["allocate", "rate_bits=3", "method.solver=magic"], "method.solver=magic is unknown"),
+        (["allocate", "rate_bits=2.5", "method.solver=uniform"], "set an integer from 1 to 8"),
+        (["quantize", "method=rtn", "target.bits=3"], "target.bits=3 does not suit method=rtn"),
+        (["quantize", "method.quantizer.levels=odd", "rate_bits=3"], "levels=odd is unknown"),
+        (["quantize", "method.quantizer.centre=mode", "rate_bits=3"], "centre=mode is unknown"),
+        (["refine", "target.kl=0.1"], "target.kl=0.1 does not suit refinement"),
+        (["target", "target.bits=3"], "bits=3 is no target of accuracy"),
+    ],
+)
+def test_what_cannot_be_asked(arguments, sentence, statistics, tmp_path, capsys):
+    """Refused before any model or text is touched: there is none here."""
+    step, *overrides = arguments
+    named = {"allocate": [], "quantize": ["model"]}.get(step, ["model", "tokens"])
+    given = [f"artifacts.{name}=absent.json" for name in named]
+    if step in ("allocate", "target"):
+        given.append(f"artifacts.statistics={statistics}")
+    out = tmp_path / "made" / "out.safetensors"
+    assert sentence in complaint(capsys, step, *overrides, *given, f"out={out}")
+    assert not list(tmp_path.glob("made/**/*.*"))

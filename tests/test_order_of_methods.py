@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from radio.allocate import allocate_layers
-from radio.calibrate import RandomSign
+from radio.calibrate import RandomSign, drawn
 from radio.checkpoint import compress, install
 from radio.data import load_text
 from radio.evaluate.perplexity import evaluate
@@ -19,6 +19,7 @@ from radio.quantize import Given, quantize_layers
 from radio.runtime.compose import compose_step
 
 SEQUENCES, TEST_BLOCKS, LENGTH = 6, 3, 256
+NEAREST = "companded-nearest"
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +32,28 @@ def measured(tmp_path_factory) -> dict[str, float]:
     model = load_model(checkpoint)
     reference = compute_reference(model, blocks, "test")
     estimator = RandomSign(
-        OmegaConf.select(cfg, "model.group_rows"), SEQUENCES, 2, "bfloat16", "hidden"
+        OmegaConf.select(cfg, "model.group_rows"), SEQUENCES, 2, "bfloat16", "kl"
     )
     partial: Path = tmp_path_factory.mktemp("state") / "partial"
     statistics = estimator.run(load_model(checkpoint), text["calibration"].ids, 0, partial)
-    depths, _ = allocate_layers(statistics, 3.0)
+    depths, _ = allocate_layers(statistics, 3.0, "exact")
     uniform = {name: torch.full_like(depth, 3) for name, depth in depths.items()}
     variants = {
         "rtn": (Rtn(), {}, {}),
         "rtn-g128": (Rtn(128), {}, {}),
-        "radio": (Radio(), statistics, depths),
-        "radio, one depth": (Radio(), statistics, uniform),
-        "radio, no search": (Radio(fit="moments"), statistics, depths),
+        "radio": (Radio(NEAREST), statistics, depths),
+        "radio, cells": (Radio(), statistics, depths),
+        "radio, one depth": (Radio(NEAREST), statistics, uniform),
+        "radio, no search": (Radio(NEAREST, "moments"), statistics, depths),
+        "radio, feedback": (Radio(NEAREST, feedback=True), statistics, depths),
     }
+    inputs = drawn(text["calibration"].ids, SEQUENCES, 0)
     divergence = {}
     for name, (method, stats, bits) in variants.items():
-        coded = compress(model, quantize_layers(model, method, 3.0, Given(stats, bits)))
+        blocks_in = inputs if name.endswith("feedback") else None
+        given = Given(stats, bits, blocks=blocks_in, dtype=torch.bfloat16)
+        # with inputs, the model given is overwritten
+        coded = compress(model, quantize_layers(load_model(checkpoint), method, 3.0, given))
         quantized = install(load_model(checkpoint), coded)
         divergence[name] = evaluate(quantized, blocks, reference, head(model)).summary()["kl"]
     return divergence
@@ -61,6 +68,8 @@ def test_methods_rank_as_theory_says(measured):
 
 @pytest.mark.slow
 def test_each_part_of_radio_earns_its_place(measured):
-    """Mixed depth beats one depth, searched scales beat unsearched ones."""
+    """Mixed depth beats one, searched scales unsearched ones, nearest levels cells, and so on."""
     assert measured["radio"] < 0.9 * measured["radio, one depth"]
     assert measured["radio"] < 0.5 * measured["radio, no search"]
+    assert measured["radio"] < measured["radio, cells"]
+    assert measured["radio, feedback"] < 0.9 * measured["radio"]

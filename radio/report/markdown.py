@@ -121,9 +121,12 @@ def save(rendered: str, out: Path, readme: str | None = None) -> None:
 
 def _numbers(row: Mapping[Any, Any]) -> dict[str, str]:
     """One row's numbers by column heading."""
-    asked = f"{row['rate_bits']:g} asked"
+    target = "=" in str(row["asked"])
+    missing = f"{row['asked']} asked"
     return {
-        "Bits, depth": _number(row["bits_paper"], 3) if pd.notna(row["bits_paper"]) else asked,
+        "Asked": str(row["asked"]) if target else MISSING,
+        "Met on validation": _number(row["loss_validation"], 4),
+        "Bits, depth": _number(row["bits_paper"], 3) if pd.notna(row["bits_paper"]) else missing,
         "Bits, true": _number(row["bits_true"], 3),
         "Size, MB": _number(_scaled(row["size_bytes"], 1e-6), 1),
         "Perplexity": _with_error(row["perplexity"], row["perplexity_se"]),
@@ -133,6 +136,8 @@ def _numbers(row: Mapping[Any, Any]) -> dict[str, str]:
         "Paper": _number(row.get("perplexity_paper"), 2),
         "Ours − paper": _number(row.get("perplexity_difference"), 2, sign="+"),
         "KL, nats/token": _with_error(row["kl"], row["kl_se"]),
+        "Seeds": _number(row["seeds"], 0),
+        "KL, deviation over seeds": _number(row["kl_spread"], 4),
         "Same top token, %": _number(_scaled(row["top1_agreement"], 100.0), 1),
         "Time, s": _number(row["wall_s"], 0),
     }

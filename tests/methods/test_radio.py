@@ -9,6 +9,7 @@ import torch
 from radio.calibrate import LayerStatistics
 from radio.methods.base import LinearLayer
 from radio.methods.radio import Radio
+from radio.moments import InputMoments
 from radio.runtime.errors import RadioError
 from radio.theory.codebook import lloyd_max
 from radio.theory.fit import FITS
@@ -156,3 +157,70 @@ def test_single_row():
 def test_refuses_rates_out_of_range(rate):
     with pytest.raises(RadioError, match="rate_bits"):
         Radio().check_rate(rate)
+
+
+def correlated_inputs(cols: int = 24) -> InputMoments:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(400, cols // 3, generator=generator) @ torch.randn(
+        cols // 3, cols, generator=generator
+    ) + torch.randn(cols, generator=generator)
+    return InputMoments(x.mean(0), x.T @ x / len(x), len(x))
+
+
+@pytest.mark.parametrize("levels", ["companded", "learned"])
+def test_feedback_lowers_the_error_of_the_centred_output(levels):
+    """tr(dW C dW^T), C the covariance: what is left of the output error once biases are right."""
+    inputs = correlated_inputs()
+    given = replace(layer(depth=3), inputs=inputs)
+    error = {}
+    for feedback in (False, True):
+        quantized = Radio(levels, "least_squares", feedback=feedback).quantize(given, 3.0)
+        change = quantized.weight.decode() - given.weight
+        error[feedback] = float(torch.einsum("ri,ij,rj->", change, inputs.covariance, change))
+        # the bias is right for the inputs that the layer will see
+        shift = -change @ inputs.mean
+        torch.testing.assert_close(quantized.bias.float(), shift, rtol=1e-3, atol=1e-3)
+    assert error[True] < 0.5 * error[False]
+
+
+def test_feedback_keeps_depths_and_codes_within_them():
+    given = replace(layer(), inputs=correlated_inputs())
+    coded = Radio("learned", "least_squares", feedback=True).quantize(given, 3.0).weight
+    assert torch.equal(coded.depths, given.depths)
+    by_row = given.depths[given.statistics.cluster].long()
+    assert (coded.codes.long() < 2**by_row).all()
+
+
+def test_feedback_without_inputs_is_refused():
+    with pytest.raises(RadioError, match="feedback=true needs the moments of inputs"):
+        Radio(feedback=True).quantize(layer(), 3.0)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_the_nearest_level_beats_that_of_the_cell(depth):
+    """The same levels, so the same decoder; about a tenth of the error at 2 and 3 bits."""
+    given = layer(rows=512, clusters=1, depth=depth)
+    error = {
+        levels: (Radio(levels).quantize(given, 3.0).weight.decode() - given.weight).square().mean()
+        for levels in ("companded", "companded-nearest")
+    }
+    assert error["companded-nearest"] < 0.99 * error["companded"]
+
+
+def test_the_paper_centres_on_means_and_prunes_to_zero():
+    given = layer(depth=0)
+    decoded = Radio(fit="moments", centre="mean").quantize(given, 0.5).weight.decode()
+    assert (decoded == 0).all()
+    coded = Radio(fit="moments", centre="mean").quantize(layer(depth=3), 3.0).weight
+    for c in range(2):
+        group = given.weight[given.statistics.cluster == c]
+        torch.testing.assert_close(coded.location[c].float(), group.mean(0), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("levels, bias", [("companded", True), ("learned", False)])
+def test_bare_is_what_is_stored_at_depth_zero(levels, bias):
+    given = layer(depth=0, bias=torch.zeros(96) if bias else None)
+    bare = Radio(levels).bare(96, given.statistics, LEARNED, has_bias=bias)
+    quantized = Radio(levels).quantize(given, 0.5)
+    assert bare.stored_bytes() == quantized.stored_bytes()
+    assert bare.weight.code_bits() == 0 and bare.bias_added == quantized.bias_added

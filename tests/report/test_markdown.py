@@ -145,3 +145,13 @@ def test_two_protocols_of_a_text_are_both_named(tmp_path):
         for model, protocol in (("a", "c4-test/2048x256"), ("b", "c4-test/2048x250"))
     ]
     assert "c4: c4-test/2048x256 / c4-test/2048x250." in render(build_table(paths))
+
+
+def test_targets_and_seeds_have_columns_where_there_are_any(evaluations):
+    table = build_table(evaluations)
+    assert {"Asked", "Seeds"}.isdisjoint(cells(render(table))[0])
+    table.loc[3, ["asked", "loss_validation"]] = ["kl=0.15", 0.1479]
+    table.loc[3, ["seeds", "kl_spread"]] = [3, 0.0042]
+    row = cells(render(table))[3]
+    assert (row["Asked"], row["Met on validation"]) == ("kl=0.15", "0.1479")
+    assert (row["Seeds"], row["KL, deviation over seeds"]) == ("3", "0.0042")
