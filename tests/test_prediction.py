@@ -37,7 +37,7 @@ def ratio_at(rate_bits: float, path, statistics) -> float:
         install(model, compress(model, layers))
         after = final_hidden(model, IDS)
     predicted = 0.0
-    for name, linear in decoder_linears(model).items():
+    for name, linear in linears.items():
         entry = statistics[name]
         error = cluster_mean(
             (linear.weight.detach() - original[name]).square(), entry.cluster, len(entry.grad_var)
