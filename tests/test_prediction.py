@@ -27,9 +27,8 @@ def ratio_at(rate_bits: float, path, statistics) -> float:
     """Predicted over measured squared error of a token's final hidden states."""
     depths, _ = allocate_layers(statistics, rate_bits, "exact")
     model = load_model(path)
-    original = {
-        name: linear.weight.detach().clone() for name, linear in decoder_linears(model).items()
-    }
+    linears = decoder_linears(model)
+    original = {name: linear.weight.detach().clone() for name, linear in linears.items()}
     with torch.no_grad():
         before = final_hidden(model, IDS)
         given = Given(statistics, depths)
