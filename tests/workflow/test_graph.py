@@ -49,7 +49,7 @@ def test_all_is_the_main_table_and_its_figure(tmp_path: Path) -> None:
     "arguments, sentence",
     [
         (["results/table_optt.csv"], "unknown experiment 'table_optt': did you mean table_opt"),
-        (["results/figures/x.png"], "unknown figure 'x': there are rate_distortion_smollm2"),
+        (["results/figures/x.png"], "unknown figure 'x': there are grouping_gain_smollm2"),
         (["results/opt-125/model.json"], "unknown model 'opt-125': did you mean opt-125m"),
         (["results/opt-125m/quantized/rtm/3.safetensors"], "unknown method 'rtm': did you mean"),
         (["results/opt-125m/tokens/c5.safetensors"], "unknown text 'c5': there are c4"),

@@ -15,7 +15,7 @@ import pathlib, sys
 
 def main():
     out = next(word for word in sys.argv if word.startswith("out="))
-    path = pathlib.Path(out.removeprefix("out="))
+    path = pathlib.Path(out.removeprefix("out=").strip("'"))
     for suffix in (path.suffix, ".json", ".md", ".pdf"):
         path.with_suffix(suffix).write_text(sys.argv[1])
 """
