@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # what a PDF leaves out of its fonts
     signal.signal(signal.SIGTERM, _terminate)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
