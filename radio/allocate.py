@@ -2,22 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int
 from torch import Tensor
 
-from radio.calibrate import LayerStatistics
+from radio.depths import Depths, Distortion
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
+from radio.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS, Allocation, allocate_bits
 from radio.theory.grouping import cluster_sizes
 from radio.theory.integer import allocate_integer, model_distortion
-
-Depths = dict[str, UInt8[Tensor, "clusters cols"]]
-# mean squared weight errors of a layer's groups at depths 0..8
-Distortion = dict[str, Float[Tensor, "_clusters _cols 9"]]
 
 SOLVERS = ("ascent", "exact", "uniform")
 
@@ -111,23 +106,3 @@ def _numel(entry: LayerStatistics) -> Int[Tensor, "clusters cols"]:
     """Number of weights in each group."""
     sizes = cluster_sizes(entry.cluster, len(entry.grad_var))
     return sizes[:, None].expand_as(entry.grad_var)
-
-
-def save_depths(path: Path, depths: Depths) -> None:
-    """Write the depths of all layers as one safetensors file."""
-    save_tensors(path, depths, {"layers": list(depths)})
-
-
-def load_depths(path: Path) -> Depths:
-    """Read what `save_depths` wrote."""
-    return load_tensors(path)[0]
-
-
-def save_distortion(path: Path, distortion: Distortion) -> None:
-    """Write the measured errors of all layers as one safetensors file."""
-    save_tensors(path, distortion, {"layers": list(distortion)})
-
-
-def load_distortion(path: Path) -> Distortion:
-    """Read what `save_distortion` wrote."""
-    return load_tensors(path)[0]

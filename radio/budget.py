@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from transformers import PreTrainedModel
 
-from radio.calibrate import LayerStatistics
 from radio.checkpoint import compress, file_bytes
-from radio.codebook import Codebooks
 from radio.methods.base import DepthMethod
 from radio.models import decoder_linears
 from radio.rates import Target
 from radio.runtime.errors import RadioError
+from radio.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
+from radio.theory.codebook import Codebooks
 
 # codes of one depth in one matrix are padded to whole groups of eight: b bytes at most, b = 1..8
 PADDING_BYTES = sum(range(1, MAX_BITS + 1))

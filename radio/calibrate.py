@@ -12,75 +12,28 @@ logits l, and diag p - p p^T = S S^T for S = diag(sqrt p) - p sqrt(p)^T.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from radio.data.tokens import drawn
 from radio.models import decoder_linears, final_hidden, head
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress
+from radio.statistics import LayerStatistics
 from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
 
 SAVE_EVERY_S = 30.0
 OUTPUTS = ("hidden", "kl")
-
-
-@dataclass(frozen=True)
-class LayerStatistics:
-    """What calibration knows of one linear layer [rows, cols], in groups of cluster x column.
-
-    Attributes:
-        cluster: cluster index of each row.
-        grad_var: G_n^2, squared derivative of one token's final hidden states with respect to a
-            weight, summed over the coordinates and averaged over tokens and the group's weights.
-        weight_var: S_n^2, mean squared deviation from the group's median.
-        input_mean: E[x], mean input over all tokens.
-    """
-
-    cluster: Int[Tensor, " rows"]
-    grad_var: Float[Tensor, "clusters cols"]
-    weight_var: Float[Tensor, "clusters cols"]
-    input_mean: Float[Tensor, " cols"]
-
-
-def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> None:
-    """Write the statistics of all layers as one safetensors file."""
-    save_tensors(path, tensors_of(statistics), {"layers": list(statistics)})
-
-
-def load_statistics(path: Path) -> dict[str, LayerStatistics]:
-    """Read what `save_statistics` wrote."""
-    tensors, metadata = load_tensors(path)
-    return statistics_of(tensors, metadata["layers"])
-
-
-def tensors_of(statistics: Mapping[str, LayerStatistics]) -> dict[str, Tensor]:
-    """All tensors of the statistics by "layer/field"."""
-    return {
-        f"{layer}/{field.name}": getattr(entry, field.name)
-        for layer, entry in statistics.items()
-        for field in fields(LayerStatistics)
-    }
-
-
-def statistics_of(
-    tensors: Mapping[str, Tensor], layers: Iterable[str]
-) -> dict[str, LayerStatistics]:
-    """Inverse of `tensors_of`."""
-    names = [field.name for field in fields(LayerStatistics)]
-    return {
-        layer: LayerStatistics(**{name: tensors[f"{layer}/{name}"] for name in names})
-        for layer in layers
-    }
 
 
 @dataclass(frozen=True)
@@ -158,24 +111,6 @@ class RandomSign:
                     sums.save(partial)
                     saved_at = time.monotonic()
         return sums.statistics(weights, self.pilot_sequences, blocks.shape[1])
-
-
-def drawn(
-    blocks: Int[Tensor, "blocks length"], count: int, seed: int
-) -> Int[Tensor, "count length"]:
-    """`count` blocks in an order drawn by the seed."""
-    order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))
-    return blocks[order[:count]]
-
-
-def identity_of(*parts: object) -> str:
-    """Hash of settings and tensors: a partial state belongs to one calibration only."""
-    digest = sha256()
-    for part in parts:
-        if isinstance(part, Mapping):
-            part = [(name, float(tensor.double().sum())) for name, tensor in part.items()]
-        digest.update(repr(part.tolist() if isinstance(part, Tensor) else part).encode())
-    return digest.hexdigest()
 
 
 def backward_random_signs(

@@ -7,13 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.calibrate import LayerStatistics
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
-from radio.theory.codebook import join, split
+from radio.statistics import LayerStatistics
+from radio.theory.codebook import Codebooks, join, split
 from radio.theory.learning import Groups, learn_codebooks
-
-Codebooks = tuple[Float[Tensor, " _"], ...]
 
 SAMPLED_GROUPS = 3000
 # groups fitted at once: bounds the candidates in memory

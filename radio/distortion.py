@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from transformers import PreTrainedModel
 
-from radio.allocate import Distortion
-from radio.calibrate import LayerStatistics
-from radio.codebook import Codebooks
+from radio.depths import Distortion
 from radio.methods.base import DepthMethod, LinearLayer
 from radio.models import decoder_linears
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
+from radio.statistics import LayerStatistics
+from radio.theory.codebook import Codebooks
 
 
 def measure_distortion(

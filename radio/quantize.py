@@ -8,16 +8,16 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from radio.allocate import Depths
-from radio.calibrate import LayerStatistics
 from radio.checkpoint import install_layer
-from radio.codebook import Codebooks
+from radio.depths import Depths
 from radio.methods.base import LinearLayer, Method
 from radio.models import copy_in, decoder_blocks, decoder_linears, first_block_inputs
 from radio.moments import InputMoments, input_moments
 from radio.packing.codecs import QuantizedLinear
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
+from radio.statistics import LayerStatistics
+from radio.theory.codebook import Codebooks
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
-from radio.allocate import Depths
-from radio.calibrate import identity_of
 from radio.checkpoint import compress, install
 from radio.data.tokens import TokenBlocks
+from radio.depths import Depths
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
 from radio.methods.base import Method
@@ -17,6 +16,7 @@ from radio.models import head, load_model
 from radio.quantize import Given, quantize_layers
 from radio.rates import Target
 from radio.runtime.files import read_json, write_json
+from radio.runtime.identity import identity_of
 from radio.target import Probe, least_rate
 
 log = logging.getLogger(__name__)

@@ -3,15 +3,10 @@
 import pytest
 import torch
 
-from radio.allocate import (
-    Depths,
-    allocate_layers,
-    load_distortion,
-    save_distortion,
-    share_at_depth_zero,
-)
-from radio.calibrate import LayerStatistics
+from radio.allocate import allocate_layers, share_at_depth_zero
+from radio.depths import Depths, load_distortion, save_distortion
 from radio.runtime.errors import RadioError
+from radio.statistics import LayerStatistics
 
 
 @pytest.fixture

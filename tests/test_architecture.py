@@ -17,6 +17,7 @@ LAYERS = [
     "theory",
     "packing",
     "models data",
+    "statistics depths",
     "calibrate moments",
     "allocate codebook",
     "methods",

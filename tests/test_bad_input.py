@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from radio.calibrate import LayerStatistics, save_statistics
 from radio.cli import main
+from radio.statistics import LayerStatistics, save_statistics
 
 
 @pytest.fixture

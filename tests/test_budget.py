@@ -7,7 +7,6 @@ import torch
 
 from radio.allocate import allocate_layers
 from radio.budget import PADDING_BYTES, mean_depth
-from radio.calibrate import LayerStatistics
 from radio.checkpoint import compress, file_bytes, save_quantized
 from radio.methods.radio import Radio
 from radio.models import decoder_linears, load_model
@@ -15,6 +14,7 @@ from radio.models.load import skeleton
 from radio.quantize import Given, quantize_layers
 from radio.rates import target
 from radio.runtime.errors import RadioError
+from radio.statistics import LayerStatistics
 from radio.theory.codebook import companded
 from radio.theory.grouping import cluster_rows, locations_and_scales
 from tests.tiny import tiny_llama, tiny_opt

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from radio.calibrate import RandomSign, load_statistics, save_statistics
+from radio.calibrate import RandomSign
 from radio.models import decoder_linears, final_hidden, load_model
 from radio.runtime.errors import RadioError
+from radio.statistics import load_statistics, save_statistics
 from tests.tiny import tiny_llama, tiny_opt
 
 LENGTH = 6
@@ -122,12 +123,13 @@ import sys, torch
 from pathlib import Path
 import radio.calibrate as calibrate
 from radio.models import load_model
+from radio.statistics import save_statistics
 from tests.test_calibrate import blocks
 calibrate.SAVE_EVERY_S = 0.0
 checkpoint, out = Path(sys.argv[1]), Path(sys.argv[2])
 estimator = calibrate.RandomSign(8, 12, 4, "float32", "hidden")
 statistics = estimator.run(load_model(checkpoint), blocks(12), 0, out.with_suffix(".partial"))
-calibrate.save_statistics(out, statistics)
+save_statistics(out, statistics)
 """
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from radio.allocate import allocate_layers
-from radio.calibrate import LayerStatistics
 from radio.checkpoint import compress, install, load_quantized, save_quantized
 from radio.methods.fp16 import Fp16
 from radio.methods.radio import Radio
@@ -17,6 +16,7 @@ from radio.models import decoder_linears, load_model
 from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
+from radio.statistics import LayerStatistics
 from radio.theory.codebook import join
 from radio.theory.grouping import locations_and_scales
 from tests.tiny import tiny_llama, tiny_opt

@@ -7,9 +7,10 @@ import torch
 from omegaconf import OmegaConf
 
 from radio.allocate import allocate_layers
-from radio.calibrate import RandomSign, drawn
+from radio.calibrate import RandomSign
 from radio.checkpoint import compress, install
 from radio.data import load_text
+from radio.data.tokens import drawn
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
 from radio.methods.radio import Radio

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from radio.calibrate import drawn
 from radio.checkpoint import compress, install, install_layer, load_quantized
 from radio.cli import main
-from radio.data.tokens import hashed_blocks, save_token_splits
+from radio.data.tokens import drawn, hashed_blocks, save_token_splits
 from radio.methods.fp16 import Fp16
 from radio.methods.rtn import Rtn
 from radio.models import decoder_blocks, decoder_linears, final_hidden, load_model

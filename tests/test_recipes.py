@@ -77,6 +77,9 @@ def test_edits_that_decide_no_number_of_the_table(before: dict[Job, str], tmp_pa
     [
         ("methods/rtn.py", RTNS),
         ("methods/radio.py", RADIO),
+        ("calibrate.py", CALIBRATED),
+        ("allocate.py", RADIO),
+        ("steps/method_inputs.py", {*RADIO, *QUANTIZED, *EVALUATED}),
         ("data/wikipedia.py", TOKENIZED),
         ("data/hub.py", NOBODY),
         ("models/gguf.py", ALL),

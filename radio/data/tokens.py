@@ -224,3 +224,11 @@ def load_token_blocks(path: Path, split: str) -> TokenBlocks:
             "and run the step tokenize again"
         )
     return TokenBlocks(ids, entry["protocol"], entry["sha256"], tuple(entry["documents"]))
+
+
+def drawn(
+    blocks: Int[Tensor, "blocks length"], count: int, seed: int
+) -> Int[Tensor, "count length"]:
+    """`count` blocks in an order drawn by the seed."""
+    order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))
+    return blocks[order[:count]]

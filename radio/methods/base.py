@@ -6,10 +6,10 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from radio.calibrate import LayerStatistics
-from radio.codebook import Codebooks
 from radio.moments import InputMoments
 from radio.packing.codecs import QuantizedLinear
+from radio.statistics import LayerStatistics
+from radio.theory.codebook import Codebooks
 
 
 @dataclass(frozen=True)

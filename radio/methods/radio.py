@@ -12,13 +12,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.calibrate import LayerStatistics
-from radio.codebook import Codebooks
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Companded, QuantizedLinear
 from radio.runtime.errors import RadioError
+from radio.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
-from radio.theory.codebook import Codebook, companded, decode, encode, join, nearest, uniform
+from radio.theory.codebook import (
+    Codebook,
+    Codebooks,
+    companded,
+    decode,
+    encode,
+    join,
+    nearest,
+    uniform,
+)
 from radio.theory.feedback import inverse_factor, with_feedback
 from radio.theory.fit import FITS, refitted
 from radio.theory.grouping import locations_and_scales, means_and_deviations

@@ -7,11 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from radio.allocate import Depths
-from radio.calibrate import LayerStatistics
 from radio.checkpoint import install_layer
+from radio.depths import Depths
 from radio.methods.base import LinearLayer, Method
 from radio.models import decoder_linears
+from radio.statistics import LayerStatistics
 
 
 @dataclass(frozen=True)

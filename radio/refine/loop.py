@@ -19,9 +19,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from radio.allocate import Depths, allocate_layers
-from radio.calibrate import OUTPUTS, LayerStatistics, accumulating, drawn, identity_of
-from radio.data.tokens import sha256_of_ids
+from radio.allocate import allocate_layers
+from radio.calibrate import OUTPUTS, accumulating
+from radio.data.tokens import drawn, sha256_of_ids
+from radio.depths import Depths
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import Reference, compute_reference
 from radio.methods.base import Method
@@ -30,7 +31,9 @@ from radio.refine.gradients import PcaTokens, RandomSigns, Sampler, output_axes
 from radio.refine.live import LiveModel
 from radio.refine.state import State
 from radio.runtime.errors import RadioError
+from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress
+from radio.statistics import LayerStatistics
 
 SAVE_EVERY_S = 30.0
 GRADIENTS = ("pca", *OUTPUTS)

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.calibrate import LayerStatistics, statistics_of, tensors_of
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
+from radio.statistics import LayerStatistics, statistics_of, tensors_of
 from radio.theory.grouping import (
     cluster_mean,
     cluster_rows,

@@ -5,14 +5,16 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from radio.allocate import save_depths, share_at_depth_zero
+from radio.allocate import share_at_depth_zero
 from radio.budget import mean_depth
-from radio.calibrate import load_statistics
 from radio.codebook import load_codebooks
+from radio.depths import save_depths
 from radio.models.load import skeleton
 from radio.rates import ACCURACY, Target
 from radio.runtime.manifest import read_manifest, recorded
-from radio.steps.inputs import asked, checkpoint_path, given, needed, solver
+from radio.statistics import load_statistics
+from radio.steps.inputs import asked, checkpoint_path, given, needed
+from radio.steps.solver import solver
 
 
 def run(cfg: DictConfig) -> None:

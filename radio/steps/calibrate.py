@@ -5,10 +5,10 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from radio.calibrate import save_statistics
 from radio.data.tokens import load_token_blocks
 from radio.models import load_model
 from radio.runtime.manifest import recorded
+from radio.statistics import save_statistics
 from radio.steps.inputs import checkpoint_path
 
 

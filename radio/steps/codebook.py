@@ -4,10 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from radio.calibrate import load_statistics
 from radio.codebook import fit_codebooks, save_codebooks
 from radio.models import decoder_linears, load_model
 from radio.runtime.manifest import recorded
+from radio.statistics import load_statistics
 from radio.steps.inputs import checkpoint_path
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from radio.allocate import save_distortion
-from radio.calibrate import load_statistics
 from radio.codebook import load_codebooks
+from radio.depths import save_distortion
 from radio.distortion import measure_distortion
 from radio.models import load_model
 from radio.runtime.manifest import recorded
+from radio.statistics import load_statistics
 from radio.steps.inputs import checkpoint_path, given
 
 

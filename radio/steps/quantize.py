@@ -9,7 +9,8 @@ from radio.checkpoint import compress, save_quantized
 from radio.models import load_model
 from radio.quantize import quantize_layers
 from radio.runtime.manifest import read_manifest, recorded
-from radio.steps.inputs import checkpoint_path, given_to_method, needed, nominal_bits
+from radio.steps.inputs import checkpoint_path, needed
+from radio.steps.method_inputs import given_to_method, nominal_bits
 
 
 def run(cfg: DictConfig) -> None:

@@ -10,7 +10,9 @@ from radio.rates import ACCURACY, Target
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
 from radio.search import search
-from radio.steps.inputs import asked, checkpoint_path, given_to_method, needed, solver
+from radio.steps.inputs import asked, checkpoint_path, needed
+from radio.steps.method_inputs import given_to_method
+from radio.steps.solver import solver
 
 
 def run(cfg: DictConfig) -> None:

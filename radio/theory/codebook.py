@@ -25,6 +25,10 @@ LLOYD_TOL = 1e-7
 LLOYD_MAX_ROUNDS = 1000
 
 
+# levels of depths 0..8, each in units of a group's scale
+Codebooks = tuple[Float[Tensor, " _"], ...]
+
+
 class Codebook(NamedTuple):
     """Levels, rising, and the thresholds between their cells."""
 

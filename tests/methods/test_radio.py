@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from radio.calibrate import LayerStatistics
 from radio.methods.base import LinearLayer
 from radio.methods.radio import Radio
 from radio.moments import InputMoments
 from radio.runtime.errors import RadioError
+from radio.statistics import LayerStatistics
 from radio.theory.codebook import lloyd_max
 from radio.theory.fit import FITS
 from radio.theory.grouping import cluster_mean

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import radio.refine.loop as loop
-from radio.calibrate import save_statistics, tensors_of
 from radio.refine.gradients import PcaTokens
 from radio.refine.state import State
+from radio.statistics import save_statistics, tensors_of
 from tests.refine.setting import run
 
 # the loop with a state saved after every sequence, which kills itself at sequence `at` or, with

@@ -13,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from radio.calibrate import LayerStatistics
 from radio.report.figures.style import (
     COLOURS,
     FONT_SIZE,
@@ -24,6 +23,7 @@ from radio.report.figures.style import (
     new_figure,
 )
 from radio.runtime.errors import RadioError
+from radio.statistics import LayerStatistics
 from radio.theory.gain import grouping_gain_bits, savings_bits
 from radio.theory.grouping import cluster_sizes
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from radio.calibrate import load_statistics
 from radio.report.figures.grouping_gain import grouping_gain
 from radio.report.figures.iterations import Trace, iterations
 from radio.report.figures.optimal_depths import optimal_depths
@@ -17,6 +16,7 @@ from radio.report.names import cell_labels, labels
 from radio.report.table import load_table
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
+from radio.statistics import load_statistics
 
 
 def of_table(table: Sequence[str]) -> Figure:
