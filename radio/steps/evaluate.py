@@ -15,7 +15,7 @@ from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.steps.inputs import checkpoint_path
 
-CARRIED = ("method", "rate_bits", "bits_paper", "bits_true")
+CARRIED = ("method", "rate_bits", "bits_paper", "bits_true", "pruned", "loss_validation")
 
 
 def run(cfg: DictConfig) -> None:
@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
         evaluation = evaluate(model, blocks.ids, reference, reference_head)
         with atomic(out) as scratch:
             pd.DataFrame(evaluation.rows()).to_csv(scratch, index_label="block")
-        measured |= {name: made["measured"][name] for name in CARRIED}
+        measured |= {name: value for name, value in made["measured"].items() if name in CARRIED}
         measured |= {"model": cfg.model.name, "size_bytes": made["size_bytes"]}
         measured |= {"wall_quantize_s": made["wall_s"] + made["measured"]["upstream_wall_s"]}
         measured |= {"protocol": blocks.protocol, "text_sha256": blocks.sha256}
