@@ -1,5 +1,6 @@
 """The whole workflow on a tiny model and text: killed, resumed, and done once."""
 
+import json
 import os
 import signal
 import subprocess
@@ -53,6 +54,24 @@ def test_killed_resumed_and_done_once(tmp_path: Path) -> None:
     assert not list(results.rglob(".*"))
 
     assert "Nothing to be done" in snakemake(tmp_path, *run)
+
+    evaluated = results / "evaluation"
+    cells = [
+        "radio/bits=5.5",
+        "radio/kl=0.002",
+        "radio-plus@inputs.sequences=8/3",
+        "radio-paper@batch=4,iterations=2,sequences=8,tokens=5,validate_every=1/3",
+    ]
+    paths = [f"results/local/evaluation/{cell}/local.csv" for cell in cells]
+    snakemake(tmp_path, *paths, *run[1:])
+    found = [
+        json.loads((evaluated / cell / "local.json").read_text())["measured"] for cell in cells
+    ]
+    assert 5.3 < found[0]["bits_true"] <= 5.5
+    assert found[1]["loss_validation"] <= 0.002
+    assert found[1]["kl"] < 2 * 0.002  # the test text is another, and tiny
+    assert all(each["bits_paper"] == pytest.approx(3, abs=0.05) for each in found[2:])
+    assert found[2]["kl"] < table.kl["radio"]
 
 
 def run_and_kill(command: list[str], folder: Path, step: str) -> None:
