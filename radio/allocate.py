@@ -20,7 +20,7 @@ SOLVERS = ("ascent", "exact", "uniform")
 def allocate_layers(
     statistics: Mapping[str, LayerStatistics],
     rate_bits: float,
-    solver: str = "ascent",
+    solver: str,
     distortion: Distortion | None = None,
 ) -> tuple[Depths, Allocation]:
     """Depths of all groups of all layers, [clusters, cols] by layer, for one mean rate.

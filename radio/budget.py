@@ -24,7 +24,9 @@ def mean_depth(
     statistics: Mapping[str, LayerStatistics],
     codebooks: Codebooks | None,
 ) -> float:
-    """Mean depth, in bits a weight, that spends a target of bits or bytes and no more.
+    """Mean depth, in bits a weight, that spends a target of bits or bytes.
+
+    An exact allocation at this depth spends no more; dual ascent may, by its rounding.
 
     Args:
         target: of kind "bits" (true bits a weight) or "size" (bytes of the file).

@@ -142,7 +142,8 @@ def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedMode
 
 @torch.no_grad()
 def install_layer(linear: nn.Linear, quantized: QuantizedLinear) -> None:
-    """Overwrite a layer's weights by the decoded ones, and its bias, which it may gain."""
+    """Overwrite a layer's weights by the decoded ones, and its bias, which it may gain or lose."""
     linear.weight.copy_(quantized.weight.decode())
-    if quantized.bias is not None:
-        linear.bias = nn.Parameter(quantized.bias.to(linear.weight))
+    bias = quantized.bias
+    parameter = None if bias is None else nn.Parameter(bias.to(linear.weight))
+    linear.register_parameter("bias", parameter)

@@ -73,11 +73,19 @@ def run(step: str, overrides: Sequence[str]) -> None:
         RadioError: bad input, told in a sentence.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationKeyError
 
     from radio.runtime.compose import compose_step
 
     cfg = compose_step(step, overrides)
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
+    try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+    except InterpolationKeyError as error:
+        raise RadioError(
+            f"{error.full_key} stands for a key that is not there: choose options that have it, or "
+            "give a value"
+        ) from error
+    if missing:
         raise RadioError(
             f"step {step} is not given {', '.join(missing)}: add "
             + " ".join(f"{key}=VALUE" for key in missing)

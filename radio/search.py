@@ -1,6 +1,7 @@
 """Compress at one rate after another until the validation text says that the target is kept to."""
 
 import logging
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -31,6 +32,7 @@ def search(
     target: Target,
     tolerance: float,
     partial: Path,
+    decided_by: str,
 ) -> tuple[Probe, list[Probe]]:
     """The least mean depth found at which `target` is kept to on `blocks`, and all probes.
 
@@ -47,6 +49,7 @@ def search(
         target: of kind "kl" (nats per token) or "perplexity_increase" (ratio).
         tolerance: relative distance below the target that is near enough.
         partial: path of the losses measured so far.
+        decided_by: all that decides a loss; losses in `partial` under another are not used.
 
     Raises:
         RadioError: the target is out of reach.
@@ -54,13 +57,7 @@ def search(
     original = load_model(checkpoint)
     reference = compute_reference(original, blocks.ids, blocks.sha256)
     reference_head = deepcopy(head(original))
-    identity = identity_of(
-        method,
-        target.kind,
-        blocks.ids,
-        given.codebooks,
-        {name: entry.grad_var for name, entry in given.statistics.items()},
-    )
+    identity = identity_of(target.kind, blocks.sha256, decided_by)
     measured = _resumed(partial, identity)
 
     def measure(rate_bits: float) -> float:
@@ -73,7 +70,8 @@ def search(
             summary = evaluate(model, blocks.ids, reference, reference_head).summary()
             ratio = summary["perplexity"] / summary["perplexity_fp16"] - 1
             measured[str(rate_bits)] = summary["kl"] if target.kind == "kl" else ratio
-            write_json(partial, {"identity": identity, "losses": measured})
+            finite = {rate: loss for rate, loss in measured.items() if math.isfinite(loss)}
+            write_json(partial, {"identity": identity, "losses": finite})
         log.info("%.4f bits: %s %.5g", rate_bits, target.kind, measured[str(rate_bits)])
         return float(measured[str(rate_bits)])
 

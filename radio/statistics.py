@@ -16,8 +16,9 @@ class LayerStatistics:
 
     Attributes:
         cluster: cluster index of each row.
-        grad_var: G_n^2, squared derivative of one token's final hidden states with respect to a
-            weight, summed over the coordinates and averaged over tokens and the group's weights.
+        grad_var: G_n^2, squared derivative of one token's output (final hidden states, or a root of
+            the divergence) with respect to a weight, summed over the output's coordinates and
+            averaged over tokens and the group's weights.
         weight_var: S_n^2, mean squared deviation from the group's median.
         input_mean: E[x], mean input over all tokens.
     """

@@ -76,7 +76,7 @@ def _next_rate(met: Probe | None, missed: Probe | None, limit: float, halve: boo
     """Where the loss should be just below the limit, by what is known."""
     if met is not None and missed is not None:
         width = met.rate_bits - missed.rate_bits
-        if halve:
+        if halve or not (met.loss > 0 and math.isfinite(missed.loss)):
             return missed.rate_bits + width / 2
         fall = math.log2(missed.loss / met.loss)
         share = math.log2(missed.loss / limit) / fall
@@ -86,6 +86,8 @@ def _next_rate(met: Probe | None, missed: Probe | None, limit: float, halve: boo
         return min(max(rate_bits, missed.rate_bits + inside), met.rate_bits - inside)
     known = met or missed
     assert known is not None
+    if not math.isfinite(known.loss):
+        return min(known.rate_bits + 1, HIGHEST_BITS)
     step = math.log2(max(known.loss, 1e-12) / limit) / LOG2_LOSS_PER_BIT
     # a little further than the law says, so that the limit comes to lie between
     step = step * 1.1 + math.copysign(RESOLUTION_BITS, step)

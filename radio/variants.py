@@ -14,6 +14,9 @@ from radio.runtime.errors import RadioError
 
 # groups and keys that a variant cannot change: they have names of their own in the paths, or none
 FIXED = {"model", "data", "experiment", "figure", "artifacts", "wandb", "out", "threads"}
+# words, and keys of a method that decide which jobs there are
+NAMING = {"name", "label", "needs", "calibration", "refinement"}
+SEED = ("seed", "0")
 
 
 def split(name: str) -> tuple[str, dict[str, str]]:
@@ -41,6 +44,16 @@ def join(base: str, settings: Mapping[str, str]) -> str:
     return f"{base}@{changed}" if changed else base
 
 
+def canonical(name: str) -> str:
+    """The one spelling of a variant: settings sorted, and not the seed that all have anyway.
+
+    >>> canonical("radio@seed=0,fit=moments")
+    'radio@fit=moments'
+    """
+    base, settings = split(name)
+    return join(base, {key: settings[key] for key in settings if (key, settings[key]) != SEED})
+
+
 def full_key(config: DictConfig, setting: str) -> str | None:
     """The key of a composed configuration that a setting means; None if there is none.
 
@@ -48,7 +61,8 @@ def full_key(config: DictConfig, setting: str) -> str | None:
         RadioError: there are several.
     """
     content = OmegaConf.to_container(config, resolve=False)
-    keys = [key for key in _leaves(content) if f".{key}".endswith(f".{setting}")]
+    leaves = (key for key in _leaves(content) if key.split(".")[-1] not in NAMING)
+    keys = [key for key in leaves if f".{key}".endswith(f".{setting}")]
     if len(keys) > 1:
         raise RadioError(f"setting {setting} may mean {' or '.join(keys)}: write more of the key")
     return keys[0] if keys else None

@@ -56,7 +56,7 @@ def test_every_solver_reaches_the_rate_that_it_reports(statistics, solver):
 
 def test_order_of_the_solvers(statistics):
     """At the rate that dual ascent reaches, exact depths are no worse; one depth is far worse."""
-    ascent, allocation = allocate_layers(statistics, 3.0)
+    ascent, allocation = allocate_layers(statistics, 3.0, "ascent")
     exact, _ = allocate_layers(statistics, allocation.rate_bits, "exact")
     uniform, _ = allocate_layers(statistics, 3.0, "uniform")
     # unequal groups leave a few weights of the budget

@@ -135,6 +135,9 @@ def test_a_full_disk(statistics, tmp_path):
         (["quantize", "method.quantizer.centre=mode", "rate_bits=3"], "centre=mode is unknown"),
         (["refine", "target.kl=0.1"], "target.kl=0.1 does not suit refinement"),
         (["target", "target.bits=3"], "bits=3 is no target of accuracy"),
+        (["target", "target.kl=0.1", "method=rtn"], "method=rtn allocates no depths"),
+        (["allocate", "rate_bits=3", "method=rtn"], "method=rtn allocates no depths"),
+        (["refine", "rate_bits=3", "method=rtn"], "stands for a key that is not there"),
     ],
 )
 def test_what_cannot_be_asked(arguments, sentence, statistics, tmp_path, capsys):

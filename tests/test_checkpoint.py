@@ -71,7 +71,7 @@ def quantized_by(model, method):
     if not method.startswith("radio"):
         return compress(model, quantize_layers(model, quantizer, rate))
     statistics = statistics_of(model)
-    depths, _ = allocate_layers(statistics, rate)
+    depths, _ = allocate_layers(statistics, rate, "ascent")
     books = CODEBOOKS if method == "radio-learned" else None
     return compress(
         model, quantize_layers(model, quantizer, rate, Given(statistics, depths, books))

@@ -106,3 +106,28 @@ def test_rules_and_code_spell_the_same_paths() -> None:
     rules = "".join(path.read_text() for path in (CONFIG.parent / "workflow/rules").glob("*.smk"))
     for path in ARTIFACTS.values():
         assert f'"{path}"' in rules
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_cell_gets_what_its_steps_ask_for(name: str) -> None:
+    """A variant may change what a method needs: measured errors, learned levels, another text."""
+    experiment = PLAN.experiment(name)
+    for method, rate in experiment.cells:
+        names = {"model": experiment.models[0], "method": method, "rate": rate}
+        config = PLAN.compose("quantize", **names).method
+        inputs = PLAN.inputs("quantize", **names)
+        read_as = {"allocation": "allocation", "inputs": "tokens"}
+        assert {read_as.get(need, need) for need in config.needs} | {"model"} == set(inputs)
+        if "allocation" in config.needs:
+            above = PLAN.inputs("allocate", **names)
+            assert ("distortion" in above) == bool(config.measured)
+            counted = "codebook" in config.needs and rate.startswith(("bits=", "size="))
+            assert ("codebook" in above) == counted
+
+
+@pytest.mark.parametrize(
+    "method", ["radio@iterations=8", "rtn@author_choices=true", "radio@name=x"]
+)
+def test_a_setting_that_would_do_nothing_is_refused(method: str) -> None:
+    with pytest.raises(RadioError, match="which no step of"):
+        PLAN.inputs("quantize", model="opt-nano", method=method, rate="3")

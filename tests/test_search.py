@@ -26,7 +26,7 @@ def setting(tmp_path_factory):
     return path, TokenBlocks(ids, "validation", sha256_of_ids(ids)), statistics
 
 
-def run(setting, asked, partial):
+def run(setting, asked, partial, decided_by="this"):
     path, blocks, statistics = setting
     return search(
         path,
@@ -37,6 +37,7 @@ def run(setting, asked, partial):
         target(*asked),
         0.05,
         partial,
+        decided_by,
     )
 
 
@@ -72,6 +73,9 @@ def test_a_killed_search_goes_on_where_it_was(setting, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "quantize_layers", counted)
     assert run(setting, ("kl", "0.05"), partial) == whole and measured == []
-    # losses of another target are no use
+    # losses of another method or target are no use
+    run(setting, ("kl", "0.05"), partial, decided_by="that")
+    assert measured
+    measured.clear()
     run(setting, ("perplexity_increase", "5%"), partial)
     assert measured

@@ -55,3 +55,21 @@ def test_a_step_function_is_bracketed():
         lambda rate: 0.1 if rate >= math.pi else 10.0, 1.0, "kl=1", tolerance=0.02
     )
     assert 0 <= found.rate_bits - math.pi <= RESOLUTION_BITS and len(probes) < 20
+
+
+def test_a_loss_may_fall_below_zero():
+    """Quantized models may be better than the original on a short text."""
+    found, _ = least_rate(
+        lambda rate: 2.0 ** (-2 * (rate - 2)) - 0.003, 0.0005, "perplexity_increase=x", 0.02
+    )
+    assert found.loss <= 0.0005
+    assert found.rate_bits == pytest.approx(2 - math.log2(0.0035) / 2, abs=2 * RESOLUTION_BITS)
+
+
+def test_a_ruined_model_is_no_end_of_the_search():
+    """At low rates the loss may be infinite."""
+    loss = curve(2.0, 0.0)
+    found, probes = least_rate(
+        lambda rate: math.inf if rate < 4.5 else loss(rate), loss(5.0), "kl=x", 0.02
+    )
+    assert found.loss <= loss(5.0) and len(probes) < 12

@@ -31,8 +31,8 @@ def test_a_setting_is_the_end_of_a_key():
     assert full_key(config, "seed") == "seed"
     assert full_key(config, "quences") is None
     assert full_key(config, "mode") is None  # wandb's is no variant
-    with pytest.raises(RadioError, match="setting name may mean"):
-        full_key(compose_step("quantize", ["+method.quantizer.name=x"]), "name")
+    with pytest.raises(RadioError, match="setting solver may mean"):
+        full_key(compose_step("quantize", ["+method.quantizer.solver=x"]), "solver")
 
 
 def test_each_step_takes_what_it_has():

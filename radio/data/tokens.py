@@ -49,10 +49,17 @@ class TokenBlocks:
     documents: tuple[str, ...] = ()
 
     def spaced(self, most: int) -> "TokenBlocks":
-        """At most so many of the blocks, evenly spaced."""
-        step = max(1, len(self.ids) // most)
-        ids = self.ids[::step][:most]
-        return replace(self, ids=ids, sha256=sha256_of_ids(ids))
+        """At most so many of the blocks, evenly spaced.
+
+        Raises:
+            RadioError: `most` is not positive.
+        """
+        if most < 1:
+            raise RadioError(f"validation_blocks={most} is too few: set 1 or more")
+        count = min(most, len(self.ids))
+        ids = self.ids[torch.arange(count) * len(self.ids) // count]
+        protocol = f"{self.protocol}/{count} of {len(self.ids)} blocks"
+        return replace(self, ids=ids, protocol=protocol, sha256=sha256_of_ids(ids))
 
 
 def check_sizes(name: str, context_tokens: Any, blocks: Mapping[str, Any]) -> None:

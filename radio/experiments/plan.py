@@ -12,10 +12,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from radio.experiments.jobs import ARTIFACTS, READ_AS, Job, job
-from radio.rates import ACCURACY, rate_override, rate_text
+from radio.rates import ACCURACY, KINDS, rate_override, rate_text
 from radio.runtime.compose import CONFIG, PACKAGE, compose_step, options, steps, unknown
 from radio.runtime.errors import RadioError
-from radio.variants import full_key, join, split
+from radio.variants import canonical, full_key, join, split
 
 # keys that say where, how fast and for whom a job runs; never what it finds
 MACHINE = {"out", "artifacts", "threads", "wandb"}
@@ -26,9 +26,8 @@ MADE_BY = {
     "codebook": "codebook",
     "inputs": "tokenize",
 }
-# groups whose options may be variants, and the steps that a method's settings may belong to
+# groups whose options may be variants
 VARIED = ("method", "calibration")
-STEPS_OF_METHOD = ("quantize", "allocate", "refine", "target")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ class Experiment:
 
     Attributes:
         cells: methods and their rates; a method under several seeds stands there with each.
-        labels: what readers call the methods of some cells, by name.
     """
 
     name: str
@@ -45,7 +43,6 @@ class Experiment:
     models: tuple[str, ...]
     data: tuple[str, ...]
     cells: tuple[tuple[str, str], ...]
-    labels: Mapping[str, str]
 
     def evaluations(self) -> list[Job]:
         """The evaluations behind the table, in the order of its rows."""
@@ -175,7 +172,7 @@ class Plan:
                 return list(self.experiment(names["experiment"]).evaluations())
             case "figure":
                 inputs = self.compose("figure", figure=names["figure"]).figure.inputs
-                return [job(each.step, each) for each in inputs]
+                return [job(each.step, _canonical_names(each)) for each in inputs]
         raise RadioError(unknown("step", of.step, ARTIFACTS))
 
     def _calibration_text(self, names: Mapping[str, str]) -> Job:
@@ -184,11 +181,14 @@ class Plan:
 
     def _of_allocation(self, names: Mapping[str, str]) -> Iterator[Job]:
         """What depths are solved from: statistics, measured distortions, the rate of a target."""
+        method, kind = self.method(names["method"]), names["rate"].partition("=")[0]
         yield self._needed("statistics", names)
-        if self.method(names["method"]).get("measured"):
+        if method.get("measured"):
             yield job("distortion", names)
-        if names["rate"].partition("=")[0] in ACCURACY:
+        if kind in ACCURACY:
             yield job("target", names)
+        elif kind in KINDS and "codebook" in method.needs:
+            yield self._needed("codebook", names)
 
     def _of_target(self, names: Mapping[str, str]) -> Iterator[Job]:
         """What every probe of a target's search reads."""
@@ -261,28 +261,32 @@ def _composed(step: str, overrides: tuple[str, ...], config: Path) -> DictConfig
 
 @cache
 def _checked_method(plan: Plan, name: str) -> DictConfig:
-    """The YAML of a method.
+    """The YAML of a method, with what the settings of its variant change there.
 
     Raises:
         RadioError: a setting of the variant that no step of the method has.
     """
     base, settings = split(name)
-    method: DictConfig = _composed(
-        "quantize", (*plan.overrides_of("quantize"), f"method={base}"), plan.config
-    ).method
-    if settings:
-        composed = [
+    given = (*plan.overrides_of("quantize"), f"method={base}")
+    composed = _composed("quantize", given, plan.config)
+    full = {full_key(composed, key): value for key, value in settings.items()}
+    changed = [f"{key}={value}" for key, value in full.items() if key is not None]
+    method: DictConfig = _composed("quantize", (*given, *changed), plan.config).method
+    others = [composed]
+    if settings and "allocation" in method.needs:
+        steps_run = ("allocate", *(("refine",) if method.get("refinement") else ("target",)))
+        others += [
             _composed(step, (*plan.overrides_of(step), f"method={base}"), plan.config)
-            for step in STEPS_OF_METHOD
+            for step in steps_run
         ]
-        if method.get("calibration"):
-            composed.append(plan.compose("calibrate", calibration=method.calibration))
-        for key in settings:
-            if not any(full_key(config, key) for config in composed):
-                raise RadioError(
-                    f"method {name} sets {key}, which no step of {base} has: "
-                    f"see config/method/{base}.yaml and what it names"
-                )
+    if settings and method.get("calibration"):
+        others.append(plan.compose("calibrate", calibration=method.calibration))
+    for key in settings:
+        if not any(full_key(config, key) for config in others):
+            raise RadioError(
+                f"method {name} sets {key}, which no step of {base} has: "
+                f"see config/method/{base}.yaml and what it names"
+            )
     return method
 
 
@@ -295,7 +299,7 @@ def _experiment(plan: Plan, name: str) -> Experiment:
             (seeded, rate_text(rate))
             for cell in content["cells"]
             for rate in cell["rates"]
-            for seeded in _seeded(plan, cell["method"], content.get("seeds", [0]))
+            for seeded in _seeded(plan, cell["method"], content.get("seeds", []))
         ]
         return Experiment(
             name=name,
@@ -303,7 +307,6 @@ def _experiment(plan: Plan, name: str) -> Experiment:
             models=tuple(content["models"]),
             data=tuple(content["data"]),
             cells=tuple(cells),
-            labels={cell["method"]: cell["label"] for cell in content["cells"] if "label" in cell},
         )
     except (KeyError, TypeError) as error:
         raise RadioError(
@@ -312,12 +315,23 @@ def _experiment(plan: Plan, name: str) -> Experiment:
         ) from error
 
 
+def _canonical_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Names of a job with variants spelled as everywhere."""
+    return {key: canonical(name) if key in VARIED else name for key, name in names.items()}
+
+
 def _seeded(plan: Plan, method: str, seeds: Sequence[int]) -> list[str]:
-    """The method under each seed; one that is not calibrated draws nothing and has one form."""
+    """The method under each seed; one that is not calibrated draws nothing and has one form.
+
+    Raises:
+        RadioError: a cell names a seed of its own where the experiment has `seeds`.
+    """
     base, settings = split(method)
-    if not plan.method(method).needs:
-        return [method]
-    return [join(base, settings | ({"seed": str(seed)} if seed else {})) for seed in seeds]
+    if not seeds or not plan.method(method).needs:
+        return [canonical(method)]
+    if "seed" in settings:
+        raise RadioError(f"cell {method} has a seed and the experiment has seeds: leave one out")
+    return [canonical(join(base, settings | {"seed": str(seed)})) for seed in seeds]
 
 
 def _head(override: str) -> str:

@@ -65,7 +65,7 @@ class Radio:
             back into it, with its line refitted to it. Needs the layer's `inputs`.
         centre: what a group is centred on before its line is fitted: its "median", with the root
             mean square about it as scale (author's code), or its "mean", with the standard
-            deviation; weights at depth 0 are then 0 (paper).
+            deviation; weights at depth 0 are then 0 (paper), but for feedback, which moves them.
     """
 
     levels: str = "companded"

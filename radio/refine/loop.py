@@ -40,7 +40,9 @@ GRADIENTS = ("pca", *OUTPUTS)
 
 
 class Refined(NamedTuple):
-    """Statistics of the best iteration, its number from 1, and one trace entry an iteration.
+    """Statistics of the best iteration, its number from 1, one trace entry an iteration.
+
+    `perplexity_fp16` is the original model's on the validation text.
 
     An entry has `iteration`, `sequences` (seen so far), `rate_bits` (reached), `kl` and
     `perplexity` on the validation text (None where it was not asked), `changed_share` of all
@@ -51,6 +53,7 @@ class Refined(NamedTuple):
     statistics: dict[str, LayerStatistics]
     best_iteration: int
     trace: list[dict[str, Any]]
+    perplexity_fp16: float
 
 
 class Validation(NamedTuple):
@@ -80,6 +83,7 @@ class Refinement:
             median.
         validate_every: iterations from one validation to the next; the last is always validated.
         dtype: of weights and activations, in validation too; statistics are float32 at any rate.
+        solver: of the depths, see `allocate_layers`.
         draft: quantizer of the weights that gradients are taken at.
         final: quantizer of the weights that are validated.
     """
@@ -95,6 +99,7 @@ class Refinement:
     author_choices: bool
     validate_every: int
     dtype: str
+    solver: str
     draft: Method
     final: Method
 
@@ -141,7 +146,7 @@ class Refinement:
         if state is None:
             state = State.fresh(identity, self._axes(model, blocks), live.weights)
         if state.current:
-            depths, _ = allocate_layers(state.current, rate_bits)
+            depths, _ = allocate_layers(state.current, rate_bits, self.solver)
             live.install(self.draft, state.current, depths, rate_bits)
         self._iterate(
             state, live, blocks, Validation(validation, reference), rate_bits, seed, partial
@@ -151,7 +156,8 @@ class Refinement:
                 f"the divergence on the validation text is never finite at rate_bits={rate_bits}: "
                 f"raise the rate or set {_key('dtype')}=float32"
             )
-        return Refined(state.best, _best(state.trace)["iteration"], state.trace)
+        best = _best(state.trace)["iteration"]
+        return Refined(state.best, best, state.trace, float(reference.nll.double().mean().exp()))
 
     def _check(self, blocks: Tensor, validation: Tensor, rate_bits: float) -> None:
         self.final.check_rate(rate_bits)
@@ -218,7 +224,7 @@ class Refinement:
         statistics = state.statistics(
             live.weights, self.group_rows, length, sampler.per_token, self.author_choices
         )
-        depths, allocation = allocate_layers(statistics, rate_bits)
+        depths, allocation = allocate_layers(statistics, rate_bits, self.solver)
         iteration = len(state.trace) + 1
         entry = {
             "iteration": iteration,
@@ -226,7 +232,7 @@ class Refinement:
             "rate_bits": allocation.rate_bits,
             "kl": None,
             "perplexity": None,
-            **_movement(state.current, statistics, depths, rate_bits),
+            **_movement(state.current, statistics, depths, rate_bits, self.solver),
         }
         last = iteration == self.iterations
         if last or iteration % self.validate_every == 0:
@@ -283,11 +289,12 @@ def _movement(
     after: Mapping[str, LayerStatistics],
     depths: Depths,
     rate_bits: float,
+    solver: str,
 ) -> dict[str, float | None]:
     """How many weights changed their depth against the iteration before, and by how much."""
     if not before:
         return {"changed_share": None, "depth_change_bits": None}
-    old_depths, _ = allocate_layers(before, rate_bits)
+    old_depths, _ = allocate_layers(before, rate_bits, solver)
     weights = changed = bits = 0
     for name, entry in after.items():
         new = depths[name][entry.cluster].to(torch.int16)

@@ -62,7 +62,8 @@ def render(
         "*true* adds everything a decoder needs (scales, locations, depths, row order, biases). "
         "± is one standard error over text blocks; that of the increase over FP16 is paired, "
         "and is the one to compare methods by. KL divergence is from the FP16 model's "
-        "distribution. Time is that of calibration, allocation and quantization.",
+        "distribution. Time is that of calibration, measured distortions, search, allocation and "
+        "quantization, as far as a method has them.",
         *_protocols(table, text_labels),
         *(f"{model_labels.get(name, name)}: {note}" for name, note in model_notes.items()),
         *provenance,

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
-from radio.variants import split
+from radio.variants import canonical, split
 
 # a step that has the group
 STEP_OF = {"model": "prepare", "method": "quantize", "data": "tokenize"}
@@ -30,7 +30,7 @@ def labels(group: str, names: Iterable[str]) -> dict[str, str]:
 def cell_labels(experiment: str, methods: Iterable[str]) -> dict[str, str]:
     """Labels of methods, of which an experiment's cells may give their own."""
     cells = compose_step("table", [f"experiment={experiment}"]).experiment.cells
-    own = {cell.method: cell.label for cell in cells if "label" in cell}
+    own = {canonical(cell.method): cell.label for cell in cells if "label" in cell}
     return labels("method", methods) | own
 
 

@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
     """`artifacts.statistics`, what is asked, `method.solver` -> depths of every group at `out`."""
     out = Path(cfg.out)
     with recorded("allocate", cfg, out) as measured:
-        rate = asked(cfg)
+        rate, solve = asked(cfg), solver(cfg)
         statistics = load_statistics(needed(cfg, "statistics"))
         if isinstance(rate, Target) and rate.kind in ACCURACY:
             found = read_manifest(needed(cfg, "target"))["measured"]
@@ -37,8 +37,11 @@ def run(cfg: DictConfig) -> None:
                 statistics,
                 None if codebook is None else load_codebooks(codebook),
             )
-        depths, allocation = solver(cfg)(rate)
+        depths, allocation = solve(rate)
         save_depths(out, depths)
+        before = [given(cfg, name) for name in ("distortion", "target")]
+        upstream = [read_manifest(path) for path in before if path is not None]
+        measured["upstream_wall_s"] = sum(manifest["wall_s"] for manifest in upstream)
         measured["bits_paper"] = allocation.rate_bits
         measured["log2_price"] = allocation.log2_price
         measured["pruned"] = share_at_depth_zero(statistics, depths)

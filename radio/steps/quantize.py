@@ -35,7 +35,10 @@ def run(cfg: DictConfig) -> None:
         measured["bits_paper"] = quantized.bits_paper()
         measured["bits_true"] = quantized.bits_true()
         measured["weights"] = quantized.weights()
-        measured["upstream_wall_s"] = sum(manifest["wall_s"] for manifest in upstream)
+        measured["upstream_wall_s"] = sum(
+            manifest["wall_s"] + manifest["measured"].get("upstream_wall_s", 0)
+            for manifest in upstream
+        )
         for manifest in upstream:
             carried = ("pruned", "loss_validation")
             measured |= {k: v for k, v in manifest["measured"].items() if k in carried}

@@ -39,6 +39,7 @@ def run(cfg: DictConfig) -> None:
         measured["protocol_validation"] = validation.protocol
         measured["rate_bits"] = rate
         measured["groups"] = sum(entry.grad_var.numel() for entry in refined.statistics.values())
+        measured["perplexity_fp16"] = refined.perplexity_fp16
         measured["best_iteration"] = refined.best_iteration
         measured["trace"] = refined.trace
     partial.unlink(missing_ok=True)

@@ -7,13 +7,20 @@ from omegaconf import DictConfig
 
 from radio.allocate import allocate_layers
 from radio.depths import Depths, load_distortion
+from radio.runtime.errors import RadioError
 from radio.statistics import load_statistics
 from radio.steps.inputs import needed
 from radio.theory.allocation import Allocation
 
 
 def solver(cfg: DictConfig) -> Callable[[float], tuple[Depths, Allocation]]:
-    """Depths at any mean rate, by the method's solver, from the statistics that are given."""
+    """Depths at any mean rate, by the method's solver, from the statistics that are given.
+
+    Raises:
+        RadioError: the method has no solver, or an artifact is missing.
+    """
+    if cfg.method.get("solver") is None:
+        raise RadioError(f"method={cfg.method.name} allocates no depths: set method=radio")
     statistics = load_statistics(needed(cfg, "statistics"))
     distortion = load_distortion(needed(cfg, "distortion")) if cfg.method.get("measured") else None
     return partial(allocate_layers, statistics, solver=cfg.method.solver, distortion=distortion)

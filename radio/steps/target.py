@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from radio.data.tokens import load_token_blocks
 from radio.rates import ACCURACY, Target
 from radio.runtime.errors import RadioError
-from radio.runtime.manifest import recorded
+from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.wheel import sha256_of
 from radio.search import search
 from radio.steps.inputs import asked, checkpoint_path, needed
 from radio.steps.method_inputs import given_to_method
@@ -28,18 +29,28 @@ def run(cfg: DictConfig) -> None:
             )
         solve = solver(cfg)
         blocks = load_token_blocks(needed(cfg, "tokens"), "validation")
+        blocks = blocks.spaced(cfg.validation_blocks)
         found, probes = search(
             checkpoint_path(cfg),
             instantiate(cfg.method.quantizer),
             lambda rate_bits: solve(rate_bits)[0],
             given_to_method(cfg, probing=True),
-            blocks.spaced(cfg.validation_blocks),
+            blocks,
             target,
             cfg.tolerance,
             partial,
+            decided_by=_decided_by(cfg),
         )
         measured["rate_bits"] = found.rate_bits
         measured["loss_validation"] = found.loss
         measured["probes"] = [probe._asdict() for probe in probes]
         measured["protocol"] = blocks.protocol
     partial.unlink(missing_ok=True)
+
+
+def _decided_by(cfg: DictConfig) -> str:
+    """Method, seed, and hashes of the artifacts and of the model's weights."""
+    given = {name: Path(path) for name, path in cfg.artifacts.items() if path is not None}
+    weights = read_manifest(given.pop("model"))["measured"].get("sha256")
+    hashes = {name: sha256_of(path) for name, path in given.items()}
+    return repr((OmegaConf.to_yaml(cfg.method, resolve=True), cfg.seed, weights, hashes))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.data import tokens
-from radio.data.tokens import TokenBlocks
+from radio.data.tokens import TokenBlocks, sha256_of_ids
 from radio.runtime.errors import RadioError
 
 
@@ -169,3 +169,16 @@ def test_damaged_files_are_refused(saved):
 
 def test_token_blocks_need_no_documents():
     assert TokenBlocks(torch.zeros(1, 2, dtype=torch.int64), "p", "h").documents == ()
+
+
+def test_spaced_blocks_are_evenly_spaced_and_say_so():
+    ids = torch.arange(24)[:, None].expand(24, 3).contiguous()
+    blocks = TokenBlocks(ids, "label", sha256_of_ids(ids))
+    few = blocks.spaced(13)
+    assert len(few.ids) == 13
+    steps = few.ids[:, 0].diff()
+    assert few.ids[0, 0] == 0 and set(steps.tolist()) == {1, 2} and few.ids[-1, 0] == 22
+    assert few.protocol == "label/13 of 24 blocks" and few.sha256 == sha256_of_ids(few.ids)
+    assert torch.equal(blocks.spaced(99).ids, ids)
+    with pytest.raises(RadioError, match="validation_blocks=0"):
+        blocks.spaced(0)

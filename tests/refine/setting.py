@@ -39,6 +39,7 @@ def refinement(**changed) -> Refinement:
         "author_choices": False,
         "validate_every": 2,
         "dtype": "float32",
+        "solver": "ascent",
         "draft": Radio(fit="moments"),
         "final": Radio(),
     }

@@ -40,7 +40,7 @@ def test_the_result_serves_the_later_steps_and_scores_what_the_trace_says(checkp
     """allocate -> quantize -> install on its statistics is the model that was validated."""
     validation = text(3, seed=4)
     refined = run(checkpoint, validation=validation)
-    depths, _ = allocate_layers(refined.statistics, RATE_BITS)
+    depths, _ = allocate_layers(refined.statistics, RATE_BITS, "ascent")
     model = load_model(checkpoint)
     reference = compute_reference(model, validation, sha256_of_ids(validation))
     layers = quantize_layers(model, Radio(), RATE_BITS, Given(refined.statistics, depths))
