@@ -11,7 +11,7 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from radio.statistics import LayerStatistics
 from radio.theory.codebook import Codebooks, join, split
-from radio.theory.learning import Groups, learn_codebooks
+from radio.theory.learning import learn_codebooks
 
 SAMPLED_GROUPS = 3000
 # groups fitted at once: bounds the candidates in memory
@@ -22,16 +22,13 @@ def fit_codebooks(
     weights: Mapping[str, Float[Tensor, "_rows _cols"]],
     statistics: Mapping[str, LayerStatistics],
     seed: int,
-    by_gradient: bool = False,
 ) -> Codebooks:
     """Levels of depths 0..8 of least squared error on a random sample of all layers' groups.
 
     Args:
         weights: [rows, cols] by layer.
-        statistics: row clusters and gradient variances, by layer.
+        statistics: row clusters, by layer.
         seed: of the sample.
-        by_gradient: weigh squared errors by G_n^2. The few most sensitive groups then outweigh all
-            others at every depth, although the allocation gives them the deepest alone.
 
     Raises:
         RadioError: statistics of another model, or weights that are all the same.
@@ -43,21 +40,21 @@ def fit_codebooks(
     total = sum(statistics[name].grad_var.numel() for name in weights)
     sample = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:SAMPLED_GROUPS]
     sample = sample.sort().values
-    by_numel: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    by_numel: dict[int, list[Tensor]] = {}
     start = 0
     for name, weight in weights.items():
-        cluster, grad_var = statistics[name].cluster, statistics[name].grad_var
-        importance = grad_var if by_gradient else torch.ones_like(grad_var)
-        inside = sample[(sample >= start) & (sample < start + grad_var.numel())] - start
-        start += grad_var.numel()
-        for c, by_col in enumerate(importance):
-            picked = inside[inside // len(by_col) == c] % len(by_col)
-            groups = weight[cluster == c][:, picked].T.float()
-            by_numel.setdefault(groups.shape[1], []).append((groups, by_col[picked]))
-    batches = []
-    for parts in by_numel.values():
-        together = (torch.cat(part).split(BATCH_GROUPS) for part in zip(*parts, strict=True))
-        batches += [Groups(*batch) for batch in zip(*together, strict=True) if len(batch[0])]
+        cluster, (clusters, cols) = statistics[name].cluster, statistics[name].grad_var.shape
+        inside = sample[(sample >= start) & (sample < start + clusters * cols)] - start
+        start += clusters * cols
+        for c in range(clusters):
+            groups = weight[cluster == c][:, inside[inside // cols == c] % cols].T.float()
+            by_numel.setdefault(groups.shape[1], []).append(groups)
+    batches = [
+        batch
+        for parts in by_numel.values()
+        for batch in torch.cat(parts).split(BATCH_GROUPS)
+        if len(batch)
+    ]
     try:
         return learn_codebooks(batches)
     except ValueError as error:

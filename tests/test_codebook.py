@@ -51,21 +51,14 @@ def test_depends_on_the_seed_alone(weights, statistics, monkeypatch):
 def test_every_group_is_in_the_sample_of_all(weights, statistics, monkeypatch):
     seen = captured(monkeypatch)
     fit_codebooks(weights, statistics, 0)
-    rows = {tuple(row.tolist()) for batch in seen for row in batch.weight}
+    rows = {tuple(row.tolist()) for batch in seen for row in batch}
     wanted = {
         tuple(weight[statistics[name].cluster == c, col].tolist())
         for name, weight in weights.items()
         for c in statistics[name].cluster.unique()
         for col in range(weight.shape[1])
     }
-    assert rows == wanted and sum(len(batch.weight) for batch in seen) == len(wanted)
-
-
-def test_gradient_variances_weigh_their_groups(weights, statistics, monkeypatch):
-    seen = captured(monkeypatch)
-    fit_codebooks(weights, statistics, 0, by_gradient=True)
-    for batch in seen:
-        torch.testing.assert_close(batch.importance, batch.weight.square().mean(1))
+    assert rows == wanted and sum(len(batch) for batch in seen) == len(wanted)
 
 
 def test_file_holds_510_numbers(tmp_path):

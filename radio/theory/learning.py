@@ -6,7 +6,6 @@ error of the weights themselves. Lines and levels are refined in turn.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,33 +18,29 @@ from radio.theory.fit import Lines, least_squares
 # rounds of fitting all groups to the levels and the levels to all groups, after the first levels
 ROUNDS = 3
 
-
-class Groups(NamedTuple):
-    """Groups of one size, and what a squared error in each of them weighs."""
-
-    weight: Float[Tensor, "groups numel"]
-    importance: Float[Tensor, " groups"]
+# groups of one size, whatever it is
+Groups = Float[Tensor, "_groups _numel"]
 
 
 def learn_codebooks(batches: Sequence[Groups]) -> tuple[Float[Tensor, " _"], ...]:
     """Levels of depths 0..8, rounded to float16, for groups of any sizes.
 
     Raises:
-        ValueError: no group has two weights that differ, or all of those have no importance.
+        ValueError: no group has two weights that differ.
     """
-    if not any((_spread(batch) * batch.importance > 0).any() for batch in batches):
-        raise ValueError("no group that counts has weights that differ")
+    if not any((batch != batch[:, :1]).any() for batch in batches):
+        raise ValueError("no group has weights that differ")
     learned = [learn_levels(batches, bits).levels.half().float() for bits in range(1, MAX_BITS + 1)]
     return torch.zeros(1), *learned
 
 
 def learn_levels(batches: Sequence[Groups], bits: int) -> Codebook:
     """Levels of one depth, not rounded; see `learn_codebooks`."""
-    moments = [_moments(batch.weight) for batch in batches]
+    moments = [_moments(batch) for batch in batches]
     codebook = lloyd_max(*_pooled(batches, moments, bits))
     for _ in range(ROUNDS):
         pairs = zip(batches, moments, strict=True)
-        lines = [least_squares(batch.weight, *moment, codebook) for batch, moment in pairs]
+        lines = [least_squares(batch, *moment, codebook) for batch, moment in pairs]
         codebook = lloyd_max(*_pooled(batches, lines, bits))
     return codebook
 
@@ -57,10 +52,9 @@ def _pooled(
     samples, weights = [], []
     for batch, (location, scale) in zip(batches, lines, strict=True):
         varies = scale > 0
-        weight, scale = batch.weight[varies], scale[varies, None]
+        weight, scale = batch[varies], scale[varies, None]
         samples.append(((weight - location[varies, None]) / scale).flatten())
-        importance = scale.square() * batch.importance[varies, None]
-        weights.append(importance.expand_as(weight).flatten())
+        weights.append(scale.square().expand_as(weight).flatten())
     return torch.cat(samples), bits, torch.cat(weights)
 
 
@@ -68,7 +62,3 @@ def _moments(weight: Float[Tensor, "groups numel"]) -> Lines:
     """Median, and root mean square about it."""
     location = weight.median(dim=1).values
     return location, (weight - location[:, None]).square().mean(dim=1).sqrt()
-
-
-def _spread(batch: Groups) -> Float[Tensor, " groups"]:
-    return batch.weight.amax(dim=1) - batch.weight.amin(dim=1)
