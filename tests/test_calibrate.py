@@ -55,6 +55,17 @@ def estimate(path: Path, ids: torch.Tensor, **settings):
     return estimator.run(load_model(path), ids, 0, path.parent / "partial")
 
 
+def by_group(statistics, exact) -> tuple[torch.Tensor, torch.Tensor]:
+    """Estimated and exact gradient variances of all groups."""
+    found, wanted = [], []
+    for name, entry in statistics.items():
+        for c in range(len(entry.grad_var)):
+            found.append(entry.grad_var[c])
+            wanted.append(exact[name][entry.cluster == c].mean(dim=0))
+    found, wanted = torch.cat(found), torch.cat(wanted)
+    return found, wanted
+
+
 def test_random_signs_estimate_the_exact_sum_without_bias(checkpoint):
     """Relative error falls as 1/sqrt(n) to the exact value."""
     ids = blocks(1)
@@ -62,12 +73,7 @@ def test_random_signs_estimate_the_exact_sum_without_bias(checkpoint):
     errors = []
     for repeats in (16, 256):
         statistics = estimate(checkpoint, ids.expand(repeats + 1, -1))
-        found, wanted = [], []
-        for name, entry in statistics.items():
-            for c in range(len(entry.grad_var)):
-                found.append(entry.grad_var[c])
-                wanted.append(exact[name][entry.cluster == c].mean(dim=0))
-        found, wanted = torch.cat(found), torch.cat(wanted)
+        found, wanted = by_group(statistics, exact)
         errors.append(((found - wanted).norm() / wanted.norm()).item())
         bias = (found.sum() / wanted.sum() - 1).item()
     assert errors[1] < 0.2 and 2 < errors[0] / errors[1] < 8  # sqrt(256 / 16) = 4
@@ -227,12 +233,7 @@ def test_the_kl_output_estimates_the_fisher_diagonal_without_bias(tmp_path):
     ids = blocks(1) % 24
     exact = exact_fisher(path, ids)
     statistics = estimate(path, ids.expand(601, -1), output="kl")
-    found, wanted = [], []
-    for name, entry in statistics.items():
-        for c in range(len(entry.grad_var)):
-            found.append(entry.grad_var[c])
-            wanted.append(exact[name][entry.cluster == c].mean(dim=0))
-    found, wanted = torch.cat(found), torch.cat(wanted)
+    found, wanted = by_group(statistics, exact)
     # 600 signs: relative noise of the norm about sqrt(2 / 600)
     assert ((found - wanted).norm() / wanted.norm()).item() < 0.2
     assert abs((found.sum() / wanted.sum() - 1).item()) < 0.05
