@@ -1,5 +1,6 @@
 """What a method is given and what it gives back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -60,4 +61,26 @@ class DepthMethod(Method, Protocol):
         self, rows: int, statistics: LayerStatistics, codebooks: Codebooks | None, has_bias: bool
     ) -> QuantizedLinear:
         """A layer at depth 0 everywhere: all that is stored whatever the rate."""
+        ...
+
+
+@runtime_checkable
+class MatchableMethod(Method, Protocol):
+    """A method without allocated depths that can be set to spend a given true rate."""
+
+    def matched(
+        self, bits_true: float, shapes: Sequence[tuple[int, int]]
+    ) -> tuple["MatchableMethod", float]:
+        """This method with its free setting (group size, kept columns) solved, and its rate.
+
+        Args:
+            bits_true: all stored bits a weight, side information included, over all layers.
+            shapes: rows and columns of every linear layer.
+
+        Returns:
+            A method that spends at most `bits_true`, and as much of it as its setting allows.
+
+        Raises:
+            RadioError: no setting reaches `bits_true`; the message gives the range that can be.
+        """
         ...
