@@ -8,6 +8,7 @@ Cholesky factor U of H^-1 = U^T U, so nothing is updated but the weights (GPTQ, 
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,17 @@ from torch import Tensor
 
 # columns whose effect on all later ones is applied by one product
 BLOCK_COLS = 128
+
+
+class BeforeRun(NamedTuple):
+    """What is called before each run of `cols` turns, the last of which may be shorter.
+
+    `see` is given the first turn's number and the run's weights [rows, cols], in the order of their
+    turns, corrected for the errors of all columns that were rounded before.
+    """
+
+    cols: int
+    see: Callable[[int, Tensor], None]
 
 
 def inverse_factor(
@@ -60,6 +72,7 @@ def with_feedback(
     factor: Float[Tensor, "cols cols"],
     quantize_column: Callable[[int, Tensor], Tensor],
     order: Int[Tensor, " cols"] | None = None,
+    before_run: BeforeRun | None = None,
 ) -> Float[Tensor, "rows cols"]:
     """Round columns one by one, each after the errors of those before it were fed back into it.
 
@@ -70,6 +83,7 @@ def with_feedback(
             returns them dequantized [rows]; it keeps the codes itself.
         order: columns in the order of their turns, for instance by descending diagonal of H;
             None for the order they stand in.
+        before_run: what is to see the weights of several columns at once before they have turns.
 
     Returns:
         W_q, columns where they stood in `weight`.
@@ -86,6 +100,13 @@ def with_feedback(
         within = loss[start:stop, start:stop].T.contiguous()
         for i, j in enumerate(columns[start:stop].tolist()):
             column = work[start + i]
+            if before_run and (start + i) % before_run.cols == 0:
+                end = start + i + before_run.cols
+                # columns of this block and of later ones lack the errors of this block alike
+                ahead = (
+                    work[start + i : end] - loss[start : start + i, start + i : end].T @ errors[:i]
+                )
+                before_run.see(start + i, ahead.T)
             if i:
                 column.addmv_(errors[:i].T, within[i, :i], alpha=-1)
             dequantized = quantize_column(j, column)

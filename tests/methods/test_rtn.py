@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.methods.base import LinearLayer
-from radio.methods.rtn import Rtn, min_max_grid
+from radio.methods.rtn import Rtn
 from radio.runtime.errors import RadioError
+from radio.theory.affine import min_max_grid
 
 
 def decoded(weight: torch.Tensor, bits: int, group_cols: int | None) -> torch.Tensor:

@@ -1,0 +1,80 @@
+"""What RTN, GPTQ and OWQ have in common: one depth everywhere, affine grids along the inputs."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from radio.packing.codecs import affine_bytes
+from radio.runtime.errors import RadioError
+from radio.theory.affine import Grid, clipped_grid, min_max_grid
+from radio.theory.allocation import MAX_BITS
+
+
+@dataclass(frozen=True)
+class AffineMethod:
+    """One scale and zero point a row, or a run of inputs of a row.
+
+    Attributes:
+        group_cols: inputs that share a scale; None for a whole row. The last run of a row may be
+            shorter.
+        symmetric: the zero point is in the middle of the codes and is not stored.
+        clip: choose each range for the least squared error of the weights, not for their extremes.
+    """
+
+    group_cols: int | None = None
+    symmetric: bool = False
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.group_cols is not None and self.group_cols < 1:
+            raise RadioError(
+                f"group_cols={self.group_cols} is not a number of inputs: "
+                "set a positive integer, or null for whole rows"
+            )
+
+    def check_rate(self, rate_bits: float) -> None:
+        """Raise a `RadioError` unless `rate_bits` is one of 1..8."""
+        if rate_bits not in range(1, MAX_BITS + 1):
+            raise RadioError(
+                f"rate_bits={rate_bits} does not suit {type(self).__name__.lower()}, whose depth "
+                f"is the same everywhere: set an integer from 1 to {MAX_BITS}"
+            )
+
+    def grid(self, run: Float[Tensor, "rows cols"], bits: int) -> Grid:
+        """The grid of each row of a run."""
+        fit = clipped_grid if self.clip else min_max_grid
+        return fit(run, bits, symmetric=self.symmetric)
+
+    def matched(
+        self, bits_true: float, shapes: Sequence[tuple[int, int]]
+    ) -> tuple["AffineMethod", float]:
+        """This method with the smallest groups that the largest depth leaves room for.
+
+        `group_cols` is solved for, whatever it was.
+
+        Raises:
+            RadioError: the target lies outside what depths from 1 to 8 reach.
+        """
+        whole, weights = max(cols for _, cols in shapes), sum(r * c for r, c in shapes)
+
+        def rate(bits: int, group_cols: int) -> float:
+            sizes = (affine_bytes(*s, bits, group_cols, self.symmetric) for s in shapes)
+            return 8 * sum(sizes) / weights
+
+        check_reach(bits_true, rate(1, whole), rate(MAX_BITS, 1))
+        bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, whole) <= bits_true)
+        sizes = range(1, whole + 1)
+        fits = bisect_left(sizes, True, key=lambda group_cols: rate(bits, group_cols) <= bits_true)
+        return replace(self, group_cols=sizes[fits]), float(bits)
+
+
+def check_reach(bits_true: float, low: float, high: float) -> None:
+    """Raise a `RadioError` unless the true rate `bits_true` lies between what can be reached."""
+    if not low <= bits_true <= high:
+        raise RadioError(
+            f"target.bits={bits_true:g} is out of reach: this model and method reach "
+            f"{low:.3f} to {high:.3f} bits a weight; set a target in between"
+        )

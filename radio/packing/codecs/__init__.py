@@ -1,0 +1,27 @@
+"""What codes mean: a codec holds a matrix's codes and side information, and decodes them.
+
+A method of quantization picks a codec; nothing that reads a codec knows the method.
+"""
+
+from radio.packing.codecs.affine import Affine, affine_bytes
+from radio.packing.codecs.base import Codec
+from radio.packing.codecs.companded import Companded
+from radio.packing.codecs.dense import Dense
+from radio.packing.codecs.kept import KeptColumns, kept_bytes
+from radio.packing.codecs.linear import QuantizedLinear
+
+CODECS: dict[str, type[Codec]] = {
+    codec.name: codec for codec in (Dense, Affine, Companded, KeptColumns)
+}
+
+__all__ = [
+    "CODECS",
+    "Affine",
+    "Codec",
+    "Companded",
+    "Dense",
+    "KeptColumns",
+    "QuantizedLinear",
+    "affine_bytes",
+    "kept_bytes",
+]

@@ -1,0 +1,110 @@
+"""Companded codes: a depth, a location and a scale for each row cluster and input column."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, log2
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Float16, Int, UInt8
+from torch import Tensor
+
+from radio.packing.bits import pack, packed_bytes, unpack
+from radio.theory.codebook import companded, decode, nearest, split
+
+# nine depths, 0..8, do not fit in the paper's three bits
+DEPTH_FIELD_BITS = 4
+
+
+@dataclass(frozen=True)
+class Companded:
+    """A depth, a location and a scale for each row cluster and input column (paper).
+
+    w = location + scale x level; levels are those of the companding law, or of a `codebook` that
+    all layers share. Codes of equal depth are packed together, depth by depth, cluster by cluster,
+    column by column.
+
+    Attributes:
+        codebook: levels of depths 1..8, one after the other; None for the companding law.
+    """
+
+    name: ClassVar[str] = "companded"
+    codes: UInt8[Tensor, "rows cols"]
+    cluster: Int[Tensor, " rows"]
+    depths: UInt8[Tensor, "clusters cols"]
+    location: Float16[Tensor, "clusters cols"]
+    scale: Float16[Tensor, "clusters cols"]
+    codebook: Float16[Tensor, " 510"] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, cols = self.codes.shape
+        return rows, cols
+
+    def code_bits(self) -> int:
+        sizes = torch.bincount(self.cluster, minlength=len(self.depths))
+        return int((sizes[:, None] * self.depths.long()).sum())
+
+    def decode(self) -> Float[Tensor, "rows cols"]:
+        weight = torch.empty(self.shape)
+        levels = None if self.codebook is None else split(self.codebook)
+        for cluster, depths in enumerate(self.depths):
+            rows = self.cluster == cluster
+            location, scale = self.location[cluster].float(), self.scale[cluster].float()
+            for bits in depths.unique().tolist():
+                cols = depths == bits
+                index = rows.nonzero(), cols.nonzero()[:, 0]
+                codes = self.codes[index].long().T
+                book = companded(bits) if levels is None else nearest(levels[bits])
+                weight[index] = decode(codes, location[cols], scale[cols], book).T
+        return weight
+
+    def fields(self) -> dict[str, Any]:
+        return {"shape": list(self.shape)}
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        tensors = {
+            "depths": pack(self.depths.flatten(), DEPTH_FIELD_BITS),
+            "location": self.location,
+            "scale": self.scale,
+        }
+        if len(self.depths) > 1:
+            tensors["cluster"] = pack(self.cluster, _index_bits(len(self.depths)))
+        streams = [pack(self.codes[self._at(bits)], bits) for bits in range(1, 9)]
+        return tensors | {"codes": torch.cat(streams)}
+
+    def shared_tensors(self) -> dict[str, Tensor]:
+        return {} if self.codebook is None else {"codebook": self.codebook}
+
+    def _at(self, bits: int) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the codes of one depth, in the order in which they are stored."""
+        rows, cols = [], []
+        for cluster, depths in enumerate(self.depths):
+            members = (self.cluster == cluster).nonzero()[:, 0]
+            columns = (depths == bits).nonzero()[:, 0]
+            rows.append(members.repeat(len(columns)))
+            cols.append(columns.repeat_interleave(len(members)))
+        return torch.cat(rows), torch.cat(cols)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Companded":
+        (rows, cols), location = fields["shape"], tensors["location"]
+        clusters = len(location)
+        depths = unpack(tensors["depths"], DEPTH_FIELD_BITS, clusters * cols).view(clusters, cols)
+        cluster = torch.zeros(rows, dtype=torch.int64)
+        if clusters > 1:
+            cluster = unpack(tensors["cluster"], _index_bits(clusters), rows).long()
+        codes = torch.zeros(rows, cols, dtype=torch.uint8)
+        codebook = tensors.get("codebook")
+        coded = cls(codes, cluster, depths, location, tensors["scale"], codebook)
+        start = 0
+        for bits in range(1, 9):
+            index = coded._at(bits)
+            size = packed_bytes(len(index[0]), bits)
+            codes[index] = unpack(tensors["codes"][start : start + size], bits, len(index[0]))
+            start += size
+        return coded
+
+
+def _index_bits(clusters: int) -> int:
+    return ceil(log2(clusters))
