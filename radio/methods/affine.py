@@ -1,6 +1,7 @@
 """What RTN, GPTQ and OWQ have in common: one depth everywhere, affine grids along the inputs."""
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -58,11 +59,15 @@ class AffineMethod:
         Raises:
             RadioError: the target lies outside what depths from 1 to 8 reach.
         """
-        whole, weights = max(cols for _, cols in shapes), sum(r * c for r, c in shapes)
+        layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
+        whole = max(cols for _, cols in shapes)
 
         def rate(bits: int, group_cols: int) -> float:
-            sizes = (affine_bytes(*s, bits, group_cols, self.symmetric) for s in shapes)
-            return 8 * sum(sizes) / weights
+            size = sum(
+                count * affine_bytes(*shape, bits, group_cols, self.symmetric)
+                for shape, count in layers.items()
+            )
+            return 8 * size / weights
 
         check_reach(bits_true, rate(1, whole), rate(MAX_BITS, 1))
         bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, whole) <= bits_true)

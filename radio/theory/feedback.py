@@ -103,10 +103,8 @@ def with_feedback(
             if before_run and (start + i) % before_run.cols == 0:
                 end = start + i + before_run.cols
                 # columns of this block and of later ones lack the errors of this block alike
-                ahead = (
-                    work[start + i : end] - loss[start : start + i, start + i : end].T @ errors[:i]
-                )
-                before_run.see(start + i, ahead.T)
+                lost = loss[start : start + i, start + i : end].T @ errors[:i]
+                before_run.see(start + i, (work[start + i : end] - lost).T)
             if i:
                 column.addmv_(errors[:i].T, within[i, :i], alpha=-1)
             dequantized = quantize_column(j, column)

@@ -7,7 +7,7 @@ from radio.packing.codecs.affine import Affine, affine_bytes
 from radio.packing.codecs.base import Codec
 from radio.packing.codecs.companded import Companded
 from radio.packing.codecs.dense import Dense
-from radio.packing.codecs.kept import KeptColumns, kept_bytes
+from radio.packing.codecs.kept import KeptColumns, kept_bytes, other_columns
 from radio.packing.codecs.linear import QuantizedLinear
 
 CODECS: dict[str, type[Codec]] = {
@@ -24,4 +24,5 @@ __all__ = [
     "QuantizedLinear",
     "affine_bytes",
     "kept_bytes",
+    "other_columns",
 ]

@@ -10,9 +10,6 @@ from torch import Tensor
 
 from radio.packing.codecs.affine import Affine, affine_bytes
 
-# column indices are stored in 16 bits
-MAX_COLS = 2**16
-
 
 @dataclass(frozen=True)
 class KeptColumns:
@@ -21,7 +18,7 @@ class KeptColumns:
     Attributes:
         coded: the other columns, in the order in which they stand in the matrix.
         kept: weights of the uncoded columns.
-        columns: where these stand in the matrix.
+        columns: where these stand in the matrix, which has at most 2^16 columns.
     """
 
     name: ClassVar[str] = "kept_columns"
@@ -40,7 +37,7 @@ class KeptColumns:
     def decode(self) -> Float[Tensor, "rows cols"]:
         weight = torch.empty(self.shape)
         weight[:, self.columns] = self.kept.float()
-        weight[:, others(self.columns, self.shape[1])] = self.coded.decode()
+        weight[:, other_columns(self.columns, self.shape[1])] = self.coded.decode()
         return weight
 
     def fields(self) -> dict[str, Any]:
@@ -61,7 +58,7 @@ class KeptColumns:
         return cls(coded, tensors["kept"], tensors["columns"].long())
 
 
-def others(columns: Int[Tensor, " kept"], cols: int) -> Int[Tensor, " others"]:
+def other_columns(columns: Int[Tensor, " kept"], cols: int) -> Int[Tensor, " others"]:
     """All columns of a matrix but these, in rising order."""
     coded = torch.ones(cols, dtype=torch.bool)
     coded[columns] = False

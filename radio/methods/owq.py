@@ -1,0 +1,103 @@
+"""OWQ: GPTQ with the weakest input columns kept in float16 (arXiv 2306.02272, xvyaward/owq).
+
+A column is weak if its input is large and rounding disturbs it much: H_jj ||dW_j||^2, with dW from
+rounding whole rows to the nearest. Kept columns have their turns last, so that they take up the
+errors of all others, and take no part in the grids. Where rows differ in number, so does what a
+column costs: the authors keep about equally many *weights* in every layer of a block.
+
+The authors' target of 3.01 bits counts 16 bits for each kept weight instead of 3, and no more. It
+is `extra_bits` here, and the true rate also counts the columns' indices and the grids.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import torch
+
+from radio.methods.affine import AffineMethod, check_reach
+from radio.methods.base import LinearLayer
+from radio.methods.gptq import Gptq, second_moment
+from radio.packing.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
+from radio.runtime.errors import RadioError
+from radio.theory.affine import decode, encode
+from radio.theory.allocation import MAX_BITS
+
+
+@dataclass(frozen=True)
+class Owq(AffineMethod):
+    """Keep the weakest columns of every layer in float16, and code the others as GPTQ does.
+
+    Attributes:
+        damping: as in GPTQ.
+        extra_bits: what is spent on keeping columns, in bits a weight beyond the depth. Each layer
+            keeps the share extra_bits / (16 - depth) of its columns, rounded up.
+        kept_weights: number of weights to keep in every layer, rounded to whole columns; it takes
+            the place of `extra_bits`.
+    """
+
+    clip: bool = True
+    damping: float = 0.01
+    extra_bits: float = 0.01
+    kept_weights: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.extra_bits < 0:
+            raise RadioError(f"extra_bits={self.extra_bits} is negative: set 0 or more")
+
+    def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
+        """Code the columns that are not kept in rate_bits bits a weight.
+
+        Raises:
+            RadioError: the moments of the inputs are not known.
+        """
+        weight, hessian, bits = layer.weight, second_moment(layer), int(rate_bits)
+        grid = self.grid(weight, bits)
+        error = decode(encode(weight, grid, bits), grid) - weight
+        sensitivity = hessian.diagonal() * error.square().sum(dim=0)
+        weakest = sensitivity.argsort(descending=True, stable=True)
+        rows, cols = weight.shape
+        columns = weakest[: self.kept_cols(rows, cols, bits)]
+        order = torch.cat([other_columns(columns, cols), columns])
+        gptq = Gptq(self.group_cols, self.symmetric, self.clip, self.damping)
+        coded, kept = gptq.code(weight[:, order], hessian[order][:, order], bits, len(columns))
+        bias = None if layer.bias is None else layer.bias.half()
+        return QuantizedLinear(KeptColumns(coded, kept.half(), columns), bias)
+
+    def kept_cols(self, rows: int, cols: int, bits: int) -> int:
+        """How many columns of a layer are kept."""
+        if self.kept_weights is None:
+            return min(cols, ceil(cols * self.extra_bits / (16 - bits)))
+        return min(cols, (2 * self.kept_weights + rows) // (2 * rows))
+
+    def matched(self, bits_true: float, shapes: Sequence[tuple[int, int]]) -> tuple["Owq", float]:
+        """This method at the largest depth, with as many columns kept as that leaves room for.
+
+        `kept_weights` is solved for, so that columns are spread over layers as the authors do.
+
+        Raises:
+            RadioError: the target lies outside what depths from 1 to 8 and kept columns reach.
+        """
+        layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
+
+        def rate(bits: int, kept_weights: int) -> float:
+            method = replace(self, kept_weights=kept_weights)
+            size = sum(count * method._bytes(*shape, bits) for shape, count in layers.items())
+            return 8 * size / weights
+
+        # where a layer of so many rows gets its nth column
+        steps = {0} | {n * rows - rows // 2 for rows, cols in layers for n in range(1, cols + 1)}
+        check_reach(bits_true, rate(1, 0), rate(MAX_BITS, max(steps)))
+        bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, 0) <= bits_true)
+        # every step is tried: a column more may be a group less, and so take fewer bytes
+        spent = {kept: rate(bits, kept) for kept in sorted(steps)}
+        best = max((r, kept) for kept, r in spent.items() if r <= bits_true)[1]
+        return replace(self, kept_weights=best), float(bits)
+
+    def _bytes(self, rows: int, cols: int, bits: int) -> int:
+        """Stored bytes of a layer."""
+        kept = self.kept_cols(rows, cols, bits)
+        group_cols = self.group_cols or max(cols - kept, 1)
+        return kept_bytes(rows, cols, kept, bits, group_cols, self.symmetric)
