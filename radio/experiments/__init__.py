@@ -1,6 +1,7 @@
 """What the workflow makes, out of what; names of variants; paths of artifacts."""
 
-from radio.experiments.jobs import ARTIFACTS, Job, job
-from radio.experiments.plan import MACHINE, Plan, argument
+from radio.experiments.jobs import ARTIFACTS, Job, argument, job
+from radio.experiments.plan import Plan
+from radio.experiments.settings import MACHINE
 
 __all__ = ["ARTIFACTS", "MACHINE", "Job", "Plan", "argument", "job"]

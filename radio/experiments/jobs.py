@@ -4,7 +4,7 @@ A job is a step and the names that tell it from its sisters (its wildcards in th
 rules under `workflow/` spell the same paths as literals.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,3 +65,14 @@ def job(step: str, names: Mapping[str, str]) -> Job:
     """
     held = {name: names[name] for name in names if f"{{{name}}}" in ARTIFACTS[step]}
     return Job(step, tuple(sorted(held.items())))
+
+
+def argument(artifact: str, paths: str | Sequence[str]) -> str:
+    """Override that hands a step the path or paths of an artifact.
+
+    >>> argument("model", "a.json"), argument("evaluations", ["a.json", "b.json"])
+    ("artifacts.model='a.json'", "artifacts.evaluations=['a.json','b.json']")
+    """
+    quoted = [f"'{path}'" for path in ([paths] if isinstance(paths, str) else paths)]
+    value = quoted[0] if isinstance(paths, str) else f"[{','.join(quoted)}]"
+    return f"artifacts.{artifact}={value}"

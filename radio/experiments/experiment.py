@@ -1,0 +1,81 @@
+"""What an experiment is, and how its YAML becomes the cells of a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from omegaconf import OmegaConf
+
+from radio.experiments.jobs import Job, job
+from radio.experiments.settings import Settings
+from radio.rates import rate_text
+from radio.runtime.errors import RadioError
+from radio.variants import canonical, join, split
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table: the product of its models, texts, (method, rate) cells and seeds.
+
+    Attributes:
+        cells: methods and their rates; a method under several seeds stands there with each.
+    """
+
+    name: str
+    title: str
+    models: tuple[str, ...]
+    data: tuple[str, ...]
+    cells: tuple[tuple[str, str], ...]
+
+    def evaluations(self) -> list[Job]:
+        """The evaluations behind the table, in the order of its rows."""
+        return [
+            job("evaluate", {"model": model, "method": method, "rate": rate, "data": data})
+            for model in self.models
+            for data in self.data
+            for method, rate in self.cells
+        ]
+
+
+@cache
+def read_experiment(of: Settings, name: str) -> Experiment:
+    """Read `config/experiment/NAME.yaml`.
+
+    Raises:
+        RadioError: there is none, or it lacks a key, or a rate is none.
+    """
+    content = OmegaConf.to_container(of.compose("table", experiment=name).experiment)
+    assert isinstance(content, dict)
+    try:
+        cells = [
+            (seeded, rate_text(rate))
+            for cell in content["cells"]
+            for rate in cell["rates"]
+            for seeded in _seeded(of, cell["method"], content.get("seeds", []))
+        ]
+        return Experiment(
+            name=name,
+            title=content["title"],
+            models=tuple(content["models"]),
+            data=tuple(content["data"]),
+            cells=tuple(cells),
+        )
+    except (KeyError, TypeError) as error:
+        raise RadioError(
+            f"experiment {name} is not whole ({error!r}): its YAML needs title, models, data and "
+            "cells, each cell with a method and its rates"
+        ) from error
+
+
+def _seeded(of: Settings, method: str, seeds: Sequence[int]) -> list[str]:
+    """The method under each seed; one that is not calibrated draws nothing and has one form.
+
+    Raises:
+        RadioError: a cell names a seed of its own where the experiment has `seeds`.
+    """
+    base, settings = split(method)
+    if not seeds or not of.method(method).needs:
+        return [canonical(method)]
+    if "seed" in settings:
+        raise RadioError(f"cell {method} has a seed and the experiment has seeds: leave one out")
+    return [canonical(join(base, settings | {"seed": str(seed)})) for seed in seeds]
