@@ -6,6 +6,8 @@ In paths and tables a mean depth is its number ("3", "2.5"), a target its kind a
     size=100MB                bytes of the file, everything counted (MB = 10^6, GB = 10^9)
     kl=0.05                   KL divergence from the original on validation text, nats per token
     perplexity_increase=2%    increase of perplexity on validation text, relative
+
+An amount has one spelling there (bits=3, not bits=3.0), so that equal targets have one path.
 """
 
 import math
@@ -21,7 +23,7 @@ KINDS = ("bits", "size", "kl", "perplexity_increase")
 # targets that only running the model can tell
 ACCURACY = ("kl", "perplexity_increase")
 UNITS = {"size": {"MB": 1e6, "GB": 1e9}, "perplexity_increase": {"%": 0.01}}
-EXAMPLES = "bits=3.0, size=100MB, kl=0.05 or perplexity_increase=2%"
+EXAMPLES = "bits=3, size=100MB, kl=0.05 or perplexity_increase=2%"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Target:
     Attributes:
         kind: one of `KINDS`.
         amount: bits a weight, bytes, nats per token, or a ratio.
-        text: as it was asked, with its unit.
+        text: the amount in its one spelling, with its unit.
     """
 
     kind: str
@@ -45,8 +47,8 @@ class Target:
 def target(kind: str, value: Any) -> Target:
     """Read an amount with its unit.
 
-    >>> target("size", "1.5GB").amount, target("perplexity_increase", "2%").amount
-    (1500000000.0, 0.02)
+    >>> target("size", "1.50GB")
+    Target(kind='size', amount=1500000000.0, text='1.5GB')
 
     Raises:
         RadioError: an unknown kind, no number, no unit where one is needed, or nothing above 0.
@@ -55,21 +57,22 @@ def target(kind: str, value: Any) -> Target:
         raise RadioError(f"target.{kind} is not a target: give {EXAMPLES}")
     units = UNITS.get(kind, {"": 1.0})
     found = re.fullmatch(rf"([\d.]+(?:e-?\d+)?)({'|'.join(units)})", str(value).strip())
+    digits, symbol = found.groups() if found else ("nan", "")
     try:
-        amount = float(found[1]) * units[found[2]] if found else math.nan
+        number = float(digits)
     except ValueError:
-        amount = math.nan
-    if not 0 < amount < math.inf:
+        number = math.nan
+    if not 0 < number < math.inf:
         unit = f" with its unit ({' or '.join(units)})" if "" not in units else ""
         raise RadioError(f"target.{kind}={value} is no amount: give a number above 0{unit}")
-    return Target(kind, amount, str(value).strip())
+    return Target(kind, number * units[symbol], f"{number:.12g}{symbol}")
 
 
 def rate_text(asked: Any) -> str:
     """A rate or target as it stands in paths.
 
-    >>> rate_text(3), rate_text(2.50), rate_text("size=100MB")
-    ('3', '2.5', 'size=100MB')
+    >>> rate_text(3), rate_text(2.50), rate_text("bits=3.0"), rate_text("size=100MB")
+    ('3', '2.5', 'bits=3', 'size=100MB')
 
     Raises:
         RadioError: it is neither a number in (0, 16] nor a target.
@@ -86,12 +89,28 @@ def rate_text(asked: Any) -> str:
     return f"{asked:g}"
 
 
+def at_true_bits(text: str) -> str:
+    """The target of true bits that has a mean depth's number; a target stays as it is.
+
+    So does 16, the rate at which nothing is quantized.
+
+    >>> at_true_bits("2.5"), at_true_bits("kl=0.05"), at_true_bits("16")
+    ('bits=2.5', 'kl=0.05', '16')
+    """
+    return text if "=" in text or float(text) == MAX_RATE_BITS else f"bits={text}"
+
+
 def rate_override(text: str) -> str:
     """The override that asks a step for what stands in a path.
 
     >>> rate_override("3"), rate_override("kl=0.05")
     ('rate_bits=3', 'target.kl=0.05')
+
+    Raises:
+        RadioError: a target that is spelled in another way than `rate_text` spells it.
     """
+    if "=" in text and text != rate_text(text):
+        raise RadioError(f"rate {text} has another spelling in paths: write {rate_text(text)}")
     return f"target.{text}" if "=" in text else f"rate_bits={text}"
 
 

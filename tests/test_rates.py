@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from radio.rates import Target, asked_rate, rate_override, rate_text, target
+from radio.rates import Target, asked_rate, at_true_bits, rate_override, rate_text, target
 from radio.runtime.errors import RadioError
 
 NOTHING = {"bits": None, "size": None, "kl": None, "perplexity_increase": None}
@@ -23,7 +23,7 @@ def test_what_is_not_a_rate(rate):
         ("size=100MB", "size", 1e8),
         ("size=1.5GB", "size", 1.5e9),
         ("kl=0.05", "kl", 0.05),
-        ("kl=5e-2", "kl", 0.05),
+        ("kl=1e-05", "kl", 0.00001),
         ("perplexity_increase=2%", "perplexity_increase", 0.02),
     ],
 )
@@ -33,6 +33,26 @@ def test_targets(text, kind, amount):
     read = asked_rate(None, NOTHING | {kind: text.partition("=")[2]})
     assert isinstance(read, Target) and read.kind == kind and str(read) == text
     assert read.amount == pytest.approx(amount)
+
+
+@pytest.mark.parametrize(
+    "asked, text",
+    [
+        ("bits=3.0", "bits=3"),
+        ("kl=5e-2", "kl=0.05"),
+        ("size=0100.50MB", "size=100.5MB"),
+        ("size=1234567.80MB", "size=1234567.8MB"),
+    ],
+)
+def test_equal_targets_have_one_spelling(asked, text):
+    assert rate_text(asked) == rate_text(text) == text
+    with pytest.raises(RadioError, match=f"rate {asked} has another spelling.*write {text}"):
+        rate_override(asked)
+
+
+@pytest.mark.parametrize("text", ["16", "bits=16", "size=1GB", "kl=0.1"])
+def test_what_is_no_depth_is_not_turned_into_true_bits(text):
+    assert at_true_bits(text) == text
 
 
 @pytest.mark.parametrize(
@@ -53,7 +73,7 @@ def test_amounts_that_cannot_be_read(kind, value):
 
 
 def test_unknown_target():
-    with pytest.raises(RadioError, match=r"target.speed is not a target: give bits=3.0"):
+    with pytest.raises(RadioError, match=r"target.speed is not a target: give bits=3"):
         rate_text("speed=1")
 
 
