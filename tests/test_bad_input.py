@@ -130,7 +130,7 @@ def test_a_full_disk(statistics, tmp_path):
         (["allocate"], "nothing asked of the rate"),
         (["allocate", "rate_bits=3", "method.solver=magic"], "method.solver=magic is unknown"),
         (["allocate", "rate_bits=2.5", "method.solver=uniform"], "set an integer from 1 to 8"),
-        (["quantize", "method=rtn", "target.bits=3"], "target.bits=3 does not suit method=rtn"),
+        (["quantize", "method=fp16", "target.bits=3"], "target.bits=3 does not suit method=fp16"),
         (["quantize", "method.quantizer.levels=odd", "rate_bits=3"], "levels=odd is unknown"),
         (["quantize", "method.quantizer.centre=mode", "rate_bits=3"], "centre=mode is unknown"),
         (["refine", "target.kl=0.1"], "target.kl=0.1 does not suit refinement"),

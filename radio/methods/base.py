@@ -66,7 +66,12 @@ class DepthMethod(Method, Protocol):
 
 @runtime_checkable
 class MatchableMethod(Method, Protocol):
-    """A method without allocated depths that can be set to spend a given true rate."""
+    """A method without allocated depths that can be set to spend a given true rate.
+
+    The quantize step sets it where `target.bits` is asked, as experiments with `match: bits_true`
+    do of every method. What is free is None in the method's YAML; the step refuses a solution that
+    changes anything else.
+    """
 
     def matched(
         self, bits_true: float, shapes: Sequence[tuple[int, int]]

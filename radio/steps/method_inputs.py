@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from jaxtyping import Int
 from omegaconf import DictConfig
 from torch import Tensor
@@ -10,31 +11,53 @@ from torch import Tensor
 from radio.codebook import load_codebooks
 from radio.data.tokens import drawn, load_token_blocks
 from radio.depths import load_depths
+from radio.methods.base import MatchableMethod, Method
+from radio.models import decoder_linears
+from radio.models.load import skeleton
 from radio.quantize import Given
 from radio.rates import Target
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 from radio.statistics import load_statistics
-from radio.steps.inputs import asked, needed
+from radio.steps.inputs import asked, checkpoint_path, needed
 
 ACTIVATIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def nominal_bits(cfg: DictConfig) -> float:
-    """The mean depth of a quantization: as asked, or what the allocation made of a target.
+def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
+    """The method of a quantization, set to what was asked, and its mean depth in bits a weight.
+
+    A target becomes depths in the allocation, or settings of a method that can be matched.
 
     Raises:
-        RadioError: a target for a method without an allocation.
+        RadioError: a target that the method cannot be set to, or not without changing a setting
+            that is given.
     """
-    rate = asked(cfg)
+    method, rate = instantiate(cfg.method.quantizer), asked(cfg)
     if not isinstance(rate, Target):
-        return rate
-    if "allocation" not in cfg.method.needs:
+        return method, rate
+    if "allocation" in cfg.method.needs:
+        return method, read_manifest(needed(cfg, "allocation"))["measured"]["bits_paper"]
+    if not isinstance(method, MatchableMethod):
         raise RadioError(
             f"target.{rate} does not suit method={cfg.method.name}, which allocates no depths: "
             "set rate_bits, or take method=radio"
         )
-    return float(read_manifest(needed(cfg, "allocation"))["measured"]["bits_paper"])
+    if rate.kind != "bits":
+        raise RadioError(
+            f"target.{rate} does not suit method={cfg.method.name}, whose settings are solved for "
+            "true bits alone: set target.bits, or take method=radio"
+        )
+    linears = decoder_linears(skeleton(checkpoint_path(cfg))).values()
+    shapes = [(linear.out_features, linear.in_features) for linear in linears]
+    solved, rate_bits = method.matched(rate.amount, shapes)
+    for key, given in vars(method).items():
+        if given is not None and vars(solved)[key] != given:
+            raise RadioError(
+                f"target.{rate} is met by {key}={vars(solved)[key]}, and method={cfg.method.name} "
+                f"has {key}={given}: set method.quantizer.{key}=null, or rate_bits"
+            )
+    return solved, rate_bits
 
 
 def given_to_method(cfg: DictConfig, probing: bool = False) -> Given:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.checkpoint import compress, save_quantized
@@ -10,7 +9,7 @@ from radio.models import load_model
 from radio.quantize import quantize_layers
 from radio.runtime.manifest import read_manifest, recorded
 from radio.steps.inputs import checkpoint_path, needed
-from radio.steps.method_inputs import given_to_method, nominal_bits
+from radio.steps.method_inputs import given_to_method, method_and_rate
 
 
 def run(cfg: DictConfig) -> None:
@@ -21,8 +20,7 @@ def run(cfg: DictConfig) -> None:
     """
     out = Path(cfg.out)
     with recorded("quantize", cfg, out) as measured:
-        method = instantiate(cfg.method.quantizer)
-        rate_bits = nominal_bits(cfg)
+        method, rate_bits = method_and_rate(cfg)
         method.check_rate(rate_bits)
         given = given_to_method(cfg)
         model = load_model(checkpoint_path(cfg))
@@ -31,6 +29,7 @@ def run(cfg: DictConfig) -> None:
         made = [needed(cfg, name) for name in cfg.method.needs if name != "inputs"]
         upstream = [read_manifest(path) for path in made]
         measured["method"] = cfg.method.name
+        measured["settings"] = vars(method)
         measured["rate_bits"] = rate_bits
         measured["bits_paper"] = quantized.bits_paper()
         measured["bits_true"] = quantized.bits_true()
