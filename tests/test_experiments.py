@@ -102,6 +102,47 @@ def test_an_experiment_that_is_not_whole(tmp_path: Path) -> None:
         plan.experiment("bad")
 
 
+def plan_with(folder: Path, experiment: str) -> Plan:
+    """The plan of the project with one experiment more, `mine`, on one model and text."""
+    plan = Plan(config=shutil.copytree(CONFIG, folder / "config"))
+    head = "title: Mine\nmodels: [opt-nano]\ndata: [wikipedia]\n"
+    (plan.config / "experiment/mine.yaml").write_text(head + experiment)
+    return plan
+
+
+def test_cells_without_rates_have_those_of_the_experiment(tmp_path: Path) -> None:
+    plan = plan_with(
+        tmp_path, "rates: [3, 2.50]\ncells:\n  - {method: rtn}\n  - {method: radio, rates: [4]}\n"
+    )
+    assert plan.experiment("mine").cells == (("rtn", "3"), ("rtn", "2.5"), ("radio", "4"))
+
+
+def test_methods_are_matched_by_true_bits(tmp_path: Path) -> None:
+    plan = plan_with(
+        tmp_path,
+        "match: bits_true\nrates: [3.0, 2.5]\ncells:\n  - {method: fp16, rates: [16]}\n"
+        "  - {method: rtn}\n  - {method: radio, rates: [kl=0.2]}\n",
+    )
+    cells = (("fp16", "16"), ("rtn", "bits=3"), ("rtn", "bits=2.5"), ("radio", "kl=0.2"))
+    assert plan.experiment("mine").cells == cells
+    overrides = plan.arguments("quantize", model="opt-nano", method="rtn", rate="bits=2.5")
+    assert "target.bits=2.5" in overrides
+
+
+@pytest.mark.parametrize(
+    "experiment, sentence",
+    [
+        ("cells: [{method: rtn}]", r"not whole.*'rates'"),
+        ("match: bits\nrates: [3]\ncells: [{method: rtn}]", "match=bits is no rate"),
+    ],
+)
+def test_rates_that_are_missing_or_matched_by_nothing(
+    tmp_path: Path, experiment: str, sentence: str
+) -> None:
+    with pytest.raises(RadioError, match=sentence):
+        plan_with(tmp_path, experiment).experiment("mine")
+
+
 def test_rules_and_code_spell_the_same_paths() -> None:
     rules = "".join(path.read_text() for path in (CONFIG.parent / "workflow/rules").glob("*.smk"))
     for path in ARTIFACTS.values():

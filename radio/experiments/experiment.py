@@ -1,14 +1,15 @@
 """What an experiment is, and how its YAML becomes the cells of a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from radio.experiments.jobs import Job, job
 from radio.experiments.settings import Settings
-from radio.rates import rate_text
+from radio.rates import at_true_bits, rate_text
 from radio.runtime.errors import RadioError
 from radio.variants import canonical, join, split
 
@@ -41,16 +42,19 @@ class Experiment:
 def read_experiment(of: Settings, name: str) -> Experiment:
     """Read `config/experiment/NAME.yaml`.
 
+    A cell without `rates` has those of the experiment. Under `match: bits_true` plain rates are
+    true bits, which each method is set to spend at most.
+
     Raises:
-        RadioError: there is none, or it lacks a key, or a rate is none.
+        RadioError: there is none, or it lacks a key, or a rate or `match` is none.
     """
     content = OmegaConf.to_container(of.compose("table", experiment=name).experiment)
     assert isinstance(content, dict)
     try:
         cells = [
-            (seeded, rate_text(rate))
+            (seeded, rate)
             for cell in content["cells"]
-            for rate in cell["rates"]
+            for rate in _rates(content, cell)
             for seeded in _seeded(of, cell["method"], content.get("seeds", []))
         ]
         return Experiment(
@@ -63,8 +67,19 @@ def read_experiment(of: Settings, name: str) -> Experiment:
     except (KeyError, TypeError) as error:
         raise RadioError(
             f"experiment {name} is not whole ({error!r}): its YAML needs title, models, data and "
-            "cells, each cell with a method and its rates"
+            "cells, each cell with a method, and rates there or for all cells"
         ) from error
+
+
+def _rates(content: Mapping[Any, Any], cell: Mapping[Any, Any]) -> list[str]:
+    """A cell's rates as they stand in paths."""
+    match = content.get("match")
+    if match not in (None, "bits_true"):
+        raise RadioError(
+            f"match={match} is no rate to compare methods at: set bits_true, or leave it out"
+        )
+    texts = [rate_text(rate) for rate in (cell if "rates" in cell else content)["rates"]]
+    return texts if match is None else [at_true_bits(text) for text in texts]
 
 
 def _seeded(of: Settings, method: str, seeds: Sequence[int]) -> list[str]:
