@@ -31,6 +31,8 @@ from radio.runtime.errors import RadioError
 # of quantized models, that is; the reference is a line, not a point
 UNCOMPRESSED_BITS = 16
 MANY_RATES = 8  # in a curve, from where on markers of the usual size would touch
+# of the uncompressed model's perplexity: beyond lie ruined models, which would press the rest flat
+RUINED = 32
 # d = s 2^(-2B): a bit more is a quarter of the distortion, 10 log10(4) = 6.02 dB less
 GUIDE_LABEL = "−6.02 dB/bit"
 
@@ -117,6 +119,9 @@ def _panel(
             color=colour,
             marker=marker,
             markersize=2.5 if len(points) > MANY_RATES else None,
+            markeredgecolor="white",  # keeps markers apart where curves meet
+            markeredgewidth=0.3,
+            ecolor=colour,
             capsize=2 if len(points) <= MANY_RATES else 0,
             elinewidth=0.8,
             label=str(method),
@@ -126,7 +131,10 @@ def _panel(
 
 
 def _reference(axes: Axes, rows: pd.DataFrame) -> None:
-    """The uncompressed model's perplexity, as a dashed line with its value."""
+    """The uncompressed model's perplexity, as a dashed line with its value.
+
+    The axis ends at `RUINED` times that value, and curves that go on beyond leave the panel.
+    """
     reference = float((rows.perplexity - rows.perplexity_increase).median())
     if math.isnan(reference):
         return
@@ -143,6 +151,8 @@ def _reference(axes: Axes, rows: pd.DataFrame) -> None:
         color=GREY,
     )
     low, high = axes.get_ylim()
+    if rows.perplexity.max() > RUINED * reference:
+        low, high = reference, RUINED * reference
     # room for the words below the line
     axes.set_ylim(min(low, reference * (low / high) ** 0.12), high)
 

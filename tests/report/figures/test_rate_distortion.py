@@ -5,7 +5,7 @@ import itertools
 import pytest
 from matplotlib.text import Annotation, Text
 
-from radio.report.figures.rate_distortion import GUIDE_LABEL, rate_distortion
+from radio.report.figures.rate_distortion import GUIDE_LABEL, RUINED, rate_distortion
 from radio.report.figures.style import PNG_DPI, save_figure
 from radio.report.table import build_table
 from radio.runtime.errors import RadioError
@@ -78,6 +78,18 @@ def test_the_reference_is_a_line_not_a_point(figure):
     assert line.get_ydata() == pytest.approx([FP16, FP16])
     assert [text.get_text() for text in words(below)] == ["FP16, 33.9"]
     assert below.get_ylim()[0] < FP16 < below.get_ylim()[1]
+
+
+@pytest.mark.parametrize("worst", [FP16 * 31, FP16 * 1000])
+def test_a_ruined_model_does_not_press_the_others_flat(evaluations, tmp_path, worst):
+    """Its curve goes on beyond the panel, with its true values."""
+    ruined = ("rtn", "2", 2.04, worst, 9.0)
+    evaluations.append(write_evaluation(tmp_path, "smollm2-135m", "wikipedia", ruined))
+    _, below = draw(build_table(evaluations)).axes
+    low, high = below.get_ylim()
+    assert low < FP16
+    assert high == pytest.approx(RUINED * FP16) if worst > RUINED * FP16 else high > worst
+    assert below.containers[0].lines[0].get_ydata()[0] == worst
 
 
 def test_methods_differ_in_colour_and_in_marker(figure):
