@@ -11,6 +11,7 @@ import pytest
 from radio.checkpoint import load_quantized
 from radio.cli import main
 from radio.methods.rtn import Rtn
+from radio.report.table import build_table
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from tests.tiny import tiny_llama
@@ -90,3 +91,35 @@ def test_what_cannot_be_met_is_refused(
     assert main(["quantize", *RUNS, *overrides, model, f"out={out}"]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.glob("made/*"))
+
+
+def test_the_row_of_a_table_shows_what_was_asked_and_spent(model: str, tmp_path: Path) -> None:
+    """From the model to the table, through every step."""
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"Fox {n} jumps over {n * n} lazy dogs." for n in range(400)))
+    data = ["data=local", f"data.path={text}", "data.context_tokens=32"]
+    blocks = "data.blocks={calibration:2,validation:2,test:4}"
+    tokens, reference = (
+        f"artifacts.{n}={tmp_path / n}.safetensors" for n in ("tokens", "reference")
+    )
+    out = tmp_path / "local/evaluation/rtn/bits=3/local.csv"
+    made = [
+        ["tokenize", model, *data, blocks, f"out={tmp_path / 'tokens.safetensors'}"],
+        ["reference", model, tokens, f"out={tmp_path / 'reference.safetensors'}"],
+        ["quantize", *RUNS, "target.bits=3", model, f"out={tmp_path / 'q.safetensors'}"],
+        [
+            "evaluate",
+            "model=local",
+            model,
+            tokens,
+            reference,
+            f"artifacts.quantized={tmp_path / 'q.safetensors'}",
+            f"out='{out}'",
+        ],
+    ]
+    for arguments in made:
+        assert main(arguments) == 0
+    (row,) = build_table([out.with_suffix(".json")]).to_dict("records")
+    assert (row["asked"], row["note"]) == ("bits=3", "")
+    assert row["bits_paper"] < row["bits_true"] <= 3
+    assert row["kl"] > 0
