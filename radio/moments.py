@@ -1,4 +1,4 @@
-"""First and second moments of what goes into linear layers."""
+"""Moments of what goes into linear layers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,11 +20,14 @@ class InputMoments:
         mean: E[x].
         second_moment: E[x x^T], GPTQ's Hessian but for a factor.
         tokens: how many x there were.
+        mean_abs: E|x|, each channel's magnitude, which a few massive tokens sway less than the
+            second moment.
     """
 
     mean: Float[Tensor, " cols"]
     second_moment: Float[Tensor, "cols cols"]
     tokens: int
+    mean_abs: Float[Tensor, " cols"]
 
     @property
     def covariance(self) -> Float[Tensor, "cols cols"]:
@@ -74,15 +77,17 @@ def input_moments(
 
 
 class _Sums:
-    """Running sums of x and x x^T."""
+    """Running sums of x, |x| and x x^T."""
 
     def __init__(self, cols: int) -> None:
-        self.first, self.second = torch.zeros(cols), torch.zeros(cols, cols)
+        self.first, self.absolute = torch.zeros(cols), torch.zeros(cols)
+        self.second = torch.zeros(cols, cols)
         self.tokens = 0
 
     def add(self, inputs: Tensor) -> None:
         rows = inputs.detach().flatten(0, -2).float()
         self.first += rows.sum(dim=0)
+        self.absolute += rows.abs().sum(dim=0)
         self.second.addmm_(rows.T, rows)
         self.tokens += len(rows)
 
@@ -92,4 +97,9 @@ class _Sums:
                 f"inputs of {name} are not finite: set method.inputs.dtype=float32, or quantize "
                 "at a higher rate_bits"
             )
-        return InputMoments(self.first / self.tokens, self.second / self.tokens, self.tokens)
+        return InputMoments(
+            mean=self.first / self.tokens,
+            second_moment=self.second / self.tokens,
+            tokens=self.tokens,
+            mean_abs=self.absolute / self.tokens,
+        )

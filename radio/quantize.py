@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from radio.checkpoint import install_layer
 from radio.depths import Depths
-from radio.methods.base import LinearLayer, Method
+from radio.methods.base import BlockMethod, LinearLayer, Method
 from radio.models import copy_in, decoder_blocks, decoder_linears, first_block_inputs
 from radio.moments import InputMoments, input_moments
 from radio.packing.codecs import QuantizedLinear
@@ -49,9 +49,10 @@ def quantize_layers(
 
     Without a calibration text, layers are independent and `model` stays as it is. With one, the
     decoder is gone through block by block, so that a layer is told the moments of inputs that come
-    from blocks already quantized; afterwards **`model` holds the quantized weights and biases**.
-    That costs two forward passes of the text, the moments (tokens x cols^2 multiplications for
-    each tensor that linear layers read), and the hidden states of the whole text in memory.
+    from blocks already quantized; afterwards **`model` holds the quantized weights and biases**,
+    and whatever else a `BlockMethod` has changed. That costs two forward passes of the text, the
+    moments (tokens x cols^2 multiplications for each tensor that linear layers read), and the
+    hidden states of the whole text in memory. A `BlockMethod` costs a third pass, with moments.
 
     Args:
         model: with the weights to be quantized, in evaluation mode.
@@ -92,21 +93,24 @@ def quantize_layers(
     done: dict[str, QuantizedLinear] = {}
     hidden, others = first_block_inputs(model, given.blocks, given.dtype)
     for prefix, block in progress(decoder_blocks(model).items(), "quantize blocks"):
-        names = [name for name in linears if name.startswith(f"{prefix}.")]
-        moments = _moments_within(copy_in(block, given.dtype), prefix, names, hidden, others)
-        for name in names:
-            done[name] = quantized(name, moments[name])
-            install_layer(linears[name], done[name])
+        moments = _moments_within(copy_in(block, given.dtype), hidden, others)
+        if isinstance(method, BlockMethod):
+            method.reparametrize(block, moments, rate_bits)
+            moments = _moments_within(copy_in(block, given.dtype), hidden, others)
+        for name, inputs in moments.items():
+            full = f"{prefix}.{name}"
+            done[full] = quantized(full, inputs)
+            install_layer(linears[full], done[full])
         _advance(copy_in(block, given.dtype), hidden, others)
     return done
 
 
 @torch.no_grad()
 def _moments_within(
-    block: nn.Module, prefix: str, names: list[str], hidden: Tensor, others: Mapping[str, object]
+    block: nn.Module, hidden: Tensor, others: Mapping[str, object]
 ) -> dict[str, InputMoments]:
-    """Moments of the inputs of a block's linear layers, by their full names."""
-    inside = {name: block.get_submodule(name.removeprefix(f"{prefix}.")) for name in names}
+    """Moments of the inputs of a block's linear layers, by their names in the block."""
+    inside = {name: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
     return input_moments(inside, (block(states, **others) for states in hidden.split(1)))
 
 

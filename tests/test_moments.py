@@ -32,6 +32,7 @@ def test_moments_are_those_of_all_tokens():
     found = measured(sequences)["q"]
     assert found.tokens == 12 and found.mean.dtype == found.second_moment.dtype == torch.float32
     torch.testing.assert_close(found.mean.double(), tokens.mean(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.mean_abs.double(), tokens.abs().mean(0), rtol=1e-6, atol=0)
     second = tokens.T @ tokens / 12
     torch.testing.assert_close(found.second_moment.double(), second, rtol=1e-6, atol=0)
     # float32 moments near 9 cancel to a covariance near 1

@@ -8,7 +8,7 @@ from radio.cli import main
 from radio.data.tokens import drawn, hashed_blocks, save_token_splits
 from radio.methods.fp16 import Fp16
 from radio.methods.rtn import Rtn
-from radio.models import decoder_blocks, decoder_linears, final_hidden, load_model
+from radio.models import decoder_blocks, decoder_linears, final_hidden, folds, load_model
 from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
@@ -45,6 +45,21 @@ class Watched:
             return quantized
         bias = torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
         return quantized.with_bias(bias + self.shift, added=layer.bias is None)
+
+
+class Tripled(Watched):
+    """Divides by 3 every tensor of a block that can be, and keeps the moments it is shown."""
+
+    def __init__(self, method) -> None:
+        super().__init__(method)
+        self.shown, self.rates = [], set()
+
+    def reparametrize(self, block, inputs, rate_bits: float) -> None:
+        self.shown.append(inputs)
+        self.rates.add(rate_bits)
+        for fold in folds(block):
+            reader = next(iter(fold.readers.values()))
+            fold.divide(torch.full((reader.in_features,), 3.0))
 
 
 def recorded_inputs(model) -> dict[str, torch.Tensor]:
@@ -143,6 +158,42 @@ def test_afterwards_the_model_is_the_quantized_one_and_nothing_else(checkpoint):
     with torch.no_grad():
         there, here = final_hidden(written, IDS), final_hidden(model, IDS)
     torch.testing.assert_close(there, here, rtol=0, atol=0.02)  # embeddings rounded to float16
+
+
+def test_a_block_method_changes_blocks_that_compute_the_same(checkpoint):
+    """Layers are quantized as it left them, and the file holds the norms that go with them."""
+    method, original = Tripled(Fp16()), load_model(checkpoint)
+    model = load_model(checkpoint)
+    done = quantize_layers(model, method, 16.0, Given(blocks=IDS))
+    written = install(load_model(checkpoint), compress(model, done))
+    with torch.no_grad():
+        wanted, found = final_hidden(original, IDS), final_hidden(written, IDS)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.02)  # all is rounded to float16
+    assert method.rates == {16.0} and len(method.shown) == len(decoder_blocks(model))
+    before = decoder_linears(original)
+    for prefix, block in decoder_blocks(original).items():
+        read = {f"{prefix}.{name}" for fold in folds(block) for name in fold.readers}
+        written_by = {id(fold.writer) for fold in folds(block)}
+        assert read
+        for name in (name for name in before if name.startswith(prefix)):
+            columns = 3.0 if name in read else 1.0
+            rows = 1 / 3 if id(before[name]) in written_by else 1.0
+            factor = torch.tensor(columns * rows)
+            torch.testing.assert_close(method.layers[name][1], before[name].weight * factor)
+
+
+def test_moments_follow_what_a_block_method_has_changed(checkpoint):
+    """It is shown those of the block as it was; layers are given a third of them where divided."""
+    method, model = Tripled(Rtn()), load_model(checkpoint)
+    quantize_layers(model, method, 3.0, Given(blocks=IDS))
+    for (prefix, block), shown in zip(decoder_blocks(model).items(), method.shown, strict=True):
+        read = {name for fold in folds(block) for name in fold.readers}
+        assert shown.keys() >= read
+        for name, before in shown.items():
+            after, factor = method.layers[f"{prefix}.{name}"][0].inputs, 3 if name in read else 1
+            torch.testing.assert_close(after.mean * factor, before.mean, rtol=1e-4, atol=1e-6)
+            second = after.second_moment * factor**2
+            torch.testing.assert_close(second, before.second_moment, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -1,11 +1,11 @@
 """What a method is given and what it gives back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from radio.moments import InputMoments
 from radio.packing.codecs import QuantizedLinear
@@ -46,6 +46,30 @@ class Method(Protocol):
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Turn a layer into codes and side information at a nominal `rate_bits` a weight."""
+        ...
+
+
+@runtime_checkable
+class BlockMethod(Method, Protocol):
+    """A method that rewrites a decoder block before its layers are quantized (`needs: [inputs]`).
+
+    The block computes the same afterwards, up to rounding, by parameters that lose less in
+    quantization: channels scaled, or rotated. `radio.models.folds` says which can be scaled.
+    """
+
+    def reparametrize(
+        self, block: nn.Module, inputs: Mapping[str, InputMoments], rate_bits: float
+    ) -> None:
+        """Change parameters of `block` in place, but not its function.
+
+        Layers are quantized from what is left here, and are given the moments of their inputs as
+        they are then. Parameters that are not quantized are stored in float16.
+
+        Args:
+            block: the decoder block, float32, in evaluation mode.
+            inputs: of each linear layer by its name in the block, as `block` still is.
+            rate_bits: nominal bits a weight that its layers are about to be quantized at.
+        """
         ...
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: where they come from, and the parts of them that are compressed."""
 
 from radio.models.blocks import copy_in, decoder_blocks, first_block_inputs
+from radio.models.folds import Fold, folds
 from radio.models.load import (
     decoder_linears,
     family_of,
@@ -13,6 +14,7 @@ from radio.models.locate import locate
 from radio.models.spec import ModelSpec
 
 __all__ = [
+    "Fold",
     "ModelSpec",
     "copy_in",
     "decoder_blocks",
@@ -20,6 +22,7 @@ __all__ = [
     "family_of",
     "final_hidden",
     "first_block_inputs",
+    "folds",
     "head",
     "load_model",
     "load_tokenizer",

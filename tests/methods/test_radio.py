@@ -164,7 +164,7 @@ def correlated_inputs(cols: int = 24) -> InputMoments:
     x = torch.randn(400, cols // 3, generator=generator) @ torch.randn(
         cols // 3, cols, generator=generator
     ) + torch.randn(cols, generator=generator)
-    return InputMoments(x.mean(0), x.T @ x / len(x), len(x))
+    return InputMoments(x.mean(0), x.T @ x / len(x), len(x), x.abs().mean(0))
 
 
 @pytest.mark.parametrize("levels", ["companded", "learned"])

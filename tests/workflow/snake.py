@@ -21,11 +21,13 @@ def environment(root: Path = ROOT) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(root / ".cache")}
 
 
-def snakemake(folder: Path, *arguments: str, root: Path = ROOT, status: int = 0) -> str:
-    """Run the workflow; returns all it says, having checked its exit status."""
+def snakemake(
+    folder: Path, *arguments: str, root: Path = ROOT, status: int = 0, **variables: str
+) -> str:
+    """Run the workflow under `variables`; returns all it says, having checked its exit status."""
     answer = subprocess.run(
         command(folder, *arguments, root=root),
-        env=environment(root),
+        env=environment(root) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

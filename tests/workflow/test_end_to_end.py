@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -11,31 +12,70 @@ import pandas as pd
 import pytest
 
 from tests.tiny import tiny_llama
-from tests.workflow.snake import command, environment, snakemake
+from tests.workflow.snake import ROOT, command, environment, job_counts, snakemake
 
 SENTENCE = "The {} fox number {} jumps over the lazy dog, and the dog sleeps until {} in the sun."
+
+
+RESOURCES = ["--cores", "2", "--max-threads", "1", "--resources", "gpu=2"]
+PAGE = ROOT / "docs/adding_a_baseline.md"
+
+
+def local(folder: Path, *overrides: str) -> list[str]:
+    """Arguments that run the workflow on a tiny checkpoint and text, made in `folder`."""
+    text = folder / "text.txt"
+    words = ("quick", "brown", "old")
+    text.write_text("\n\n".join(SENTENCE.format(words[n % 3], n, n * n) for n in range(800)))
+    config = {
+        "overrides": [
+            f"model.path={tiny_llama(folder / 'checkpoint')}",
+            "model.calibration_data=local",
+            "model.group_rows=16",
+            f"data.path={text}",
+            "data.context_tokens=64",
+            "data.blocks={calibration:8,validation:2,test:4}",
+            *overrides,
+        ]
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return [*RESOURCES, "--configfile", str(folder / "config.json")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # half a minute on two cores of one's own
+def test_a_baseline_from_outside_gets_its_row(tmp_path: Path) -> None:
+    """The files of the page on baselines, as they stand there; only the model is a tiny one."""
+    for name, content in re.findall(r'^```\w+ title="(.+)"\n([^`]+)^```', PAGE.read_text(), re.M):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content.replace("smollm2-135m", "local").replace("wikipedia", "local"))
+    mine = tmp_path / "mine"
+    variables = {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{mine}",
+        "RADIO_CONFIG_DIRS": str(mine / "config"),
+    }
+    run = ["results/mine.csv", *local(tmp_path)]
+    snakemake(tmp_path, *run, **variables)
+    table = pd.read_csv(tmp_path / "results/mine.csv").set_index("method")
+    assert list(table.index) == ["rtn", "ternary"]
+    assert table.bits_paper["ternary"] == 2 < table.bits_true["ternary"]
+    assert 0 < table.kl["ternary"] < table.kl["rtn"]
+    assert "| Ternary |" in (tmp_path / "results/mine.md").read_text()
+
+    module = mine / "ternary.py"
+    module.write_text(module.read_text().replace("min=1)", "min=2)"))
+    pending = job_counts(snakemake(tmp_path, "--dry-run", *run, **variables))
+    assert pending == {"quantize": 1, "evaluate": 1, "table": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # two minutes on two cores of one's own
 def test_killed_resumed_and_done_once(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    words = ("quick", "brown", "old")
-    text.write_text("\n\n".join(SENTENCE.format(words[n % 3], n, n * n) for n in range(800)))
-    overrides = [
-        f"model.path={tiny_llama(tmp_path / 'checkpoint')}",
-        "model.calibration_data=local",
-        "model.group_rows=16",
-        f"data.path={text}",
-        "data.context_tokens=64",
-        "data.blocks={calibration:8,validation:2,test:4}",
+    estimator = [
         "calibration.estimator.sequences=8",
         "calibration.estimator.pilot_sequences=2",
     ]
-    config = tmp_path / "config.json"
-    config.write_text(f'{{"overrides": {overrides}}}'.replace("'", '"'))
-    resources = ["--cores", "2", "--max-threads", "1", "--resources", "gpu=2"]
-    run = ["results/smoke.csv", *resources, "--configfile", str(config)]
+    run = ["results/smoke.csv", *local(tmp_path, *estimator)]
     results = tmp_path / "results/local"
 
     run_and_kill(command(tmp_path, *run), tmp_path, "calibrate")
