@@ -86,7 +86,13 @@ def test_what_the_user_fixed_may_be_what_is_met(model: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "method, solved", [("rtn", "group_cols"), ("gptq", "group_cols"), ("owq", "kept_weights")]
+    "method, solved",
+    [
+        ("rtn", "group_cols"),
+        ("gptq", "group_cols"),
+        ("owq", "kept_weights"),
+        ("awq-g128", "group_cols"),
+    ],
 )
 def test_the_row_of_a_table_shows_what_was_asked_and_spent(
     method: str, solved: str, model: str, tokens: str, tmp_path: Path
@@ -95,6 +101,7 @@ def test_the_row_of_a_table_shows_what_was_asked_and_spent(
     reference = tmp_path / "reference.safetensors"
     assert main(["reference", model, tokens, f"out={reference}"]) == 0
     inputs = [] if method == "rtn" else [tokens, "method.inputs.sequences=2"]
+    inputs += ["method.quantizer.group_cols=null"]
     measured = quantized(tmp_path, f"method={method}", *inputs, "target.bits=3", model)
     assert measured["rate_bits"] == 2 and measured["settings"][solved] is not None
     out = tmp_path / f"smollm2-135m/evaluation/{method}/bits=3/local.csv"

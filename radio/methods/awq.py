@@ -8,7 +8,7 @@ tensors that several layers read are scaled for the sum of these layers' errors,
 run attention or MLP to its end; and the levels are those of `Rtn`, whose range always contains 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,6 +62,11 @@ class Awq:
                 f"rate_bits={rate_bits} does not suit awq, whose depth is the same everywhere: "
                 f"set an integer from 1 to {MAX_BITS}"
             )
+
+    def matched(self, bits_true: float, shapes: Sequence[tuple[int, int]]) -> tuple["Awq", float]:
+        """This method with the groups that round to nearest would have, whose format it shares."""
+        rtn, rate_bits = Rtn(self.group_cols).matched(bits_true, shapes)
+        return replace(self, group_cols=rtn.group_cols), rate_bits
 
     def reparametrize(
         self, block: nn.Module, inputs: Mapping[str, InputMoments], rate_bits: float
