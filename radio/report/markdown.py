@@ -1,6 +1,7 @@
 """The table for reading: rounded to what is known, with units, caption and provenance."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -8,12 +9,16 @@ from typing import Any
 
 import pandas as pd
 
+from radio.report.table import NOTES
+from radio.report.verdict import Tolerance
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MISSING = "—"
+# quantities that are shares, and shown in percent
+PERCENT = {"pruned"}
 
 
 def render(
@@ -24,6 +29,7 @@ def render(
     model_labels: Mapping[str, str],
     text_labels: Mapping[str, str],
     model_notes: Mapping[str, str],
+    tolerances: Sequence[tuple[str, Tolerance]] = (),
     provenance: Sequence[str] = (),
 ) -> str:
     """A Markdown document with the table of `radio.report.table.build_table`.
@@ -35,20 +41,22 @@ def render(
         model_labels: the same of the models.
         text_labels: the same of the texts.
         model_notes: caveats of models, by name.
+        tolerances: what is allowed between ours and the paper's, and for which methods.
         provenance: lines on devices and versions (`provenance`).
     """
+    footnotes = _footnotes(table.note)
     rows = [
         {
             "Model": model_labels.get(row["model"], row["model"]),
             "Text": text_labels.get(row["text"], row["text"]),
             "Method": method_labels.get(row["method"], row["method"]),
             **_numbers(row),
-            "Note": row["note"] or MISSING,
+            "Note": _note(row["note"], footnotes) or MISSING,
         }
         for row in table.to_dict("records")
     ]
     shown = [name for name in rows[0] if any(row[name] != MISSING for row in rows)]
-    words = {"Model", "Method", "Text", "Note"}
+    words = {"Model", "Method", "Text", "Verdict", "Note"}
     lines = [
         "| " + " | ".join(shown) + " |",
         "|" + "|".join("---" if name in words else "--:" for name in shown) + "|",
@@ -58,12 +66,14 @@ def render(
         ),
     ]
     caption = [
+        *(f"[{number}] {note}" for note, number in footnotes.items()),
         "Bits are per quantized weight: *depth* is the mean bit depth that the paper quotes, "
         "*true* adds everything a decoder needs (scales, locations, depths, row order, biases). "
         "± is one standard error over text blocks; that of the increase over FP16 is paired, "
         "and is the one to compare methods by. KL divergence is from the FP16 model's "
         "distribution. Time is that of calibration, measured distortions, search, allocation and "
         "quantization, as far as a method has them.",
+        *_tolerances(tolerances, method_labels),
         *_protocols(table, text_labels),
         *(f"{model_labels.get(name, name)}: {note}" for name, note in model_notes.items()),
         *provenance,
@@ -124,6 +134,8 @@ def _numbers(row: Mapping[Any, Any]) -> dict[str, str]:
     """One row's numbers by column heading."""
     target = "=" in str(row["asked"])
     missing = f"{row['asked']} asked"
+    compared = next((name for name in PERCENT if f"{name}_paper" in row), "perplexity")
+    scale = 100.0 if compared in PERCENT else 1.0
     return {
         "Asked": str(row["asked"]) if target else MISSING,
         "Met on validation": _number(row["loss_validation"], 4),
@@ -134,8 +146,11 @@ def _numbers(row: Mapping[Any, Any]) -> dict[str, str]:
         "Increase over FP16": _with_error(
             row["perplexity_increase"], row["perplexity_increase_se"]
         ),
-        "Paper": _number(row.get("perplexity_paper"), 2),
-        "Ours − paper": _number(row.get("perplexity_difference"), 2, sign="+"),
+        "Pruned, %": _number(_scaled(row["pruned"], 100.0), 2) if scale > 1 else MISSING,
+        "Paper": _number(_scaled(row.get(f"{compared}_paper"), scale), 2),
+        "Ours − paper": _number(_scaled(row.get(f"{compared}_difference"), scale), 2, sign="+"),
+        "Tolerance": _number(_scaled(row.get("tolerance"), scale), 2),
+        "Verdict": _word(row.get("verdict")),
         "KL, nats/token": _with_error(row["kl"], row["kl_se"]),
         "Seeds": _number(row["seeds"], 0),
         "KL, deviation over seeds": _number(row["kl_spread"], 4),
@@ -153,8 +168,46 @@ def _protocols(table: pd.DataFrame, text_labels: Mapping[str, str]) -> list[str]
     ]
 
 
+def _tolerances(
+    tolerances: Iterable[tuple[str, Tolerance]], method_labels: Mapping[str, str]
+) -> list[str]:
+    """What *reproduced* means, a line for each tolerance and the methods that have it."""
+    methods: dict[Tolerance, list[str]] = {}
+    for name, tolerance in tolerances:
+        methods.setdefault(tolerance, []).append(method_labels.get(name, name))
+    return [
+        f"Reproduced, {' / '.join(names)}: within {allowed.absolute:g} or {allowed.relative:.2g} "
+        f"of the paper's value, whichever is more: {allowed.reason}."
+        for allowed, names in methods.items()
+    ]
+
+
+def _footnotes(column: Iterable[str]) -> dict[str, int]:
+    """The notes that several rows have, numbered from 1 as they come."""
+    counts = Counter(note for notes in column for note in _notes(notes))
+    shared = (note for note, count in counts.items() if count > 1)
+    return {note: number for number, note in enumerate(shared, start=1)}
+
+
+def _note(joined: str, footnotes: Mapping[str, int]) -> str:
+    """A row's notes, those of several rows as marks of their footnotes."""
+    notes = _notes(joined)
+    marks = "".join(f"[{footnotes[note]}]" for note in notes if note in footnotes)
+    return NOTES.join(filter(None, [marks, *(note for note in notes if note not in footnotes)]))
+
+
+def _notes(joined: str) -> list[str]:
+    """The notes of one row."""
+    return [note for note in joined.split(NOTES) if note]
+
+
 def _scaled(value: Any, factor: float) -> Any:
-    return value if pd.isna(value) else value * factor
+    return value if value is None or pd.isna(value) else value * factor
+
+
+def _word(value: Any) -> str:
+    """A word, or a dash where there is none."""
+    return MISSING if value is None or pd.isna(value) else str(value)
 
 
 def _number(value: Any, decimals: int, sign: str = "") -> str:

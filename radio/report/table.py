@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from radio.models.absence import why_absent
 from radio.rates import target
 from radio.report.paper import PaperTable
+from radio.report.verdict import verdict
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import manifest_path, read_manifest
@@ -39,11 +41,14 @@ COLUMNS = (
     "perplexity_spread",
     "kl_spread",
 )
-PAPER_COLUMNS = ("perplexity_paper", "perplexity_difference")
+# beside the column of ours that the paper's values are of
+PAPER_COLUMNS = ("{}_paper", "{}_difference", "tolerance", "verdict")
 # which cell a row is, where nothing was measured; `note` says why
 CELL_COLUMNS = ("text", "rate_bits", "note")
 COUNTS = ("size_bytes", "tokens", "seeds")
-WORDS = ("model", "method", "protocol", "asked", "text", "note")
+# between the notes of a row
+NOTES = "; "
+WORDS = ("model", "method", "protocol", "asked", "verdict", "text", "note")
 # named otherwise in the manifest, where `wall_s` is the time of the evaluation itself
 MEASURED_AS = {"wall_s": "wall_quantize_s"}
 
@@ -95,8 +100,9 @@ def build_table(
 
     Args:
         evaluations: paths of the evaluations' manifests, whether they exist or not.
-        paper: the paper's tables by text; a row that one of them knows gets its value and
-            `perplexity_difference`, ours less the paper's.
+        paper: the paper's tables by text; a row that one of them knows gets its value, as
+            `perplexity_paper`, `perplexity_difference`, ours less the paper's, the `tolerance` of
+            the difference and the `verdict` (`radio.report.verdict`).
 
     Returns:
         `COLUMNS`, `PAPER_COLUMNS` if any row has a paper value, `CELL_COLUMNS`. An empty cell is
@@ -113,12 +119,14 @@ def build_table(
     repeated: dict[Cell, list[Path]] = {}
     for path in evaluations:
         repeated.setdefault(cell_of(path).without_seed, []).append(path)
-    rows = [
-        _mean_over_seeds([_row(path, paper or {}) for path in paths]) for paths in repeated.values()
-    ]
-    with_paper = any(row["perplexity_paper"] is not None for row in rows)
-    columns = [*COLUMNS, *(PAPER_COLUMNS if with_paper else ()), *CELL_COLUMNS]
-    return _typed(pd.DataFrame(rows, columns=columns))
+    rows, compared = [], dict[str, None]()
+    for cell, paths in repeated.items():
+        row = _mean_over_seeds([_row(path) for path in paths])
+        source = (paper or {}).get(cell.text)
+        beside = {} if source is None else _beside(row, cell, source)
+        compared |= dict.fromkeys(name for name in beside if name != "note")
+        rows.append(row | beside)
+    return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *compared, *CELL_COLUMNS]))
 
 
 def save_table(table: pd.DataFrame, out: Path) -> None:
@@ -153,14 +161,14 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(kinds).fillna({"note": ""})
 
 
-def _row(path: Path, paper: Mapping[str, PaperTable]) -> dict[str, Any]:
+def _row(path: Path) -> dict[str, Any]:
     """What the manifest at `path` says, or why it says nothing."""
     cell = cell_of(path)
-    row: dict[str, Any] = dict.fromkeys((*COLUMNS, *PAPER_COLUMNS))
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"model": cell.model, "method": cell.without_seed.method, "note": ""}
     row |= {"rate_bits": cell.rate_bits, "text": cell.text, "asked": cell.rate}
     if not manifest_path(path).exists():
-        return row | {"note": f"not run: {path} does not exist"}
+        return row | {"note": f"not run: {_why_absent(path)}"}
     try:
         manifest = read_manifest(path)
         _check_identity(manifest["measured"], cell, path)
@@ -171,9 +179,16 @@ def _row(path: Path, paper: Mapping[str, PaperTable]) -> dict[str, Any]:
     row |= {name: value for name, value in found.items() if value is not None}
     row |= {"method": cell.without_seed.method}
     notes = [f"not finite: {name}" for name in manifest.get("not_finite", [])]
-    if cell.text in paper and cell.rate_bits is not None:
-        notes += _compare(row, cell, paper[cell.text])
-    return row | {"note": "; ".join(notes)}
+    return row | {"note": NOTES.join(notes)}
+
+
+def _why_absent(path: Path) -> str:
+    """Why there is no evaluation at `path`, as far as is known."""
+    folder = path.parents[3]
+    reason = why_absent(folder)
+    if reason is None:
+        return f"{path} does not exist"
+    return f"the weights of {folder.name} are not here ({reason})"
 
 
 def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -191,7 +206,7 @@ def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
         **numbers,
         **{f"{name}_spread": table[name].std() for name in ("perplexity", "kl") if several},
         "seeds": len(measured),
-        "note": "; ".join(dict.fromkeys(row["note"] for row in rows if row["note"])),
+        "note": NOTES.join(dict.fromkeys(row["note"] for row in rows if row["note"])),
     }
 
 
@@ -202,14 +217,19 @@ def _check_identity(measured: Mapping[str, Any], cell: Cell, path: Path) -> None
         raise RadioError(f"{path} is about {named}: delete it and run again")
 
 
-def _compare(row: dict[str, Any], cell: Cell, paper: PaperTable) -> list[str]:
-    """Fill the paper's columns of a row; returns what is to be said of the comparison."""
-    assert cell.rate_bits is not None
-    value = paper.perplexity(cell.model, cell.method, cell.rate_bits, row["protocol"] or "")
+def _beside(row: Mapping[str, Any], cell: Cell, paper: PaperTable) -> dict[str, Any]:
+    """What the paper adds to a row, with what is to be known of it; nothing if it has no value."""
+    if cell.rate_bits is None:
+        return {}
+    named = (cell.model, cell.method, cell.rate_bits)
+    value, ours = paper.value(*named, row["protocol"] or ""), row[paper.quantity]
     if value is None:
-        return []
-    row["perplexity_paper"] = value
-    if row["perplexity"] is not None:
-        row["perplexity_difference"] = row["perplexity"] - value
-    caveat = paper.caveat(cell.model, cell.method, cell.rate_bits)
-    return [caveat] if caveat else []
+        return {}
+    spread, seeds = row.get(f"{paper.quantity}_spread"), row["seeds"] or 1
+    allowed = (
+        paper.tolerance(*named).around(value, spread, seeds) if paper.comparable(*named) else None
+    )
+    found = (value, None if ours is None else ours - value, allowed, verdict(ours, value, allowed))
+    names = (name.format(paper.quantity) for name in PAPER_COLUMNS)
+    notes = [row["note"], *paper.notes(*named)]
+    return {**dict(zip(names, found, strict=True)), "note": NOTES.join(filter(None, notes))}

@@ -5,8 +5,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.report import markdown
+from radio.report.experiment import paper_tables, tolerances
 from radio.report.names import cell_labels, labels, notes
-from radio.report.paper import load_paper_table
 from radio.report.table import build_table, load_table, save_table
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded
@@ -17,10 +17,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     evaluations = [Path(path) for path in cfg.artifacts.evaluations]
     with recorded("table", cfg, out) as measured:
-        paper = {
-            text: load_paper_table(CONFIG / "paper" / source.file, text, source.protocol)
-            for text, source in cfg.paper.items()
-        }
+        paper = paper_tables(cfg.experiment, cfg.paper, CONFIG / "paper")
         save_table(build_table(evaluations, paper), out)
         table = load_table(out)  # so that the Markdown shows what the CSV holds
         rendered = markdown.render(
@@ -30,6 +27,7 @@ def run(cfg: DictConfig) -> None:
             model_labels=labels("model", table.model),
             text_labels=labels("data", table.text),
             model_notes=notes("model", table.model),
+            tolerances=tolerances(table, paper),
             provenance=markdown.provenance(evaluations),
         )
         markdown.save(rendered, out.with_suffix(".md"), readme=cfg.readme)

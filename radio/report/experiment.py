@@ -1,0 +1,58 @@
+"""The paper's tables that an experiment's YAML puts beside its texts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from radio.rates import rate_text
+from radio.report.paper import PaperTable, Study, load_paper_table
+from radio.report.verdict import Tolerance
+from radio.variants import canonical
+
+
+def paper_tables(
+    experiment: Mapping[str, Any], default: Mapping[str, Any], folder: Path
+) -> dict[str, PaperTable]:
+    """The paper's tables by text.
+
+    Args:
+        experiment: its YAML. `paper` says by text which file stands beside it, with the other
+            arguments of `load_paper_table`; a cell's `paper` what the file's columns have there.
+        default: what takes the place of `paper` in an experiment without one.
+        folder: where the files are.
+
+    Raises:
+        RadioError: a file is absent or lacks a column or row that a cell asks for.
+    """
+    studies = [
+        Study(canonical(cell["method"]), float(rate_text(rate)), dict(cell["paper"]))
+        for cell in experiment["cells"]
+        if "paper" in cell
+        for rate in cell.get("rates", experiment.get("rates"))
+    ]
+    return {
+        str(text): load_paper_table(
+            folder / source["file"],
+            source["protocol"],
+            source.get("quantity", "perplexity"),
+            source.get("model"),
+            studies,
+        )
+        for text, source in experiment.get("paper", default).items()
+    }
+
+
+def tolerances(table: pd.DataFrame, paper: Mapping[str, PaperTable]) -> list[tuple[str, Tolerance]]:
+    """Methods of a table of `build_table`, each with the tolerances it was judged by."""
+    if "verdict" not in table:
+        return []
+    judged = table[table.tolerance.notna()]
+    found = [
+        (method, paper[text].tolerance(model, method, rate_bits))
+        for model, text, method, rate_bits in zip(
+            judged.model, judged.text, judged.method, judged.rate_bits, strict=True
+        )
+    ]
+    return list(dict.fromkeys(found))
