@@ -26,6 +26,7 @@ CODE_OF_KIND = {
     "hub": {"radio.models.hub"},
     "wheel": {"radio.models.gguf"},
     "trained": {"radio.models.train", "radio.data.wikipedia"},
+    "random": {"radio.models.random_weights"},
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from radio.data.joined import JoinedText
 from radio.runtime.errors import RadioError
+from radio.runtime.wheel import REPOSITORY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +49,11 @@ class LocalText(JoinedText):
             late = "test" if middle >= test_from else "validation"
             splits[late if middle >= validation_from else "calibration"].append(document)
         return splits
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedText(LocalText):
+    """A file that comes with the code; `path` is relative to the repository."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", str(REPOSITORY / self.path))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from radio.models.load import family_of
-from radio.models.spec import HubSource, ModelSpec, TrainedSource, WheelSource
+from radio.models.spec import HubSource, ModelSpec, RandomSource, TrainedSource, WheelSource
 from radio.runtime.errors import RadioError
 from radio.runtime.wheel import REPOSITORY
 
@@ -14,8 +14,8 @@ def results_dir() -> Path:
     return Path(os.environ.get("RADIO_RESULTS") or REPOSITORY / "results")
 
 
-def trained_checkpoint(name: str) -> Path:
-    """Where the workflow leaves the model `name` that it trains itself."""
+def own_checkpoint(name: str) -> Path:
+    """Where the workflow leaves the model `name` that it makes itself."""
     return results_dir() / name / "checkpoint"
 
 
@@ -50,11 +50,11 @@ def _materialise(spec: ModelSpec) -> Path:
         from radio.models.gguf import converted
 
         return converted(source)
-    assert isinstance(source, TrainedSource)
-    checkpoint = trained_checkpoint(spec.name)
+    assert isinstance(source, TrainedSource | RandomSource)
+    checkpoint = own_checkpoint(spec.name)
     if not checkpoint.is_dir():
         raise RadioError(
-            f"{spec.name} is not trained yet ({checkpoint} is absent): run `radio prepare "
+            f"{spec.name} is not made yet ({checkpoint} is absent): run `radio prepare "
             f"model={spec.name} out={checkpoint.parent / 'model.json'}`"
         )
     return checkpoint

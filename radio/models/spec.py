@@ -59,7 +59,21 @@ class TrainedSource:
     seed: int
 
 
-SOURCES: dict[str, type] = {"hub": HubSource, "wheel": WheelSource, "trained": TrainedSource}
+@dataclass(frozen=True)
+class RandomSource:
+    """A model with random weights that the workflow makes; `settings` are its configuration's."""
+
+    seed: int
+    settings: Mapping[str, Any]
+
+
+Source = HubSource | WheelSource | TrainedSource | RandomSource
+SOURCES: dict[str, type] = {
+    "hub": HubSource,
+    "wheel": WheelSource,
+    "trained": TrainedSource,
+    "random": RandomSource,
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ class ModelSpec:
     label: str
     family: str | None
     path: Path | None
-    source: HubSource | WheelSource | TrainedSource | None
+    source: Source | None
     group_rows: int
     calibration_data: str
     note: str | None = None
@@ -116,6 +130,8 @@ class ModelSpec:
                 return f"{self.source.repo_id}@{self.source.revision}"
             case WheelSource():
                 return self.source.requirement
+            case RandomSource():
+                return "random"
             case _:
                 return "trained"
 
@@ -126,6 +142,8 @@ class ModelSpec:
             raise RadioError(f"model.family={self.family!r} is not one of {', '.join(FAMILIES)}")
         if self.path is None and source is None:
             raise RadioError(f"model {self.name!r} has no source: give model.path=DIR")
+        if isinstance(source, RandomSource) and self.family is None:
+            raise RadioError(f"model {self.name!r} has random weights and no model.family: give it")
         if self.group_rows < 1:
             raise RadioError(f"model.group_rows={self.group_rows} must be at least 1")
         if isinstance(source, HubSource) and not re.fullmatch("[0-9a-f]{40}", source.revision):
@@ -153,14 +171,13 @@ def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _source(plain: Any) -> HubSource | WheelSource | TrainedSource:
+def _source(plain: Any) -> Source:
     """Build the source that `kind` names."""
     kind = plain.get("kind") if isinstance(plain, dict) else None
     if kind not in SOURCES:
         raise RadioError(f"model.source.kind={kind!r} is not one of {', '.join(SOURCES)}")
     fields = {key: value for key, value in plain.items() if key != "kind"}
-    source: HubSource | WheelSource | TrainedSource
-    source = _section(SOURCES[kind], fields, f"model.source of kind {kind}")
+    source: Source = _section(SOURCES[kind], fields, f"model.source of kind {kind}")
     return source
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from radio.models.spec import TrainedSource
 from radio.models.tokenizer import END, PAD
@@ -109,7 +109,7 @@ def save_state(run: Run, state: Path, recipe: str) -> None:
 
 
 def publish(
-    model: OPTForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     out: Path,
     receipt: Mapping[str, str | int | float],

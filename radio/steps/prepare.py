@@ -6,26 +6,29 @@ from omegaconf import DictConfig
 
 from radio.data.wikipedia import articles
 from radio.models import ModelSpec, locate
+from radio.models.absence import absence_kept
 from radio.models.inspect import inspect_weights
 from radio.models.load import count_parameters
-from radio.models.spec import TrainedSource
+from radio.models.spec import RandomSource, TrainedSource
 from radio.runtime.manifest import recorded
 
 
 def run(cfg: DictConfig) -> None:
     """Write the manifest that says where the checkpoint of `cfg.model` is and what it holds."""
-    spec = ModelSpec.from_config(cfg.model)
-    with recorded("prepare", cfg, Path(cfg.out)) as measured:
-        if spec.path is None and isinstance(spec.source, TrainedSource):
+    spec, folder = ModelSpec.from_config(cfg.model), Path(cfg.out).parent
+    with recorded("prepare", cfg, Path(cfg.out)) as measured, absence_kept(folder):
+        source, checkpoint = None if spec.path else spec.source, folder / "checkpoint"
+        if isinstance(source, TrainedSource):
             from radio.models.train import train_opt_nano
 
-            checkpoint = Path(cfg.out).parent / "checkpoint"
             texts = articles()
-            trained = train_opt_nano(
-                texts["calibration"], texts["validation"], spec.source, checkpoint
-            )
+            trained = train_opt_nano(texts["calibration"], texts["validation"], source, checkpoint)
             measured["validation_perplexity"] = trained.validation_perplexity
             measured["trained_steps"] = trained.step
+        elif isinstance(source, RandomSource):
+            from radio.models.random_weights import make_random_model
+
+            make_random_model(source, str(spec.family), checkpoint)
         else:
             checkpoint = locate(spec)
         measured["path"] = str(checkpoint.resolve())

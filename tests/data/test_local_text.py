@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from radio.data import load_text, load_token_blocks
+from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json, write_json
 from radio.steps import tokenize
@@ -103,3 +106,13 @@ def test_step_writes_tokens_and_manifest(file, tmp_path):
             "documents": len(blocks.documents),
         }
     assert sorted(path.name for path in out.parent.iterdir()) == ["local.json", out.name]
+
+
+def test_the_packaged_text_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = instantiate(compose_step("tokenize", ["data=smoke", "out=x"]).data)
+    splits = text.documents()
+    assert [len(splits[name]) for name in ("calibration", "validation", "test")] == [6, 2, 1]
+    assert splits["calibration"][0].startswith("Shall I compare thee")

@@ -210,7 +210,7 @@ def test_locate_needs_training_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     nano = {"kind": "trained", "vocabulary": 300, "layers": 1, "width": 16, "ffn": 16, "heads": 1}
     nano |= {"context": 8, "dropout": 0.0, "batch": 1, "steps": 1, "warmup": 1, "seed": 0}
     nano |= {"learning_rate": 1e-3, "weight_decay": 0.0, "validate_every": 1}
-    with pytest.raises(RadioError, match=r"x is not trained yet .*run `radio prepare model=x out="):
+    with pytest.raises(RadioError, match=r"x is not made yet .*run `radio prepare model=x out="):
         locate(spec(source=nano))
     tiny_llama(tmp_path / "x" / "checkpoint")
     assert locate(spec(source=nano)) == tmp_path / "x" / "checkpoint"

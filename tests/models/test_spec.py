@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from radio.models.spec import HubSource, ModelSpec, TrainedSource, WheelSource
+from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -17,21 +18,26 @@ PAPER = ["opt-125m", "opt-350m", "opt-1.3b", "opt-2.7b", "opt-6.7b", "opt-13b", 
 PAPER += ["opt-66b", "llama2-7b", "llama2-13b", "llama2-70b"]
 
 
+SMOKE = ["smoke-opt", "smoke-opt-350m", "smoke-llama2"]
+
+
 def config(name: str) -> dict[str, Any]:
-    plain = OmegaConf.to_container(OmegaConf.load(CONFIG / "model" / f"{name}.yaml"))
+    path = ["model.path=x"] if name == "local" else []
+    plain = OmegaConf.to_container(compose_step("prepare", [f"model={name}", *path]).model)
     assert isinstance(plain, dict)
-    return {**plain, "path": "x"} if name == "local" else plain  # type: ignore[dict-item]
+    return {str(key): value for key, value in plain.items()}
 
 
 def test_all_models_are_there() -> None:
-    assert set(NAMES) == {*PAPER, "smollm2-135m", "opt-nano", "local"}
+    assert set(NAMES) == {*PAPER, *SMOKE, "smollm2-135m", "opt-nano", "local"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_yaml_makes_a_spec_of_its_own_name(name: str) -> None:
     spec = ModelSpec.from_config(config(name))
     assert spec.name == name
-    assert spec.calibration_data == ("c4" if name in PAPER else "wikipedia")
+    texts = dict.fromkeys(PAPER, "c4") | dict.fromkeys(SMOKE, "smoke")
+    assert spec.calibration_data == texts.get(name, "wikipedia")
 
 
 def test_revisions_are_full_hashes_and_all_different() -> None:
