@@ -7,12 +7,15 @@ Snakemake owns paths and what is run, Hydra (config/) every hyperparameter. A jo
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 from snakemake.utils import min_version, validate
 
 from radio.experiments import ARTIFACTS, Plan, argument
+from radio.experiments.partial import existing, missing_models, partial_command
+from radio.experiments.smoke import check_smoke, smoke_experiments
 from radio.recipes import recipe
 from radio.runtime.errors import RadioError
 

@@ -1,11 +1,19 @@
 """Between the rules and radio.experiments, where their logic is and is tested."""
 
-plan = Plan(overrides=tuple(config["overrides"]))
+# on the command line Snakemake reads `true` as a word
+is_smoke, is_partial = (
+    str(config[name]).lower() == "true" for name in ("smoke", "partial")
+)
+shortened = config["smoke_overrides"] if is_smoke else []
+plan = Plan(overrides=(*shortened, *config["overrides"]))
+# experiments whose tables are in the graph
+tabled = set()
 
 
 def targets(wildcards):
-    """The tables of `experiments` in the configuration, and their figures."""
-    return [path for name in config["experiments"] for path in plan.targets(name)]
+    """The tables of `experiments` in the configuration, or of smoke, and their figures."""
+    names = smoke_experiments(plan) if is_smoke else config["experiments"]
+    return [path for name in names for path in plan.targets(name)]
 
 
 def looked_up(lookup, *arguments):
@@ -25,6 +33,14 @@ def inputs_of(step):
     return looked_up(plan.inputs, step)
 
 
+def inputs_of_table(wildcards):
+    """The evaluations of an experiment; under `partial=true` those that are there."""
+    looked_up(check_smoke, is_smoke)(wildcards)
+    tabled.add(wildcards.experiment)
+    inputs = inputs_of("table")(wildcards)
+    return existing(inputs) if is_partial else inputs
+
+
 def overrides_of(step):
     """Function for `params`: Hydra overrides that make the job of `step` the one it is."""
     return looked_up(plan.arguments, step)
@@ -38,3 +54,22 @@ def recipe_of(step):
 def given(wildcards, input):
     """Overrides that hand a job its inputs."""
     return [argument(name, path) for name, path in input.items()]
+
+
+def cells(wildcards):
+    """Overrides that tell a table of all its cells, whether they are there or not."""
+    return [
+        argument(name, paths) for name, paths in inputs_of("table")(wildcards).items()
+    ]
+
+
+onerror:
+    without = {name: missing_models(plan, name) for name in sorted(tabled)}
+    without = {name: models for name, models in without.items() if models}
+    for name, models in without.items():
+        for model, reason in models.items():
+            logger.error(f"{name} is made without {model}: {reason}")
+    if without and not is_partial:
+        subprocess.run(
+            partial_command(workflow.main_snakefile, without, config), check=False
+        )

@@ -2,9 +2,13 @@
 
 
 rule table:
-    """The table of an experiment: a row for every model, text, method and rate."""
+    """The table of an experiment: a row for every model, text, method and rate.
+
+    Where a model's weights cannot be had, its `prepare` fails with the reason and so does the run;
+    the table is still made, and the cells of that model say why they are empty.
+    """
     input:
-        unpack(inputs_of("table")),
+        unpack(inputs_of_table),
     output:
         artifact=report(
             "results/{experiment}.csv",
@@ -23,7 +27,7 @@ rule table:
     params:
         recipe=recipe_of("table"),
         overrides=overrides_of("table"),
-        inputs=given,
+        inputs=cells,
     shell:
         """
         radio table {params.overrides:q} \
