@@ -78,7 +78,7 @@ class Gptq(AffineMethod):
 
         def quantize_column(j: int, column: Tensor) -> Tensor:
             if j >= cols:
-                return column.half().float()
+                return column
             grid = Grid(scale[j // group_cols], zero[j // group_cols])
             coded = encode(column[:, None], grid, bits)
             codes[j] = coded[:, 0]

@@ -100,7 +100,7 @@ def _squared_errors(weight: Tensor, scale: Tensor, zero: Tensor, top: int) -> Te
     Up to a constant of the run. A weight takes the level s t, t = -zero..top - zero, that is
     nearest. Cells of neighbouring t are summed up once a scale; those outside count as the last.
     """
-    ordered = weight.sort(dim=1).values
+    ordered = weight.contiguous().sort(dim=1).values
     sums = torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0))
     level = torch.arange(-top, top + 1, dtype=torch.float64) * scale[..., None]
     # between one level and the next, so that there is one edge fewer than there are levels
