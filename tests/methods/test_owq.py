@@ -67,6 +67,20 @@ def test_kept_columns_take_no_part_in_the_grids():
     assert torch.equal(found.coded.scale[:, 0], clipped_grid(weight[:, rest], 3).scale)
 
 
+def test_kept_columns_take_no_part_in_the_last_group():
+    """Which is shorter than the others, so that kept columns stand right behind it."""
+    of = layer(8, 60)
+    second = of.inputs.second_moment.clone()
+    second[7] *= 1000
+    second[:, 7] *= 1000
+    weight = of.weight.clone()
+    weight[:, 7] *= 1000
+    of = replace(of, weight=weight, inputs=replace(of.inputs, second_moment=second))
+    found = Owq(20, kept_weights=8).quantize(of, 3.0).weight
+    assert found.columns.tolist() == [7] and found.coded.scale.shape == (8, 3)
+    assert found.coded.scale.max() < 10
+
+
 def test_each_column_kept_lowers_the_output_error():
     of = layer(16, 120)
     errors = [
