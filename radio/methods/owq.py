@@ -17,7 +17,7 @@ from math import ceil
 
 import torch
 
-from radio.methods.affine import AffineMethod, check_reach
+from radio.methods.affine import check_reach
 from radio.methods.base import LinearLayer
 from radio.methods.gptq import Gptq, second_moment
 from radio.packing.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
@@ -27,11 +27,10 @@ from radio.theory.allocation import MAX_BITS
 
 
 @dataclass(frozen=True)
-class Owq(AffineMethod):
+class Owq(Gptq):
     """Keep the weakest columns of every layer in float16, and code the others as GPTQ does.
 
     Attributes:
-        damping: as in GPTQ.
         extra_bits: what is spent on keeping columns, in bits a weight beyond the depth. Each layer
             keeps the share extra_bits / (16 - depth) of its columns, rounded up.
         kept_weights: number of weights to keep in every layer, rounded to whole columns; it takes
@@ -39,14 +38,15 @@ class Owq(AffineMethod):
     """
 
     clip: bool = True
-    damping: float = 0.01
     extra_bits: float = 0.01
     kept_weights: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.extra_bits < 0:
-            raise RadioError(f"extra_bits={self.extra_bits} is negative: set 0 or more")
+        for what in ("extra_bits", "kept_weights"):
+            value = getattr(self, what)
+            if value is not None and value < 0:
+                raise RadioError(f"{what}={value} is negative: set 0 or more")
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Code the columns that are not kept in rate_bits bits a weight.
@@ -62,8 +62,7 @@ class Owq(AffineMethod):
         rows, cols = weight.shape
         columns = weakest[: self.kept_cols(rows, cols, bits)]
         order = torch.cat([other_columns(columns, cols), columns])
-        gptq = Gptq(self.group_cols, self.symmetric, self.clip, self.damping)
-        coded, kept = gptq.code(weight[:, order], hessian[order][:, order], bits, len(columns))
+        coded, kept = self.code(weight[:, order], hessian[order][:, order], bits, len(columns))
         bias = None if layer.bias is None else layer.bias.half()
         return QuantizedLinear(KeptColumns(coded, kept.half(), columns), bias)
 

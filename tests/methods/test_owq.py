@@ -15,10 +15,11 @@ from tests.methods.problem import layer, output_error
 
 
 @pytest.mark.parametrize("group_cols", [None, 48])
-def test_with_no_column_kept_it_is_gptq_in_clipped_ranges(group_cols):
-    of = layer(8, 150)
-    found = Owq(group_cols, extra_bits=0.0).quantize(of, 3.0)
-    wanted = Gptq(group_cols, clip=True).quantize(of, 3.0)
+@pytest.mark.parametrize("static", [False, True])
+def test_with_no_column_kept_it_is_gptq_in_clipped_ranges(group_cols, static):
+    of, settings = layer(8, 150), {"static_groups": static, "act_order": static}
+    found = Owq(group_cols, extra_bits=0.0, **settings).quantize(of, 3.0)
+    wanted = Gptq(group_cols, clip=True, **settings).quantize(of, 3.0)
     assert torch.equal(found.weight.decode(), wanted.weight.decode())
     assert found.stored_bytes() == wanted.stored_bytes()
 
@@ -41,10 +42,11 @@ def test_the_kept_columns_are_those_of_largest_sensitivity():
 
 
 @pytest.mark.parametrize("kept", [1, 4, 100])
-def test_kept_columns_take_up_the_errors_of_all_others(kept):
+@pytest.mark.parametrize("act_order", [False, True])
+def test_kept_columns_take_up_the_errors_of_all_others(kept, act_order):
     """They end where the damped output error is least, given the others."""
     of = layer(6, 150, seed=2)
-    found = Owq(kept_weights=kept * 6).quantize(of, 3.0).weight
+    found = Owq(kept_weights=kept * 6, act_order=act_order).quantize(of, 3.0).weight
     hessian = of.inputs.second_moment.double()
     hessian = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(150).double()
     error, last = found.decode().double() - of.weight.double(), found.columns
@@ -112,5 +114,7 @@ def test_refuses_what_it_cannot_do():
         Owq().quantize(LinearLayer("w", torch.ones(2, 2)), 3.0)
     with pytest.raises(RadioError, match="extra_bits=-1"):
         Owq(extra_bits=-1.0)
+    with pytest.raises(RadioError, match="kept_weights=-1"):
+        Owq(kept_weights=-1)
     with pytest.raises(RadioError, match="does not suit owq"):
         Owq().check_rate(3.01)
