@@ -78,7 +78,7 @@ class Gptq(AffineMethod):
 
         def quantize_column(j: int, column: Tensor) -> Tensor:
             if j >= cols:
-                return column.half().float()
+                return column
             grid = Grid(scale[j // group_cols], zero[j // group_cols])
             coded = encode(column[:, None], grid, bits)
             codes[j] = coded[:, 0]
@@ -87,7 +87,10 @@ class Gptq(AffineMethod):
         if self.static_groups:
             for start in range(0, cols, group_cols):
                 fit(start, weight[:, start : start + group_cols])
-        order = hessian.diagonal().argsort(descending=True, stable=True) if self.act_order else None
+        order = None
+        if self.act_order:
+            order = torch.arange(weight.shape[1])
+            order[:cols] = hessian.diagonal()[:cols].argsort(descending=True, stable=True)
         result = with_feedback(
             weight,
             inverse_factor(hessian, self.damping, order),

@@ -12,11 +12,12 @@ is `extra_bits` here, and the true rate also counts the columns' indices and the
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
 
 import torch
 
-from radio.methods.affine import AffineMethod, check_reach
+from radio.methods.affine import check_reach
 from radio.methods.base import LinearLayer
 from radio.methods.gptq import Gptq, second_moment
 from radio.packing.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
@@ -26,11 +27,10 @@ from radio.theory.allocation import MAX_BITS
 
 
 @dataclass(frozen=True)
-class Owq(AffineMethod):
+class Owq(Gptq):
     """Keep the weakest columns of every layer in float16, and code the others as GPTQ does.
 
     Attributes:
-        damping: as in GPTQ.
         extra_bits: what is spent on keeping columns, in bits a weight beyond the depth. Each layer
             keeps the share extra_bits / (16 - depth) of its columns, rounded up.
         kept_weights: number of weights to keep in every layer, rounded to whole columns; it takes
@@ -38,14 +38,15 @@ class Owq(AffineMethod):
     """
 
     clip: bool = True
-    damping: float = 0.01
     extra_bits: float = 0.01
     kept_weights: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.extra_bits < 0:
-            raise RadioError(f"extra_bits={self.extra_bits} is negative: set 0 or more")
+        for what in ("extra_bits", "kept_weights"):
+            value = getattr(self, what)
+            if value is not None and value < 0:
+                raise RadioError(f"{what}={value} is negative: set 0 or more")
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Code the columns that are not kept in rate_bits bits a weight.
@@ -61,8 +62,7 @@ class Owq(AffineMethod):
         rows, cols = weight.shape
         columns = weakest[: self.kept_cols(rows, cols, bits)]
         order = torch.cat([other_columns(columns, cols), columns])
-        gptq = Gptq(self.group_cols, self.symmetric, self.clip, self.damping)
-        coded, kept = gptq.code(weight[:, order], hessian[order][:, order], bits, len(columns))
+        coded, kept = self.code(weight[:, order], hessian[order][:, order], bits, len(columns))
         bias = None if layer.bias is None else layer.bias.half()
         return QuantizedLinear(KeptColumns(coded, kept.half(), columns), bias)
 
@@ -70,7 +70,7 @@ class Owq(AffineMethod):
         """How many columns of a layer are kept."""
         if self.kept_weights is None:
             return min(cols, ceil(cols * self.extra_bits / (16 - bits)))
-        return min(cols, (2 * self.kept_weights + rows) // (2 * rows))
+        return _whole_columns(self.kept_weights, rows, cols)
 
     def matched(self, bits_true: float, shapes: Sequence[tuple[int, int]]) -> tuple["Owq", float]:
         """This method at the largest depth, with as many columns kept as that leaves room for.
@@ -82,22 +82,26 @@ class Owq(AffineMethod):
         """
         layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
 
+        @cache
+        def size(rows: int, cols: int, kept: int, bits: int) -> int:
+            group_cols = self.group_cols or max(cols - kept, 1)
+            return kept_bytes(rows, cols, kept, bits, group_cols, self.symmetric)
+
         def rate(bits: int, kept_weights: int) -> float:
-            method = replace(self, kept_weights=kept_weights)
-            size = sum(count * method._bytes(*shape, bits) for shape, count in layers.items())
-            return 8 * size / weights
+            kept = {shape: _whole_columns(kept_weights, *shape) for shape in layers}
+            sizes = (count * size(*shape, kept[shape], bits) for shape, count in layers.items())
+            return 8 * sum(sizes) / weights
 
         # where a layer of so many rows gets its nth column
         steps = {0} | {n * rows - rows // 2 for rows, cols in layers for n in range(1, cols + 1)}
         check_reach(bits_true, rate(1, 0), rate(MAX_BITS, max(steps)))
         bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, 0) <= bits_true)
         # every step is tried: a column more may be a group less, and so take fewer bytes
-        spent = {kept: rate(bits, kept) for kept in sorted(steps)}
-        best = max((r, kept) for kept, r in spent.items() if r <= bits_true)[1]
-        return replace(self, kept_weights=best), float(bits)
+        spent = ((rate(bits, kept), kept) for kept in steps)
+        best = max(each for each in spent if each[0] <= bits_true)
+        return replace(self, kept_weights=best[1]), float(bits)
 
-    def _bytes(self, rows: int, cols: int, bits: int) -> int:
-        """Stored bytes of a layer."""
-        kept = self.kept_cols(rows, cols, bits)
-        group_cols = self.group_cols or max(cols - kept, 1)
-        return kept_bytes(rows, cols, kept, bits, group_cols, self.symmetric)
+
+def _whole_columns(kept_weights: int, rows: int, cols: int) -> int:
+    """The number of columns nearest to that many weights, a half rounded up."""
+    return min(cols, (2 * kept_weights + rows) // (2 * rows))

@@ -55,6 +55,27 @@ def test_true_rate_of_groups():
     assert 8 * layer.stored_bytes() / (32 * 512) == 4 + (16 + 4) / 128
 
 
+def test_a_symmetric_grid_stores_no_zero_points():
+    """b + 16 / g bits a weight."""
+    layer = Rtn(128, symmetric=True).quantize(LinearLayer("w", torch.randn(32, 512)), 4.0)
+    assert 8 * layer.stored_bytes() / (32 * 512) == 4 + 16 / 128
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("group_cols", [None, 100])
+def test_clipping_lowers_the_error_of_every_run(group_cols, symmetric):
+    weight = torch.randn(16, 256) * torch.exp(torch.randn(16, 256) / 2)
+    layer = LinearLayer("w", weight)
+    for start in range(0, 256, group_cols or 256):
+        run = slice(start, start + (group_cols or 256))
+        whole, clipped = (
+            (Rtn(group_cols, symmetric, clip).quantize(layer, 3.0).weight.decode() - weight)[:, run]
+            for clip in (False, True)
+        )
+        ratio = clipped.square().sum(dim=1) / whole.square().sum(dim=1)
+        assert (ratio <= 1 + 1e-5).all() and ratio.mean() < 0.9
+
+
 @pytest.mark.parametrize("rate", [0.0, -1.0, 9.0, 3.5, float("nan")])
 def test_refuses_rates_it_cannot_have(rate):
     with pytest.raises(RadioError, match="rate_bits"):

@@ -7,7 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radio.packing.codecs import Affine, Companded, Dense, QuantizedLinear
+from radio.packing.codecs import (
+    Affine,
+    Companded,
+    Dense,
+    KeptColumns,
+    QuantizedLinear,
+    affine_bytes,
+    kept_bytes,
+)
+from radio.runtime.files import load_tensors, save_tensors
 from radio.theory.codebook import companded, join
 
 
@@ -82,25 +91,61 @@ def test_companded_decodes_weight_by_weight(seed, rows, cols, clusters, learned)
         assert decoded[row, col] == expected
 
 
-@pytest.mark.parametrize("rows, cols, group_cols", [(3, 8, 4), (2, 10, 4), (5, 7, 7), (1, 1, 128)])
-def test_affine_round_trip_and_bytes(rows, cols, group_cols):
+SHAPES = [(3, 8, 4), (2, 10, 4), (5, 7, 7), (1, 1, 128), (3, 0, 1)]
+
+
+def random_affine(rows: int, cols: int, group_cols: int, symmetric: bool) -> Affine:
     groups = ceil(cols / group_cols)
-    coded = Affine(
+    return Affine(
         codes=torch.randint(0, 8, (rows, cols)).to(torch.uint8),
         scale=torch.rand(rows, groups).half(),
-        zero=torch.randint(0, 8, (rows, groups)).to(torch.uint8),
+        zero=None if symmetric else torch.randint(0, 8, (rows, groups)).to(torch.uint8),
         bits=3,
         group_cols=group_cols,
     )
-    tensors = coded.to_tensors()
-    back = Affine.from_tensors(tensors, coded.fields())
+
+
+def nbytes(coded) -> int:
+    return sum(tensor.nbytes for tensor in coded.to_tensors().values())
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["", "symmetric"])
+@pytest.mark.parametrize("rows, cols, group_cols", SHAPES)
+def test_affine_round_trip_and_bytes(rows, cols, group_cols, symmetric):
+    groups = ceil(cols / group_cols)
+    coded = random_affine(rows, cols, group_cols, symmetric)
+    back = Affine.from_tensors(coded.to_tensors(), coded.fields())
     assert torch.equal(back.decode(), coded.decode())
-    expected = ceil(rows * cols / 8) * 3 + ceil(rows * groups / 8) * 3 + rows * groups * 2
-    assert sum(tensor.nbytes for tensor in tensors.values()) == expected
+    zeros = 0 if symmetric else ceil(rows * groups / 8) * 3
+    assert nbytes(coded) == ceil(rows * cols / 8) * 3 + zeros + rows * groups * 2
+    assert affine_bytes(rows, cols, 3, group_cols, symmetric) == nbytes(coded)
     for col in range(cols):
-        scale, zero = coded.scale[:, col // group_cols], coded.zero[:, col // group_cols]
-        value = scale.float() * (coded.codes[:, col].float() - zero.float())
+        scale = coded.scale[:, col // group_cols].float()
+        zero = 4.0 if coded.zero is None else coded.zero[:, col // group_cols].float()
+        value = scale * (coded.codes[:, col].float() - zero)
         assert torch.equal(coded.decode()[:, col], value)
+
+
+@pytest.mark.parametrize("columns", [[], [2], [9, 0, 4]])
+@pytest.mark.parametrize("symmetric", [False, True], ids=["", "symmetric"])
+@pytest.mark.parametrize("rows, cols, group_cols", SHAPES)
+def test_kept_columns_round_trip_and_bytes(rows, cols, group_cols, symmetric, columns, tmp_path):
+    """Through a file, with kept columns at the ends and in the middle, in no order."""
+    columns = torch.tensor([c for c in columns if c <= cols], dtype=torch.int64)
+    coded = random_affine(rows, cols, group_cols, symmetric)
+    kept = KeptColumns(coded, torch.randn(rows, len(columns)).half(), columns)
+    if not kept.shape[1] or (len(columns) and columns.max() >= kept.shape[1]):
+        return
+    save_tensors(tmp_path / "kept", kept.to_tensors(), kept.fields())
+    back = KeptColumns.from_tensors(*load_tensors(tmp_path / "kept"))
+    assert torch.equal(back.decode(), kept.decode()) and kept.shape == (rows, cols + len(columns))
+    assert torch.equal(kept.decode()[:, columns], kept.kept.float())
+    rest = [c for c in range(kept.shape[1]) if c not in columns.tolist()]
+    assert torch.equal(kept.decode()[:, rest], coded.decode())
+    assert nbytes(kept) == nbytes(coded) + len(columns) * (2 * rows + 2)
+    shape = (*kept.shape, len(columns))
+    assert kept_bytes(*shape, 3, group_cols, symmetric) == nbytes(kept)
+    assert kept.code_bits() == 3 * rows * cols + 16 * rows * len(columns)
 
 
 def test_an_added_bias_is_paid_for_and_an_old_one_is_not():

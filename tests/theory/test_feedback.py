@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radio.theory.feedback import BLOCK_COLS, inverse_factor, with_feedback
+from radio.theory.feedback import BLOCK_COLS, BeforeRun, inverse_factor, with_feedback
 
 STEP = 0.25
 
@@ -119,6 +119,30 @@ def test_order_is_that_of_permuted_columns():
     as_they_stand = torch.arange(140)
     same = with_feedback(weight, inverse_factor(hessian), rounded, as_they_stand)
     assert torch.equal(same, with_feedback(weight, inverse_factor(hessian), rounded))
+
+
+@pytest.mark.parametrize("run_cols", [1, 5, 76, BLOCK_COLS, BLOCK_COLS + 20, 1000])
+def test_a_run_is_seen_after_the_errors_of_all_before_it(run_cols):
+    """Inside blocks of columns, at their ends, and across several of them."""
+    cols = 2 * BLOCK_COLS + 40
+    weight, hessian = problem(3, cols)
+    order = torch.randperm(cols)
+    seen = {}
+
+    def see(start: int, run: torch.Tensor) -> None:
+        seen[start] = run.clone()
+
+    factor = inverse_factor(hessian, order=order)
+    result = with_feedback(weight, factor, rounded, order, BeforeRun(run_cols, see))
+    assert torch.equal(result, with_feedback(weight, factor, rounded, order))
+    assert list(seen) == list(range(0, cols, run_cols))
+    for start, run in seen.items():
+        before, after = order[:start], order[start:]
+        # what is left to do at best, given the errors already made
+        made, moment = (result - weight)[:, before], damped(hessian)
+        response = torch.linalg.solve(moment[after][:, after], moment[after][:, before] @ made.T)
+        wanted = (weight[:, after] - response.T)[:, :run_cols]
+        torch.testing.assert_close(run, wanted, rtol=0, atol=1e-8)
 
 
 def test_codes_kept_by_the_callback_decode_to_the_result():
