@@ -29,7 +29,7 @@ def test_every_model_goes_with_every_method(model: str, method: str) -> None:
         (
             "quantize",
             ["method=xyz"],
-            "unknown method 'xyz': there are fp16, gptq, gptq-g128",
+            "unknown method 'xyz': there are ",
         ),
         ("tokenize", ["data=wikitext"], "unknown text 'wikitext': did you mean wikitext2"),
         ("table", ["experiment=table_opt2"], "unknown experiment 'table_opt2'"),
