@@ -6,6 +6,6 @@ After `import radio`, `AutoModelForCausalLM.from_pretrained(DIR)` of transformer
 
 from radio.runtime.imports import when_imported
 
-# transformers takes seconds to import, which `radio --help` must not pay: its quantizers get to know
-# ours when somebody imports them
+# transformers takes seconds to import, which `radio --help` must not pay: its quantizers get to
+# know ours when somebody imports them
 when_imported("transformers.quantizers.auto", "radio.hf.quantizer")

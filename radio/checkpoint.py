@@ -21,9 +21,10 @@ SHARED = "shared_by_layers."
 
 
 class LayerHeader(TypedDict):
-    """What a file says of a layer: its codec, the codec's fields, and the names of its tensors."""
+    """What a file says of a layer: its codec and shape, the codec's fields, names of tensors."""
 
     codec: str
+    shape: list[int]
     fields: dict[str, Any]
     tensors: list[str]
     shared: list[str]
@@ -95,6 +96,7 @@ def _content(quantized: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, An
         tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
         headers[name] = {
             "codec": layer.weight.name,
+            "shape": list(layer.weight.shape),
             "fields": layer.weight.fields(),
             "tensors": sorted(own),
             "shared": sorted(layer.weight.shared_tensors()),

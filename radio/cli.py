@@ -22,7 +22,7 @@ from radio.runtime.errors import RadioError
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
-USAGE = """usage: radio quantize model=MODEL method=METHOD (rate_bits=BITS|target.KIND=VALUE) out=DIR
+USAGE = """usage: radio quantize model=NAME method=NAME (rate_bits=BITS|target.KIND=VALUE) out=DIR
                               make what is missing, and a directory that transformers loads
        radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
                               decode such a directory to a plain checkpoint

@@ -1,6 +1,6 @@
 """Decode a packed model to a plain checkpoint, for tools that know nothing of radio.
 
-radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
+usage: radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
 """
 
 from collections.abc import Sequence

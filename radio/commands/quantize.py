@@ -1,7 +1,9 @@
 """Compress a model to a directory that transformers loads: `radio quantize ... out=DIR`.
 
-What the workflow has not made yet for this model, method and rate, it makes now, under `results/` in
-the current directory; a second time there is nothing to be done.
+What the workflow has not made yet for this model, method and rate, it makes now, under `results/`
+in the current directory; a second time there is nothing to be done. The method may be a variant, as
+in method=radio@fit=moments; other keys are Hydra overrides for all steps that have them. A directory
+that holds an earlier model is replaced, any other that is not empty is refused.
 """
 
 import json
@@ -60,13 +62,8 @@ def run(words: Sequence[str]) -> None:
     _make(coded, overrides, threads)
     manifest = read_manifest(coded)
     write_packed(out, coded, Path(read_manifest(prepared)["measured"]["path"]), manifest)
-    measured = manifest["measured"]
-    log.info(
-        "%s: %.3f true bits a weight, %d bytes",
-        out,
-        measured["bits_true"],
-        read_manifest_of(out)["size_bytes"],
-    )
+    bits_true, size_bytes = manifest["measured"]["bits_true"], read_manifest_of(out)["size_bytes"]
+    log.info("%s: %.3f true bits a weight, %d bytes", out, bits_true, size_bytes)
 
 
 def _make(artifact: Path, overrides: Sequence[str], threads: str) -> None:

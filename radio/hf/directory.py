@@ -1,7 +1,7 @@
-"""Directories that hold a model for others: written whole or not at all, and never over their files.
+"""Directories that hold a model for others, written whole or not at all, over nothing but our own.
 
-Beside the model's own files, `manifest.json` says how the model was made, names every other file with
-its bytes, and counts them all, itself included, as `size_bytes`.
+Beside the model's own files, `manifest.json` says how the model was made, names every other file
+with its bytes, and counts them all, itself included, as `size_bytes`.
 """
 
 import json
@@ -91,7 +91,7 @@ def check_replaceable(out: Path) -> None:
     known = {MANIFEST, *read_json(out / MANIFEST).get("files", {})} if MANIFEST in there else set()
     if there - known:
         raise RadioError(
-            f"out={out} holds {min(there - known)}, which is not of a model that radio wrote there: "
+            f"out={out} holds {min(there - known)}, which is not of a model that radio wrote: "
             "name another directory, or empty this one"
         )
 
@@ -104,7 +104,7 @@ def read_manifest_of(packed: Path) -> dict[str, Any]:
     """
     if not (packed / MANIFEST).is_file():
         raise RadioError(
-            f"{packed} is not a packed model: give a directory that `radio quantize ... out=DIR` wrote"
+            f"{packed} is not a packed model: give what `radio quantize ... out=DIR` wrote"
         )
     return read_json(packed / MANIFEST)
 
@@ -127,7 +127,7 @@ def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> Pre
 
 
 def _carry(source: Path, folder: Path) -> None:
-    """Copy what a checkpoint has beside weights and configuration: tokenizer, generation settings."""
+    """Copy what a checkpoint has beside weights and config.json: tokenizer, generation settings."""
     load_tokenizer(source).save_pretrained(folder)
     generation = source / "generation_config.json"
     if generation.is_file():

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ def packed_linear(
     fields: Mapping[str, Any],
     bias: Float[Tensor, " rows"] | None,
 ) -> Float[Tensor, "*batch rows"]:
-    """inputs W^T + bias of a packed W, which is decoded for this call and then forgotten.
+    """Compute inputs W^T + bias of a packed W, which is decoded for this call and then forgotten.
 
     Args:
         inputs: in any floating-point dtype; decoded weights are cast to it.
@@ -32,9 +31,10 @@ def packed_linear(
 
 
 class Packed(nn.Module):
-    """Tensors of a codec as buffers that `.to(dtype)` leaves in the dtype in which they are stored."""
+    """Tensors of a codec as buffers, which `.to(dtype)` leaves in the dtype they are stored in."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Register `tensors` as buffers of their names."""
         super().__init__()
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
@@ -66,7 +66,7 @@ class PackedLinear(Packed):
         bias: Tensor | None,
         shared: Packed,
     ) -> None:
-        """Hold `tensors` of `codec`, and read those of `shared`, which is another module's child."""
+        """Hold `tensors` of `codec`, and read those of `shared`, another module's child."""
         super().__init__(tensors)
         self.codec, self.fields = codec, dict(fields)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)

@@ -52,8 +52,8 @@ class RadioQuantizer(HfQuantizer):  # type: ignore[misc]
     def is_serializable(self) -> bool:
         """No: what was loaded is on disk already."""
         log.warning(
-            "a packed model is not saved by save_pretrained: copy the directory it was loaded from, "
-            "or make a dense checkpoint of it by `radio export DIR out=DENSE`"
+            "save_pretrained does not save a packed model: copy the directory it was loaded from, or "
+            "make a dense checkpoint of it by `radio export DIR out=DENSE`"
         )
         return False
 
@@ -70,8 +70,8 @@ class RadioQuantizer(HfQuantizer):  # type: ignore[misc]
 
         if checkpoint_files is None or len(checkpoint_files) != 1:
             raise RadioError(
-                f"{model.config.name_or_path} is not one model.safetensors: load the directory that "
-                "`radio quantize ... out=DIR` wrote"
+                f"{model.config.name_or_path} is not one model.safetensors: load the directory "
+                "that `radio quantize ... out=DIR` wrote"
             )
         path = Path(checkpoint_files[0])
         replace_linears(model, *load_coded(path), path)

@@ -40,8 +40,8 @@ def replace_linears(
     empty = {name: torch.empty_like(t, device="meta") for name, t in tensors.items()}
     common = {name.removeprefix(SHARED): t for name, t in empty.items() if name.startswith(SHARED)}
     shared = Packed(common)
-    for name in decoder_linears(model):
-        if name not in headers:
+    for name, linear in decoder_linears(model).items():
+        if name not in headers or headers[name]["shape"] != list(linear.weight.shape):
             raise RadioError(_does_not_fit(path, f"{name}.weight"))
         header = headers[name]
         own = {key: empty[f"{name}.{key}"] for key in header["tensors"]}

@@ -1,7 +1,7 @@
 """Files that are either whole or absent: atomic writes, checked reads.
 
-A tensor file carries a CRC-32 of every tensor (its name, kind, shape and bytes) and of its metadata:
-what a disk or a network flips is found when the file is read.
+A tensor file carries a CRC-32 of every tensor (its name, kind, shape and bytes) and of its
+metadata: what a disk or a network flips is found when the file is read.
 """
 
 import errno

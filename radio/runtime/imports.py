@@ -23,9 +23,8 @@ class _Follower(MetaPathFinder):
     def __init__(self, name: str, ours: str) -> None:
         self.name, self.ours = name, ours
 
-    def find_spec(
-        self, name: str, _path: Any, _target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, _path: Any, _target: Any = None) -> ModuleSpec | None:
+        """The specification that others find, its loader extended; None for all other modules."""
         if name != self.name:
             return None
         sys.meta_path.remove(self)
