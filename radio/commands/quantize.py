@@ -1,9 +1,9 @@
 """Compress a model to a directory that transformers loads: `radio quantize ... out=DIR`.
 
 What the workflow has not made yet for this model, method and rate, it makes now, under `results/`
-in the current directory; a second time there is nothing to be done. The method may be a variant, as
-in method=radio@fit=moments; other keys are Hydra overrides for all steps that have them. A directory
-that holds an earlier model is replaced, any other that is not empty is refused.
+in the current directory; a second time there is nothing to be done. The method may be a variant,
+as in method=radio@fit=moments; other keys are Hydra overrides for all steps that have them. A
+directory that holds an earlier model is replaced, any other that is not empty is refused.
 """
 
 import json

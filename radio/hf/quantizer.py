@@ -52,8 +52,8 @@ class RadioQuantizer(HfQuantizer):  # type: ignore[misc]
     def is_serializable(self) -> bool:
         """No: what was loaded is on disk already."""
         log.warning(
-            "save_pretrained does not save a packed model: copy the directory it was loaded from, or "
-            "make a dense checkpoint of it by `radio export DIR out=DENSE`"
+            "save_pretrained does not save a packed model: copy the directory it was loaded from, "
+            "or make a dense checkpoint of it by `radio export DIR out=DENSE`"
         )
         return False
 
