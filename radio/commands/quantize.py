@@ -41,9 +41,7 @@ def run(words: Sequence[str]) -> None:
         RadioError: bad input, told before anything is run, or the workflow failed.
     """
     given = pairs(words)
-    if "out" not in given:
-        raise RadioError("quantize is not given out: add out=DIR")
-    out, threads = Path(given.pop("out")), given.pop("threads", "all")
+    out, threads = given.pop("out", None), given.pop("threads", "all")
     rate_bits = given.pop("rate_bits", None)
     targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
     defaults = compose_step("quantize")
@@ -52,11 +50,20 @@ def run(words: Sequence[str]) -> None:
         "method": canonical(given.pop("method", defaults.method.name)),
     }
     overrides = [f"{key}={value}" for key, value in given.items()]
-    quantizer = instantiate(Plan(tuple(overrides)).compose("quantize", **names).method.quantizer)
+    plan = Plan(tuple(overrides))
+    quantizer = instantiate(plan.method(names["method"]).quantizer)
+    plan.compose("quantize", **names)
+    if not out:
+        raise RadioError("quantize is not given out: add out=DIR")
     asked = asked_rate(rate_bits, targets)
     if isinstance(asked, float):
         quantizer.check_rate(asked)
     names["rate"] = rate_text(asked if isinstance(asked, float) else str(asked))
+    _compress(Path(out), names, overrides, threads)
+
+
+def _compress(out: Path, names: dict[str, str], overrides: Sequence[str], threads: str) -> None:
+    """Have the quantized file made, and pack it."""
     check_replaceable(out)
     coded, prepared = (Path(job(step, names).artifact) for step in ("quantize", "prepare"))
     _make(coded, overrides, threads)

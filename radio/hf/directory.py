@@ -24,7 +24,7 @@ MODEL, MANIFEST = "model.safetensors", "manifest.json"
 # what config.json repeats of the manifest's measurements
 TOLD = ("method", "rate_bits", "bits_paper", "bits_true")
 # the flag of an architecture's config that gives biases to layers whose names end so
-BIASES = {
+BIASES: dict[str, dict[str, tuple[str, ...]]] = {
     "llama": {
         "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
         "mlp_bias": ("gate_proj", "up_proj", "down_proj"),
@@ -121,7 +121,7 @@ def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> Pre
         given += endings if needed else ()
     model = install(AutoModelForCausalLM.from_config(config, dtype=dtype), quantized)
     for name, linear in decoder_linears(model).items():
-        if linear.bias is None and name.endswith(given):
+        if "bias" not in dict(linear.named_parameters()) and name.endswith(given):
             linear.bias = nn.Parameter(torch.zeros(linear.out_features, dtype=dtype))
     return model
 

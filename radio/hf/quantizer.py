@@ -20,7 +20,7 @@ NAME = "radio"
 
 
 @register_quantization_config(NAME)
-class RadioConfig(QuantizationConfigMixin):  # type: ignore[misc]
+class RadioConfig(QuantizationConfigMixin):
     """`quantization_config` of config.json: the format's version, and words for readers.
 
     Everything that decoding needs stands in the header of model.safetensors.
@@ -39,7 +39,7 @@ class RadioConfig(QuantizationConfigMixin):  # type: ignore[misc]
 
 
 @register_quantizer(NAME)
-class RadioQuantizer(HfQuantizer):  # type: ignore[misc]
+class RadioQuantizer(HfQuantizer):
     """Puts packed layers where the architecture has linear ones, for transformers to fill."""
 
     requires_calibration = True

@@ -171,7 +171,7 @@ def _sums(tensors: Mapping[str, Tensor]) -> list[str]:
     sums = []
     for name, tensor in sorted(tensors.items()):
         what = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        sums.append(zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), what))
+        sums.append(zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, what))
     return [_hexadecimal(crc) for crc in sums]
 
 
