@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,21 @@ from radio.packing.codecs import CODECS, QuantizedLinear
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors, tensors_bytes
 
-FORMAT_VERSION = 1
+# 2: every tensor has a checksum
+FORMAT_VERSION = 2
 # prefix of what several layers decode by; no module of a model is called so
 SHARED = "shared_by_layers."
+
+
+class LayerHeader(TypedDict):
+    """What a file says of a layer: its codec and shape, the codec's fields, names of tensors."""
+
+    codec: str
+    shape: list[int]
+    fields: dict[str, Any]
+    tensors: list[str]
+    shared: list[str]
+    bias_added: bool
 
 
 @dataclass(frozen=True)
@@ -76,18 +88,20 @@ def file_bytes(quantized: QuantizedModel) -> int:
 def _content(quantized: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of the file."""
     tensors = quantized.rest | {f"{SHARED}{key}": t for key, t in quantized.shared().items()}
-    headers: dict[str, dict[str, Any]] = {}
+    headers: dict[str, LayerHeader] = {}
     for name, layer in quantized.layers.items():
-        tensors |= {f"{name}.{key}": t for key, t in layer.weight.to_tensors().items()}
+        own = layer.weight.to_tensors()
         if layer.bias is not None:
-            tensors[f"{name}.bias"] = layer.bias
+            own |= {"bias": layer.bias}
+        tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
         headers[name] = {
             "codec": layer.weight.name,
+            "shape": list(layer.weight.shape),
             "fields": layer.weight.fields(),
+            "tensors": sorted(own),
+            "shared": sorted(layer.weight.shared_tensors()),
             "bias_added": layer.bias_added,
         }
-        if shared := layer.weight.shared_tensors():
-            headers[name]["shared"] = sorted(shared)
     return tensors, {"format_version": FORMAT_VERSION, "layers": headers}
 
 
@@ -97,26 +111,40 @@ def load_quantized(path: Path) -> QuantizedModel:
     Raises:
         RadioError: the file is absent, corrupt, or of another format version.
     """
-    tensors, metadata = load_tensors(path)
-    version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
-        raise RadioError(
-            f"{path} has format_version={version}, this radio reads {FORMAT_VERSION}: "
-            "quantize again, or use the version of radio that wrote it"
-        )
+    tensors, headers = load_coded(path)
     shared = {key: tensors.pop(key) for key in list(tensors) if key.startswith(SHARED)}
     layers = {}
-    for name, header in metadata["layers"].items():
-        own = {
-            key.removeprefix(f"{name}."): tensors.pop(key)
-            for key in list(tensors)
-            if key.rpartition(".")[0] == name
-        }
+    for name, header in headers.items():
+        own = {key: tensors.pop(f"{name}.{key}") for key in header["tensors"]}
         bias = own.pop("bias", None)
-        own |= {key: shared[f"{SHARED}{key}"] for key in header.get("shared", [])}
+        own |= {key: shared[f"{SHARED}{key}"] for key in header["shared"]}
         weight = CODECS[header["codec"]].from_tensors(own, header["fields"])
         layers[name] = QuantizedLinear(weight, bias, header["bias_added"])
     return QuantizedModel(layers, tensors)
+
+
+def load_coded(path: Path) -> tuple[dict[str, Tensor], dict[str, LayerHeader]]:
+    """Tensors of a quantized file as stored (mapped, not copied), and what they mean by layer.
+
+    Raises:
+        RadioError: as for `load_quantized`.
+    """
+    tensors, metadata = load_tensors(path)
+    check_version(metadata.get("format_version"), path)
+    return tensors, metadata["layers"]
+
+
+def check_version(version: Any, where: object) -> None:
+    """Refuse a format that this code does not read.
+
+    Raises:
+        RadioError: the version is not `FORMAT_VERSION`.
+    """
+    if version != FORMAT_VERSION:
+        raise RadioError(
+            f"{where} has format_version={version}, this radio reads {FORMAT_VERSION}: "
+            "quantize again, or use the version of radio that wrote it"
+        )
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
-"""The command line: `radio STEP [KEY=VALUE ...]`.
+"""The command line: `radio STEP [KEY=VALUE ...]`, and two commands for users.
 
 A step reads artifacts of earlier steps and writes one of its own at `out`; Snakemake calls the
-steps in their order. Imports are light here, so that help costs nothing.
+steps in their order. `radio quantize` without artifacts runs all of that itself (radio/commands/).
+Imports are light here, so that help costs nothing.
 """
 
 import ast
@@ -21,7 +22,11 @@ from radio.runtime.errors import RadioError
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
-USAGE = """usage: radio STEP [KEY=VALUE ...]
+USAGE = """usage: radio quantize model=NAME method=NAME (rate_bits=BITS|target.KIND=VALUE) out=DIR
+                              make what is missing, and a directory that transformers loads
+       radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
+                              decode such a directory to a plain checkpoint
+       radio STEP [KEY=VALUE ...]
        radio STEP --help      what the step does, and its configuration
 
 Keys are Hydra overrides: radio quantize method=rtn method.quantizer.group_cols=64 ...
@@ -67,11 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(step: str, overrides: Sequence[str]) -> None:
-    """Compose the configuration of `step` and run it.
+    """Run a command for users, or compose the configuration of `step` and run it.
 
     Raises:
         RadioError: bad input, told in a sentence.
     """
+    has_artifacts = any(word.startswith("artifacts.") for word in overrides)
+    if step == "export" or (step == "quantize" and not has_artifacts):
+        importlib.import_module(f"radio.commands.{step}").run(overrides)
+        return
+
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationKeyError
 
@@ -117,23 +127,32 @@ def _summaries() -> str:
 
 def _summary(step: str) -> str:
     """First line of a step's docstring, without importing it."""
-    source = Path(__file__).parent / "steps" / f"{step}.py"
-    docstring = ast.get_docstring(ast.parse(source.read_text())) or ""
-    return docstring.partition("\n")[0]
+    return _docstring(f"steps/{step}").partition("\n")[0]
+
+
+def _docstring(module: str) -> str:
+    """What a module says of itself, without importing it; nothing where there is none."""
+    source = Path(__file__).parent / f"{module}.py"
+    return (ast.get_docstring(ast.parse(source.read_text())) or "") if source.is_file() else ""
 
 
 def _help(step: str, overrides: Sequence[str]) -> str:
-    """What a step does, the options of its groups, and its configuration as composed."""
+    """What a command does; of a step, the options of its groups and its configuration too."""
+    if step == "export":
+        return _docstring("commands/export") + "\n"
+
     from omegaconf import OmegaConf
 
     from radio.runtime.compose import compose_step, options
 
     cfg = compose_step(step, overrides)
     groups = {str(key): options(str(key)) for key in cfg if options(str(key))}
+    users = _docstring(f"commands/{step}")
     choices = "".join(f"  {group}={'|'.join(names)}\n" for group, names in groups.items())
     return "\n".join(
         [
             f"usage: radio {step} [KEY=VALUE ...]\n\n{_summary(step)}",
+            *([f"\nwithout artifacts.*:\n{users}"] if users else []),
             *([f"\nchoices:\n{choices}"] if choices else []),
             f"configuration (??? must be given):\n{OmegaConf.to_yaml(cfg)}",
         ]

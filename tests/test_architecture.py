@@ -22,6 +22,7 @@ LAYERS = [
     "allocate codebook",
     "methods",
     "checkpoint distortion",
+    "hf",
     "quantize budget",
     "evaluate",
     "refine search",
@@ -29,6 +30,7 @@ LAYERS = [
     "experiments",
     "recipes",
     "steps",
+    "commands",
     "cli",
     "__main__",
 ]

@@ -1,11 +1,17 @@
-"""Files that are either whole or absent: atomic writes, checked reads."""
+"""Files that are either whole or absent: atomic writes, checked reads.
+
+A tensor file carries a CRC-32 of every tensor (its name, kind, shape and bytes) and of its
+metadata: what a disk or a network flips is found when the file is read.
+"""
 
 import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +27,9 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a scratch path beside `path`; rename it to `path` only if the block succeeds.
 
-    The block may create a file or a directory there. On any error the scratch is removed, and a
-    full disk becomes a `RadioError`.
+    The block may create a file or a directory there; its files get the mode that the umask leaves
+    to new ones, whatever library wrote them. An older directory is moved aside first, never emptied
+    under its name. On any error the scratch is removed, and a full disk becomes a `RadioError`.
     """
     scratch_home = None
     try:
@@ -30,8 +37,9 @@ def atomic(path: Path) -> Iterator[Path]:
         scratch_home = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         scratch = scratch_home / path.name
         yield scratch
+        _grant(scratch, scratch_home)
         if path.is_dir():
-            shutil.rmtree(path)
+            os.rename(path, scratch_home / f"{path.name}.old")
         os.replace(scratch, path)
     except Exception as error:
         if not _says_no_space(error):
@@ -43,6 +51,16 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if scratch_home is not None:
             shutil.rmtree(scratch_home, ignore_errors=True)
+
+
+def _grant(made: Path, scratch_home: Path) -> None:
+    """Give a file, or all files of a directory, the mode of a file that `open` creates here."""
+    probe = scratch_home / f"{made.name}.mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    for file in made.rglob("*") if made.is_dir() else [made]:
+        if file.is_file():
+            file.chmod(mode)
 
 
 def _says_no_space(error: Exception) -> bool:
@@ -80,7 +98,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with atomic(path) as scratch:
-        save_file(contiguous, scratch, metadata={"radio": json.dumps(metadata, sort_keys=True)})
+        save_file(contiguous, scratch, metadata=_header(metadata, _sums(contiguous)))
 
 
 def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
@@ -93,28 +111,69 @@ def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) ->
         name: {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [place, place]}
         for name, tensor in tensors.items()
     }
-    header["__metadata__"] = {"radio": json.dumps(metadata, sort_keys=True)}
+    header["__metadata__"] = _header(metadata, [_hexadecimal(0)] * len(tensors))
     # eight bytes of length in front, and padding to a multiple of eight
     words = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
     return 16 + words + sum(tensor.nbytes for tensor in tensors.values())
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of `save_tensors` as (tensors, metadata).
+    """Read a file of `save_tensors` as (tensors, metadata); tensors are mapped, not copied.
 
     Raises:
-        RadioError: the file is absent, truncated, or not one of ours.
+        RadioError: the file is absent, truncated, altered, or not one of ours.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["radio"])
+            metadata, sums = _read_header((file.metadata() or {})["radio"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if sums is not None and sums != _sums(tensors):
+            raise ValueError("the checksum of a tensor does not agree")
     except FileNotFoundError as error:
         raise RadioError(f"{path} does not exist: run the step that makes it") from error
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise RadioError(
             f"{path} is corrupt or not a radio artifact ({error}): delete it and run again"
         ) from error
     return tensors, metadata
+
+
+def _header(metadata: Mapping[str, Any], sums: Sequence[str]) -> dict[str, str]:
+    """Our part of a file's header, its own checksum in front.
+
+    It is one word, since safetensors writes several in any order, and equal files must be equal.
+    """
+    text = json.dumps({"crc32": " ".join(sums), "metadata": metadata}, sort_keys=True)
+    return {"radio": f"{_hexadecimal(zlib.crc32(text.encode()))} {text}"}
+
+
+def _read_header(word: str) -> tuple[dict[str, Any], list[str] | None]:
+    """Metadata and checksums of tensors; None for those of a file from before there were any.
+
+    Raises:
+        ValueError: the word was altered.
+    """
+    if word.startswith("{"):
+        return json.loads(word), None
+    crc, _, text = word.partition(" ")
+    if crc != _hexadecimal(zlib.crc32(text.encode())):
+        raise ValueError("the checksum of the header does not agree")
+    content = json.loads(text)
+    return content["metadata"], content["crc32"].split()
+
+
+def _sums(tensors: Mapping[str, Tensor]) -> list[str]:
+    """CRC-32 of contiguous tensors' names, kinds, shapes and bytes, in the order of their names."""
+    import torch
+
+    sums = []
+    for name, tensor in sorted(tensors.items()):
+        what = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        sums.append(zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, what))
+    return [_hexadecimal(crc) for crc in sums]
+
+
+def _hexadecimal(crc: int) -> str:
+    return f"{crc:08x}"

@@ -1,7 +1,9 @@
 """Files are whole or absent, whatever happens while they are written."""
 
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from radio.runtime import files
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic, load_tensors, read_json, save_tensors, write_json
 
@@ -102,6 +105,42 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert [file.name for file in (tmp_path / "folder").iterdir()] == ["new"]
 
 
+def test_a_folder_that_is_replaced_keeps_its_name_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    """It is moved aside in one go: a kill while it is being deleted must not leave half of it."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    names = []
+    remove = shutil.rmtree
+
+    def watched(path, **settings):
+        names.append(Path(path).name)
+        remove(path, **settings)
+
+    monkeypatch.setattr(files.shutil, "rmtree", watched)
+    with atomic(tmp_path / "folder") as scratch:
+        scratch.mkdir()
+    assert len(names) == 1 and names[0].startswith(".folder.")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_mode_that_the_umask_leaves(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)}, {})
+        write_json(tmp_path / "a.json", {})
+        with atomic(tmp_path / "folder") as scratch:
+            (scratch / "deep").mkdir(parents=True)
+            save_tensors(scratch / "deep" / "t.safetensors", {"a": torch.ones(2)}, {})
+    finally:
+        os.umask(before)
+    made = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(made) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {mode}
+    folders = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_dir()}
+    assert folders == {0o777 & ~umask}
+
+
 def test_json_round_trip_and_refusal_of_nan(tmp_path):
     path = tmp_path / "deep" / "a.json"
     write_json(path, {"a": [1, None, "x"]})
@@ -148,6 +187,38 @@ def test_truncated_tensors_are_one_sentence(tmp_path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(RadioError, match="corrupt or not a radio artifact"):
         load_tensors(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3)])
+def test_every_kind_and_shape_has_its_checksum(tmp_path, dtype, shape):
+    save_tensors(tmp_path / "t", {"a": torch.ones(shape, dtype=dtype)}, {})
+    tensors, _ = load_tensors(tmp_path / "t")
+    assert torch.equal(tensors["a"], torch.ones(shape, dtype=dtype))
+
+
+def test_an_altered_tensor_is_one_sentence(tmp_path):
+    path = tmp_path / "t.safetensors"
+    save_tensors(path, {"a": torch.ones(100)}, {})
+    path.write_bytes(path.read_bytes()[:-1] + b"\x3e")
+    with pytest.raises(RadioError, match=r"the checksum of a tensor does not agree.*delete it"):
+        load_tensors(path)
+
+
+def test_altered_metadata_is_one_sentence(tmp_path):
+    path = tmp_path / "t.safetensors"
+    save_tensors(path, {"a": torch.ones(1)}, {"bits": 3})
+    path.write_bytes(path.read_bytes().replace(b"bits", b"bats"))
+    with pytest.raises(RadioError, match="the checksum of the header does not agree"):
+        load_tensors(path)
+
+
+def test_files_of_before_there_were_checksums_are_read(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2)}, tmp_path / "t", metadata={"radio": '{"bits": 3}'})
+    tensors, metadata = load_tensors(tmp_path / "t")
+    assert metadata == {"bits": 3} and torch.equal(tensors["a"], torch.ones(2))
 
 
 def test_tensors_of_others_are_refused(tmp_path):

@@ -1,0 +1,92 @@
+"""Compress a model to a directory that transformers loads: `radio quantize ... out=DIR`.
+
+What the workflow has not made yet for this model, method and rate, it makes now, under `results/`
+in the current directory; a second time there is nothing to be done. The method may be a variant,
+as in method=radio@fit=moments; other keys are Hydra overrides for all steps that have them. A
+directory that holds an earlier model is replaced, any other that is not empty is refused.
+"""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.utils import instantiate
+
+from radio.commands.words import pairs
+from radio.experiments import Plan, job
+from radio.hf.directory import check_replaceable, read_manifest_of, write_packed
+from radio.rates import KINDS, asked_rate, rate_text
+from radio.runtime.compose import CONFIG, compose_step
+from radio.runtime.errors import RadioError
+from radio.runtime.manifest import read_manifest
+from radio.variants import canonical
+
+log = logging.getLogger(__name__)
+
+SNAKEFILE = CONFIG.parent / "Snakefile"
+
+
+def run(words: Sequence[str]) -> None:
+    """Make the quantized file of `model`, `method` and rate by the workflow, and pack it to `out`.
+
+    Args:
+        words: model=, method= (variants too), rate_bits= or target.KIND=, out=, threads=; all
+            others are Hydra overrides, as in `snakemake --config overrides=[...]`.
+
+    Raises:
+        RadioError: bad input, told before anything is run, or the workflow failed.
+    """
+    given = pairs(words)
+    out, threads = given.pop("out", None), given.pop("threads", "all")
+    rate_bits = given.pop("rate_bits", None)
+    targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
+    defaults = compose_step("quantize")
+    names = {
+        "model": given.pop("model", defaults.model.name),
+        "method": canonical(given.pop("method", defaults.method.name)),
+    }
+    overrides = [f"{key}={value}" for key, value in given.items()]
+    plan = Plan(tuple(overrides))
+    quantizer = instantiate(plan.method(names["method"]).quantizer)
+    plan.compose("quantize", **names)
+    if not out:
+        raise RadioError("quantize is not given out: add out=DIR")
+    asked = asked_rate(rate_bits, targets)
+    if isinstance(asked, float):
+        quantizer.check_rate(asked)
+    names["rate"] = rate_text(asked if isinstance(asked, float) else str(asked))
+    _compress(Path(out), names, overrides, threads)
+
+
+def _compress(out: Path, names: dict[str, str], overrides: Sequence[str], threads: str) -> None:
+    """Have the quantized file made, and pack it."""
+    check_replaceable(out)
+    coded, prepared = (Path(job(step, names).artifact) for step in ("quantize", "prepare"))
+    _make(coded, overrides, threads)
+    manifest = read_manifest(coded)
+    write_packed(out, coded, Path(read_manifest(prepared)["measured"]["path"]), manifest)
+    bits_true, size_bytes = manifest["measured"]["bits_true"], read_manifest_of(out)["size_bytes"]
+    log.info("%s: %.3f true bits a weight, %d bytes", out, bits_true, size_bytes)
+
+
+def _make(artifact: Path, overrides: Sequence[str], threads: str) -> None:
+    """Let Snakemake make an artifact and all that it needs.
+
+    Raises:
+        RadioError: it could not.
+    """
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), str(artifact)]
+    settings = ["--cores", threads, "--config", f"overrides={json.dumps(list(overrides))}"]
+    with subprocess.Popen([*command, *settings]) as process:
+        try:
+            status = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # by which Snakemake stops its jobs
+            process.wait()
+            raise
+    if status:
+        raise RadioError(f"the workflow could not make {artifact}: it says above why")

@@ -1,0 +1,161 @@
+"""Directories that hold a model for others, written whole or not at all, over nothing but our own.
+
+Beside the model's own files, `manifest.json` says how the model was made, names every other file
+with its bytes, and counts them all, itself included, as `size_bytes`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from radio.checkpoint import FORMAT_VERSION, QuantizedModel, install, load_coded, load_quantized
+from radio.hf.quantizer import NAME
+from radio.models import decoder_linears, load_tokenizer
+from radio.runtime.errors import RadioError
+from radio.runtime.files import atomic, read_json
+
+MODEL, MANIFEST = "model.safetensors", "manifest.json"
+# what config.json repeats of the manifest's measurements
+TOLD = ("method", "rate_bits", "bits_paper", "bits_true")
+# the flag of an architecture's config that gives biases to layers whose names end so
+BIASES: dict[str, dict[str, tuple[str, ...]]] = {
+    "llama": {
+        "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
+        "mlp_bias": ("gate_proj", "up_proj", "down_proj"),
+    },
+    "opt": {"enable_bias": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")},
+}
+
+
+def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the quantized file `coded` as a directory that `from_pretrained` loads.
+
+    Args:
+        out: the directory; one of an earlier model is replaced.
+        coded: what `save_quantized` wrote.
+        checkpoint: directory of the original model, for its configuration and tokenizer.
+        manifest: of `coded`.
+
+    Raises:
+        RadioError: `coded` is corrupt, or `out` holds something else.
+    """
+    load_coded(coded)
+    config = AutoConfig.from_pretrained(checkpoint)
+    config.dtype = config.dtype or torch.float16
+    told = {key: manifest["measured"][key] for key in TOLD}
+    config.quantization_config = {"quant_method": NAME, "format_version": FORMAT_VERSION} | told
+
+    def fill(folder: Path) -> None:
+        shutil.copyfile(coded, folder / MODEL)
+        config.save_pretrained(folder)
+        _carry(checkpoint, folder)
+
+    _write(out, fill, {**manifest, "artifact": MODEL})
+
+
+def write_dense(out: Path, packed: Path, dtype: torch.dtype) -> None:
+    """Decode the packed model in directory `packed` to a plain checkpoint in `dtype`.
+
+    Biases that quantization added become the architecture's own, by the flags that it has for them;
+    a layer that a flag gives a bias and quantization did not has zeros there.
+
+    Raises:
+        RadioError: `packed` is none, or is corrupt, or `out` holds something else.
+    """
+    manifest = read_manifest_of(packed)
+    quantized = load_quantized(packed / MODEL)
+    model = _decoded(packed, quantized, dtype)
+
+    def fill(folder: Path) -> None:
+        model.save_pretrained(folder)
+        _carry(packed, folder)
+
+    _write(out, fill, {**manifest, "step": "export", "artifact": MODEL})
+
+
+def check_replaceable(out: Path) -> None:
+    """Refuse to write where there is anything but an earlier model of ours.
+
+    Raises:
+        RadioError: `out` is a file, or has a file that its manifest does not name.
+    """
+    if out.exists() and not out.is_dir():
+        raise RadioError(f"out={out} is a file: name a directory")
+    there = set(_files(out))
+    known = {MANIFEST, *read_json(out / MANIFEST).get("files", {})} if MANIFEST in there else set()
+    if there - known:
+        raise RadioError(
+            f"out={out} holds {min(there - known)}, which is not of a model that radio wrote: "
+            "name another directory, or empty this one"
+        )
+
+
+def read_manifest_of(packed: Path) -> dict[str, Any]:
+    """The manifest in a directory of `write_packed`.
+
+    Raises:
+        RadioError: there is none.
+    """
+    if not (packed / MANIFEST).is_file():
+        raise RadioError(
+            f"{packed} is not a packed model: give what `radio quantize ... out=DIR` wrote"
+        )
+    return read_json(packed / MANIFEST)
+
+
+def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The stock architecture with decoded weights, and the biases that quantization added."""
+    config = AutoConfig.from_pretrained(packed)
+    del config.quantization_config
+    biased = [name for name, layer in quantized.layers.items() if layer.bias is not None]
+    given: tuple[str, ...] = ()
+    for flag, endings in BIASES[config.model_type].items():
+        needed = any(name.endswith(endings) for name in biased)
+        setattr(config, flag, needed)
+        given += endings if needed else ()
+    model = install(AutoModelForCausalLM.from_config(config, dtype=dtype), quantized)
+    for name, linear in decoder_linears(model).items():
+        if "bias" not in dict(linear.named_parameters()) and name.endswith(given):
+            linear.bias = nn.Parameter(torch.zeros(linear.out_features, dtype=dtype))
+    return model
+
+
+def _carry(source: Path, folder: Path) -> None:
+    """Copy what a checkpoint has beside weights and config.json: tokenizer, generation settings."""
+    load_tokenizer(source).save_pretrained(folder)
+    generation = source / "generation_config.json"
+    if generation.is_file():
+        # as it is: transformers refuses to write some that hubs have
+        shutil.copyfile(generation, folder / generation.name)
+
+
+def _write(out: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any]) -> None:
+    """Let `fill` write the files of a directory, add the manifest, and give it its name."""
+    check_replaceable(out)
+    with atomic(out) as folder:
+        folder.mkdir()
+        fill(folder)
+        files = {name: (folder / name).stat().st_size for name in _files(folder)}
+        (folder / MANIFEST).write_text(_counted({**manifest, "files": files}))
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of all files in a directory and below; none where there is no directory."""
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+
+
+def _counted(manifest: Mapping[str, Any]) -> str:
+    """JSON of a manifest whose `size_bytes` counts its `files` and this JSON itself."""
+    text = ""
+    while True:
+        size_bytes = sum(manifest["files"].values()) + len(text.encode())
+        again = json.dumps({**manifest, "size_bytes": size_bytes}, indent=2) + "\n"
+        if again == text:
+            return text
+        text = again

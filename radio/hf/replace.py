@@ -1,0 +1,72 @@
+"""An architecture made ready for the tensors of a quantized file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from radio.checkpoint import SHARED, LayerHeader
+from radio.hf.linear import Packed, PackedLinear
+from radio.models import decoder_linears
+from radio.runtime.errors import RadioError
+
+
+def replace_linears(
+    model: PreTrainedModel,
+    tensors: Mapping[str, Tensor],
+    headers: Mapping[str, LayerHeader],
+    path: Path,
+) -> None:
+    """Put a `PackedLinear` for every linear layer of the decoder blocks of `model`, in place.
+
+    Names, kinds and shapes in the model's state are then those of `tensors`; values are not set.
+
+    Args:
+        model: on the meta device; its dtype is that of biases.
+        tensors: of the file.
+        headers: of the coded layers.
+        path: of the file, for the complaint.
+
+    Raises:
+        RadioError: the file belongs to another architecture, or `model` has no head.
+    """
+    if model.get_output_embeddings() is None:
+        raise RadioError(
+            f"{path} is a causal language model, and {type(model).__name__} is not: "
+            "load it by AutoModelForCausalLM"
+        )
+    empty = {name: torch.empty_like(t, device="meta") for name, t in tensors.items()}
+    common = {name.removeprefix(SHARED): t for name, t in empty.items() if name.startswith(SHARED)}
+    shared = Packed(common)
+    for name, linear in decoder_linears(model).items():
+        if name not in headers or headers[name]["shape"] != list(linear.weight.shape):
+            raise RadioError(_does_not_fit(path, f"{name}.weight"))
+        header = headers[name]
+        own = {key: empty[f"{name}.{key}"] for key in header["tensors"]}
+        bias = own.pop("bias", None)
+        if bias is not None:
+            bias = bias.to(model.dtype)
+        layer = PackedLinear(header["codec"], header["fields"], own, bias, shared)
+        model.set_submodule(name, layer)
+    if common:
+        model.add_module(SHARED.removesuffix("."), shared)
+    _check_fit(model, tensors, path)
+
+
+def _check_fit(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Compare names and shapes with the file's; of weights that are tied, the file has one copy."""
+    tied = set(model.all_tied_weights_keys)
+    wanted = {name: t.shape for name, t in model.state_dict().items() if name not in tied}
+    there = {name: tensor.shape for name, tensor in tensors.items()}
+    wrong = sorted(name for name, _ in wanted.items() ^ there.items())
+    if wrong:
+        raise RadioError(_does_not_fit(path, wrong[0]))
+
+
+def _does_not_fit(path: Path, tensor: str) -> str:
+    return (
+        f"{path} does not fit config.json beside it (by {tensor}): "
+        "restore the directory as `radio quantize ... out=DIR` wrote it"
+    )
