@@ -1,0 +1,55 @@
+"""The one door to the kernels: a linear layer whose weight is a packed matrix."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from radio.kernels import cpu
+from radio.kernels.layout import PackedMatrix
+
+# inputs up to which codes are looked up for each product, beyond which weights are decoded first
+DIRECT_INPUTS = 64
+
+
+def packed_linear(
+    inputs: Float[Tensor, "*batch cols"],
+    matrix: PackedMatrix,
+    bias: Float[Tensor, " rows"] | None = None,
+) -> Float[Tensor, "*batch rows"]:
+    """y = W x + b for every input, in the type of the inputs; sums are of float32.
+
+    Not differentiable: packed weights are for inference.
+
+    Args:
+        inputs: float32, bfloat16 or float16, on the matrix' device.
+        matrix: W [rows, cols].
+        bias: b, of any of these types.
+    """
+    rows, cols = matrix.shape
+    flat = inputs.reshape(-1, cols)
+    with torch.no_grad():
+        compiled = cpu.handle(matrix) if inputs.device.type == "cpu" else None
+        if compiled is None:
+            outputs = product_of_decoded(flat, matrix, bias, matrix.decode_cluster)
+        elif len(flat) <= DIRECT_INPUTS:
+            outputs = compiled.product(flat, bias)
+        else:
+            outputs = product_of_decoded(flat, matrix, bias, compiled.decode)
+    return outputs.view(*inputs.shape[:-1], rows)
+
+
+def product_of_decoded(
+    inputs: Float[Tensor, "vectors cols"],
+    matrix: PackedMatrix,
+    bias: Float[Tensor, " rows"] | None,
+    decode: Callable[[int], Float[Tensor, "cols lanes"]],
+) -> Float[Tensor, "vectors rows"]:
+    """W x + b by decoding the weights of one cluster after another, in the type of the inputs."""
+    outputs = inputs.new_empty(len(inputs), matrix.rows)
+    for cluster in range(len(matrix.counts)):
+        lanes = matrix.lanes_of(cluster)
+        weight = decode(cluster).to(inputs.dtype)
+        outputs[:, lanes[lanes >= 0].long()] = (inputs @ weight)[:, : int((lanes >= 0).sum())]
+    return outputs if bias is None else outputs + bias.to(outputs)
