@@ -1,8 +1,8 @@
-"""The compiled kernel for processors, built on first use and kept in torch's cache of extensions.
+"""The compiled kernel for processors, built on first use, kept in torch's cache of extensions.
 
-The instruction set (AVX-512, AVX2, or whatever the compiler takes for granted) is the one that torch
-finds in the processor, or is told by ATEN_CPU_CAPABILITY. A build is named after all that it rests on,
-so that machines may share a cache.
+The instruction set (AVX-512, AVX2, or whatever the compiler takes for granted) is the one that
+torch finds in the processor, or is told by ATEN_CPU_CAPABILITY. A build is named after all that it
+rests on, so that machines may share a cache; TORCH_EXTENSIONS_DIR moves it.
 """
 
 import importlib.util
@@ -64,8 +64,8 @@ def compiled(capability: str) -> ModuleType | None:
     except (OSError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[:1]
         warnings.warn(
-            f"the kernel for packed matrices was not built ({' '.join(reason)}): products decode the "
-            "weights first, which is slow; install a C++ compiler and ninja",
+            f"the kernel for packed matrices was not built ({' '.join(reason)}): products decode "
+            "the weights first, which is slow; install a C++ compiler and ninja",
             stacklevel=2,
         )
         return None

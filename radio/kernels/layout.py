@@ -1,14 +1,15 @@
 """How a matrix of mixed bit depths lies in memory for products with vectors.
 
-Rows are sorted by cluster and cut into tiles of 16, a cluster's last tile filled up with empty lanes.
-Columns of a cluster are sorted by depth, so that a run of columns has one level table; the vector is
-gathered in that order, which costs one look-up a column. A run is cut into blocks of 32 columns, whose
-codes fill B words of 32 bits a row at depth B, whatever B is: codes follow each other without gaps,
-and may lie across two words. Only the last block of a run ends at a word's border.
+Rows are sorted by cluster and cut into tiles of 16, a cluster's last tile filled up with empty
+lanes. Columns of a cluster are sorted by depth, so that a run of columns has one level table; the
+vector is gathered in that order, which costs one look-up a column. A run is cut into blocks of 32
+columns, whose codes fill B words of 32 bits a row at depth B, whatever B is: codes follow each
+other without gaps, and may lie across two words. Only the last block of a run ends at a word's
+border, so that at most 31 bits of a row are lost to each depth.
 
     words: cluster > depth > block of 32 columns > tile of 16 rows > word > row
 
-so that one vector register holds a word of 16 rows, a tile's words of a block are contiguous, and the
+A vector register holds one word of 16 rows, a tile's words of a block are contiguous, and the
 vector's 32 entries and the depth's levels stay where they are while all tiles of the cluster pass.
 """
 
@@ -62,8 +63,8 @@ class PackedMatrix:
 
     rows: int
     words: Int32[Tensor, " words"]
-    first_word: Int64[Tensor, " clusters+1"]
-    first_tile: Int32[Tensor, " clusters+1"]
+    first_word: Int64[Tensor, " _bounds"]
+    first_tile: Int32[Tensor, " _bounds"]
     counts: Int32[Tensor, "clusters 9"]
     columns: Int32[Tensor, "clusters cols"]
     scale: Float16[Tensor, "clusters cols"]
@@ -171,7 +172,7 @@ def _packed_cluster(
     words = [torch.empty(0, dtype=torch.int32)]
     for bits in range(1, MAX_BITS + 1):
         for block in codes[:, depths == bits].split(BLOCK, dim=1):
-            lanes, cols = block.shape
+            cols = block.shape[1]
             padded = torch.nn.functional.pad(block, (0, BLOCK - cols))
             packed = (
                 pack(padded.flatten(), bits).contiguous().view(torch.int32).view(-1, LANES, bits)
@@ -195,5 +196,5 @@ def _words(cols: int, bits: int) -> int:
     return -(-cols * bits // WORD_BITS)
 
 
-def _starts(sizes: list[int]) -> Int64[Tensor, " sizes+1"]:
+def _starts(sizes: list[int]) -> Int64[Tensor, " _bounds"]:
     return torch.tensor([0, *sizes]).cumsum(0)

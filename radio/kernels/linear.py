@@ -10,7 +10,7 @@ from radio.kernels import cpu
 from radio.kernels.layout import PackedMatrix
 
 # inputs up to which codes are looked up for each product, beyond which weights are decoded first
-DIRECT_INPUTS = 64
+DIRECT_INPUTS = 128
 
 
 def packed_linear(
@@ -18,7 +18,7 @@ def packed_linear(
     matrix: PackedMatrix,
     bias: Float[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "*batch rows"]:
-    """y = W x + b for every input, in the type of the inputs; sums are of float32.
+    """The products W x + b of all inputs, in the type of the inputs; sums are of float32.
 
     Not differentiable: packed weights are for inference.
 

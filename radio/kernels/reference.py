@@ -9,11 +9,9 @@ from radio.packing.codecs import Companded
 
 
 def weights(coded: Companded) -> Float64[Tensor, "rows cols"]:
-    """w_rj = location_nj + scale_nj level_B[code_rj], with n the cluster of row r, B its depth at j."""
+    """w_rj = location_cj + scale_cj level_B[code_rj], B = depth_cj, for c the cluster of row r."""
     levels = torch.cat([torch.zeros(1), level_table(coded.codebook)]).double()
-    first = (
-        2 ** coded.depths.long() - 1
-    )  # of the levels of a depth, behind the single one of depth 0
+    first = 2 ** coded.depths.long() - 1  # where a depth's levels begin; depth 0 has one, 0
     level = levels[first[coded.cluster] + coded.codes.long()]
     return coded.location.double()[coded.cluster] + coded.scale.double()[coded.cluster] * level
 
@@ -23,6 +21,6 @@ def product(
     inputs: Float[Tensor, "vectors cols"],
     bias: Float[Tensor, " rows"] | None = None,
 ) -> Float64[Tensor, "vectors rows"]:
-    """y = W x + b for every row of `inputs`."""
+    """W x + b for every row of `inputs`."""
     outputs = inputs.double() @ weights(coded).T
     return outputs if bias is None else outputs + bias.double()
