@@ -89,6 +89,11 @@ class PackedMatrix:
         """The same matrix on a device."""
         return PackedMatrix(self.rows, *(tensor.to(device) for tensor in self.tensors()))
 
+    def copy(self) -> "PackedMatrix":
+        """The same matrix in memory of its own, but for the levels."""
+        own = (tensor.clone() for tensor in self.tensors()[:-1])
+        return PackedMatrix(self.rows, *own, self.levels)
+
     def runs(self, cluster: int) -> list[Run]:
         """The runs of a cluster that have columns, depth 0 left out."""
         counts = self.counts[cluster].tolist()

@@ -83,7 +83,7 @@ def test_random_depth_maps(rows, cols, clusters, seed, vectors):
 
 def test_a_cluster_without_rows():
     matrix = coded(20, 40, 3)
-    matrix.depths[2] = matrix.depths[1]
+    matrix.codes[matrix.cluster == 1] = 0
     matrix.cluster[matrix.cluster == 1] = 2
     inputs = torch.randn(2, 40)
     assert_right(kernel(HERE, matrix).product(inputs, None), matrix, inputs, None)
