@@ -66,7 +66,7 @@ def random_case(
 ) -> Case:
     """A case of random codes, under random depths of a mean and a standard deviation."""
     coded = random_matrix(rows, cols, mean_bits, spread_bits, group_rows, seed)
-    return Case("random depths", [coded], float(mean_bits), embedding_dim, matrix)
+    return Case("random depths", [coded], mean_bits, embedding_dim, matrix)
 
 
 def random_matrix(

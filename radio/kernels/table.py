@@ -24,8 +24,8 @@ SHOWN = {
 TITLE = "Products of packed matrices with one vector"
 NOTE = (
     "Medians of interleaved turns; every matrix comes from memory. *GB/s* counts the packed bytes: "
-    "codes, scales, locations, order; *share* is its part of what plain reading reaches. The paper's "
-    "ratios are those of another machine (A6000, against cuBLAS FP16)."
+    "codes, scales, locations, order; *share* is its part of what plain reading reaches. The "
+    "paper's ratios are those of another machine (A6000, against cuBLAS FP16)."
 )
 
 

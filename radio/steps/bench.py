@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
         device = torch.device(automatic if cfg.device == "auto" else cfg.device)
         shapes = [(e, name, r, c) for e in cfg.embedding_dims for name, r, c in _of_paper(e)]
         shapes += [(0, "", rows, cols) for rows, cols in cfg.shapes]
-        settings = [(*shape, bits) for shape in shapes for bits in cfg.mean_bits]
+        settings = [(*shape, float(bits)) for shape in shapes for bits in cfg.mean_bits]
         rows = [
             measure(
                 random_case(*each, cfg.spread_bits, cfg.group_rows, cfg.seed), device, cfg.rounds

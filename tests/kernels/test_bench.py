@@ -1,4 +1,4 @@
-"""The benchmark: honest counts, the paper's values where they belong, no time for a wrong kernel."""
+"""The benchmark: honest counts, the paper's values in their places, no time for a wrong kernel."""
 
 import pandas as pd
 import pytest
@@ -20,7 +20,7 @@ def _small(monkeypatch):
     monkeypatch.setattr(bench, "TURN_S", 1e-4)
 
 
-@pytest.mark.parametrize("mean_bits", [2, 3, 4])
+@pytest.mark.parametrize("mean_bits", [2.0, 3.0, 4.0])
 def test_random_depths_have_their_mean(mean_bits):
     matrix = bench.random_matrix(128, 2000, mean_bits, 0.8, 64, seed=1)
     standard_error = 0.85 / 4000**0.5
@@ -30,7 +30,7 @@ def test_random_depths_have_their_mean(mean_bits):
 
 @pytest.mark.usefixtures("_small")
 def test_a_row_holds_what_was_measured():
-    case = bench.random_case(1024, "ExE", 32, 64, 3, 0.8, 16, 0)
+    case = bench.random_case(1024, "ExE", 32, 64, 3.0, 0.8, 16, 0)
     row = bench.measure(case, torch.device("cpu"), rounds=3)
     assert row["bits_depth"] == case.matrices[0].code_bits() / (32 * 64)
     assert row["speedup_fp16"] == row["fp16_ms"] / row["packed_ms"]
@@ -47,7 +47,7 @@ def test_a_wrong_kernel_is_not_timed(monkeypatch, wrong):
     right = bench.packed_linear
     monkeypatch.setattr(bench, "packed_linear", lambda *given: wrong * right(*given))
     monkeypatch.setattr(bench, "Timer", None)
-    case = bench.random_case(0, "", 32, 64, 3, 0.8, 16, 0)
+    case = bench.random_case(0, "", 32, 64, 3.0, 0.8, 16, 0)
     with pytest.raises(RadioError, match="is wrong by"):
         bench.measure(case, torch.device("cpu"), rounds=3)
 
