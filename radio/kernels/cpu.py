@@ -17,8 +17,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from radio.kernels.layout import PackedMatrix
 from radio.runtime.files import atomic
@@ -46,14 +44,6 @@ def handle(matrix: PackedMatrix) -> Any:
     if matrix not in _handles:
         _handles[matrix] = module.Packed(matrix.rows, *matrix.tensors())
     return _handles[matrix]
-
-
-def product(
-    inputs: Float[Tensor, "vectors cols"], matrix: PackedMatrix, bias: Float[Tensor, " rows"] | None
-) -> Float[Tensor, "vectors rows"]:
-    """W x + b for every row of `inputs`, in their type, summed in float32."""
-    result: Tensor = handle(matrix).product(inputs, bias)
-    return result
 
 
 @cache

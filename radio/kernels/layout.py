@@ -15,6 +15,7 @@ vector's 32 entries and the depth's levels stay where they are while all tiles o
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -80,6 +81,11 @@ class PackedMatrix:
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors, in the order in which compiled kernels take them."""
         return tuple(getattr(self, field.name) for field in fields(self)[1:])
+
+    @cached_property
+    def most_tiles(self) -> int:
+        """Tiles of the cluster that has most."""
+        return int(self.first_tile.diff().max())
 
     def size_bytes(self) -> int:
         """Bytes that a product reads, without the levels, which all matrices share."""

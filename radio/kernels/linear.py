@@ -9,8 +9,11 @@ from torch import Tensor
 from radio.kernels import cpu
 from radio.kernels.layout import PackedMatrix
 
-# inputs up to which codes are looked up for each product, beyond which weights are decoded first
+# inputs up to which codes are looked up for each product, beyond which weights are decoded first:
+# on 2 cores at 4096 x 4096, both took 83 ms for 128 inputs of bfloat16, 129 against 86 of float32
 DIRECT_INPUTS = 128
+# not measured yet
+DIRECT_INPUTS_GPU = 16
 
 
 def packed_linear(
@@ -30,14 +33,26 @@ def packed_linear(
     rows, cols = matrix.shape
     flat = inputs.reshape(-1, cols)
     with torch.no_grad():
-        compiled = cpu.handle(matrix) if inputs.device.type == "cpu" else None
-        if compiled is None:
-            outputs = product_of_decoded(flat, matrix, bias, matrix.decode_cluster)
-        elif len(flat) <= DIRECT_INPUTS:
-            outputs = compiled.product(flat, bias)
-        else:
-            outputs = product_of_decoded(flat, matrix, bias, compiled.decode)
+        outputs = _product(flat, matrix, bias)
     return outputs.view(*inputs.shape[:-1], rows)
+
+
+def _product(
+    inputs: Float[Tensor, "vectors cols"], matrix: PackedMatrix, bias: Float[Tensor, " rows"] | None
+) -> Float[Tensor, "vectors rows"]:
+    """W x + b, the way that device and number of inputs make the fastest."""
+    decode = matrix.decode_cluster
+    if inputs.device.type == "cuda":
+        if len(inputs) <= DIRECT_INPUTS_GPU:
+            from radio.kernels import gpu  # Triton costs a second, and is for GPUs alone
+
+            return gpu.product(inputs, matrix, bias)
+    elif (compiled := cpu.handle(matrix)) is not None:
+        if len(inputs) <= DIRECT_INPUTS:
+            result: Tensor = compiled.product(inputs, bias)
+            return result
+        decode = compiled.decode
+    return product_of_decoded(inputs, matrix, bias, decode)
 
 
 def product_of_decoded(
