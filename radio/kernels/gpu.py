@@ -29,7 +29,8 @@ def product(
     """W x + b for every row of `inputs`, in their type, summed in float32."""
     outputs = inputs.new_empty(len(inputs), matrix.rows)
     for some, their in zip(inputs.split(MAX_VECTORS), outputs.split(MAX_VECTORS), strict=True):
-        _launch(some.contiguous(), matrix, bias, their)
+        if len(some):
+            _launch(some.contiguous(), matrix, bias, their)
     return outputs
 
 
@@ -55,7 +56,7 @@ def _launch(inputs: Tensor, matrix: PackedMatrix, bias: Tensor | None, outputs: 
 
 @triton.autotune(configs=CONFIGS, key=["rows", "cols", "VECTORS"])
 @triton.jit
-def _product(
+def _product(  # type: ignore[no-untyped-def]
     inputs,  # [vectors, cols]
     outputs,  # [vectors, rows]
     bias,  # [rows]

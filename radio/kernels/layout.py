@@ -98,7 +98,7 @@ class PackedMatrix:
     def copy(self) -> "PackedMatrix":
         """The same matrix in memory of its own, but for the levels."""
         own = (tensor.clone() for tensor in self.tensors()[:-1])
-        return PackedMatrix(self.rows, *own, self.levels)
+        return PackedMatrix(self.rows, *(*own, self.levels))
 
     def runs(self, cluster: int) -> list[Run]:
         """The runs of a cluster that have columns, depth 0 left out."""
