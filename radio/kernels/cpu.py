@@ -38,12 +38,12 @@ def handle(matrix: PackedMatrix) -> Any:
     It has `product(x [vectors, cols], bias or None)`, which gives [vectors, rows] in the type of x,
     summed in float32, and `decode(cluster)`, which is `PackedMatrix.decode_cluster`.
     """
-    module = compiled(torch.backends.cpu.get_cpu_capability())
-    if module is None:
-        return None
-    if matrix not in _handles:
-        _handles[matrix] = module.Packed(matrix.rows, *matrix.tensors())
-    return _handles[matrix]
+    found = _handles.get(matrix)
+    if found is None:
+        module = compiled(torch.backends.cpu.get_cpu_capability())
+        if module is not None:
+            found = _handles[matrix] = module.Packed(matrix.rows, *matrix.tensors())
+    return found
 
 
 @cache

@@ -31,9 +31,7 @@ def packed_linear(
         bias: b, of any of these types.
     """
     rows, cols = matrix.shape
-    flat = inputs.reshape(-1, cols)
-    with torch.no_grad():
-        outputs = _product(flat, matrix, bias)
+    outputs = _product(inputs.reshape(-1, cols), matrix, bias)
     return outputs.view(*inputs.shape[:-1], rows)
 
 
@@ -46,7 +44,7 @@ def _product(
         if len(inputs) <= DIRECT_INPUTS_GPU:
             from radio.kernels import gpu  # Triton costs a second, and is for GPUs alone
 
-            return gpu.product(inputs, matrix, bias)
+            return gpu.product(inputs.detach(), matrix, bias)
     elif (compiled := cpu.handle(matrix)) is not None:
         if len(inputs) <= DIRECT_INPUTS:
             result: Tensor = compiled.product(inputs, bias)
@@ -55,6 +53,7 @@ def _product(
     return product_of_decoded(inputs, matrix, bias, decode)
 
 
+@torch.no_grad()
 def product_of_decoded(
     inputs: Float[Tensor, "vectors cols"],
     matrix: PackedMatrix,

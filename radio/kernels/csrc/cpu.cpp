@@ -21,7 +21,7 @@ namespace {
 constexpr int kBlock = 32;      // columns whose codes fill whole words at any depth
 constexpr int kMaxBits = 8;
 constexpr int kAhead = 4096;    // bytes between what is read and what is fetched
-constexpr int kMinTileCols = 1 << 13;  // least work for which a thread is woken: tiles x columns
+constexpr int kMinTileCols = 1 << 14;  // least tiles x columns for which a thread is woken, 8 us
 
 struct Matrix {
   int64_t rows, cols, clusters;
