@@ -4,6 +4,7 @@ All are timed in turns, in the same seconds of the same machine, over as many co
 as do not fit into its caches, together with plain reading of memory. A wrong kernel is not timed.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -27,6 +28,8 @@ DENSE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # of each kind of matrix: three times the largest cache seen
 COPIES_BYTES = 96 * 2**20
 STREAM_BYTES = 2**28
+# a weight in float32 (twice while it is converted), bfloat16, float16, as a code, and packed
+WEIGHT_BYTES = 4 + 4 + 2 + 2 + 1 + 1
 # seconds of one kind before the next has its turn
 TURN_S = 0.01
 # rows whose products are checked: float64 weights of the largest matrices would not fit
@@ -52,6 +55,14 @@ class Case:
     asked_bits: float = nan
     embedding_dim: int = 0
     matrix: str = ""
+
+
+def fits(rows: int, cols: int, device: torch.device) -> bool:
+    """Whether memory holds a matrix of this shape in all its forms, most of it dense."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cuda":
+        memory = min(memory, torch.cuda.mem_get_info(device)[0])
+    return rows * cols * WEIGHT_BYTES + 4 * COPIES_BYTES + STREAM_BYTES < memory
 
 
 def random_case(

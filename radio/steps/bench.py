@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from radio.checkpoint import load_quantized
-from radio.kernels.bench import Case, measure, random_case
+from radio.kernels.bench import Case, fits, measure, random_case
 from radio.kernels.table import markdown, with_paper
 from radio.packing.codecs import Companded
 from radio.runtime.compose import CONFIG
@@ -24,8 +24,10 @@ def run(cfg: DictConfig) -> None:
     with recorded("bench", cfg, out) as measured:
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
         device = torch.device(automatic if cfg.device == "auto" else cfg.device)
-        shapes = [(e, name, r, c) for e in cfg.embedding_dims for name, r, c in _of_paper(e)]
+        shapes = [shape for dim in cfg.embedding_dims for shape in _of_paper(dim)]
         shapes += [(0, "", rows, cols) for rows, cols in cfg.shapes]
+        measured["too_large"] = [shape[2:] for shape in shapes if not fits(*shape[2:], device)]
+        shapes = [shape for shape in shapes if fits(*shape[2:], device)]
         settings = [(*shape, float(bits)) for shape in shapes for bits in cfg.mean_bits]
         rows = [
             measure(
@@ -43,8 +45,9 @@ def run(cfg: DictConfig) -> None:
         measured["rows"] = len(table)
 
 
-def _of_paper(dim: int) -> list[tuple[str, int, int]]:
-    return [("ExE", dim, dim), ("Ex4E", dim, 4 * dim), ("4ExE", 4 * dim, dim)]
+def _of_paper(dim: int) -> list[tuple[int, str, int, int]]:
+    """E, the paper's name, rows and columns of its shapes."""
+    return [(dim, "ExE", dim, dim), (dim, "Ex4E", dim, 4 * dim), (dim, "4ExE", 4 * dim, dim)]
 
 
 def _of_model(coded: Path) -> list[Case]:

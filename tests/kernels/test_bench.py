@@ -4,10 +4,12 @@ import pandas as pd
 import pytest
 import torch
 
+from radio.cli import run
 from radio.kernels import bench
 from radio.kernels.table import markdown, with_paper
 from radio.runtime.compose import CONFIG
 from radio.runtime.errors import RadioError
+from radio.runtime.manifest import read_manifest
 
 PAPER = CONFIG / "paper/table7_kernel_speedup_a6000.csv"
 
@@ -56,3 +58,14 @@ def test_other_rates_have_no_value_of_the_paper():
     rows = [{"embedding_dim": 1024, "matrix": "ExE", "asked_bits": bits} for bits in (2.0, 3.0)]
     table = with_paper(pd.DataFrame([*rows, {"embedding_dim": 0, "matrix": ""}]), PAPER)
     assert table.speedup_fp16_paper.isna().tolist() == [True, False, True]
+
+
+@pytest.mark.usefixtures("_small")
+def test_the_step_writes_a_table_for_machines_and_readers(tmp_path):
+    sizes = ["embedding_dims=[16]", "shapes=[[24,40],[10000000,10000000]]", "group_rows=16"]
+    run("bench", [f"out={tmp_path}/table.csv", *sizes, "mean_bits=[2,3]", "rounds=1"])
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table.rows.tolist() == [16, 16, 16, 16, 64, 64, 24, 24]
+    assert table.asked_bits.tolist() == [2, 3] * 4
+    assert len((tmp_path / "table.md").read_text().split("\n|")) == 8 + 2 + 1
+    assert read_manifest(tmp_path / "table.csv")["measured"]["too_large"] == [[10**7, 10**7]]
