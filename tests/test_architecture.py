@@ -16,6 +16,7 @@ LAYERS = [
     "rates variants target",
     "theory",
     "packing",
+    "kernels",
     "models data",
     "statistics depths",
     "calibrate moments",

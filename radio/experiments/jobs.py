@@ -22,6 +22,7 @@ ARTIFACTS = {
     "evaluate": "results/{model}/evaluation/{method}/{rate}/{data}.csv",
     "table": "results/{experiment}.csv",
     "figure": "results/figures/{figure}.png",
+    "bench": "results/table_kernel.csv",
 }
 # names of artifacts in the steps' YAML files
 READ_AS = {

@@ -1,0 +1,1 @@
+"""Products with matrices of mixed bit depths: reference, processor, GPU, and one dispatcher."""

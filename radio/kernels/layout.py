@@ -1,0 +1,211 @@
+"""How a matrix of mixed bit depths lies in memory for products with vectors.
+
+Rows are sorted by cluster and cut into tiles of 16, a cluster's last tile filled up with empty
+lanes. Columns of a cluster are sorted by depth, so that a run of columns has one level table; the
+vector is gathered in that order, which costs one look-up a column. A run is cut into blocks of 32
+columns, whose codes fill B words of 32 bits a row at depth B, whatever B is: codes follow each
+other without gaps, and may lie across two words. Only the last block of a run ends at a word's
+border, so that at most 31 bits of a row are lost to each depth.
+
+    words: cluster > depth > block of 32 columns > tile of 16 rows > word > row
+
+A vector register holds one word of 16 rows, a tile's words of a block are contiguous, and the
+vector's 32 entries and the depth's levels stay where they are while all tiles of the cluster pass.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float16, Int32, Int64, UInt8
+from torch import Tensor
+
+from radio.packing.bits import pack
+from radio.packing.codecs import Companded
+from radio.theory.allocation import MAX_BITS
+from radio.theory.codebook import companded, split
+
+LANES = 16
+BLOCK = 32
+WORD_BITS = 32
+
+
+class Run(NamedTuple):
+    """Columns of one depth in one cluster.
+
+    Attributes:
+        bits: their depth.
+        start: place of the first of them in the cluster's order of columns.
+        cols: how many they are.
+    """
+
+    bits: int
+    start: int
+    cols: int
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMatrix:
+    """A matrix [rows, cols], w = location + scale x level, in the order that kernels read.
+
+    Attributes:
+        words: codes, see the module.
+        first_word: where each cluster's words begin, and where the last ends.
+        first_tile: the same of tiles.
+        counts: columns of depths 0..8 in each cluster.
+        columns: the columns of each cluster, sorted by depth.
+        scale: of each cluster's columns, in that order.
+        location: the same.
+        row: matrix row of every lane; -1 where a lane is empty.
+        levels: of depths 1..8, one after the other; one tensor for all matrices of a model.
+    """
+
+    rows: int
+    words: Int32[Tensor, " words"]
+    first_word: Int64[Tensor, " _bounds"]
+    first_tile: Int32[Tensor, " _bounds"]
+    counts: Int32[Tensor, "clusters 9"]
+    columns: Int32[Tensor, "clusters cols"]
+    scale: Float16[Tensor, "clusters cols"]
+    location: Float16[Tensor, "clusters cols"]
+    row: Int32[Tensor, "tiles 16"]
+    levels: Float[Tensor, " 510"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows (outputs) and columns (inputs)."""
+        return self.rows, self.columns.shape[1]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, in the order in which compiled kernels take them."""
+        return tuple(getattr(self, field.name) for field in fields(self)[1:])
+
+    @cached_property
+    def most_tiles(self) -> int:
+        """Tiles of the cluster that has most."""
+        return int(self.first_tile.diff().max())
+
+    def size_bytes(self) -> int:
+        """Bytes that a product reads, without the levels, which all matrices share."""
+        return sum(tensor.nbytes for tensor in self.tensors()[:-1])
+
+    def to(self, device: torch.device | str) -> "PackedMatrix":
+        """The same matrix on a device."""
+        return PackedMatrix(self.rows, *(tensor.to(device) for tensor in self.tensors()))
+
+    def copy(self) -> "PackedMatrix":
+        """The same matrix in memory of its own, but for the levels."""
+        own = (tensor.clone() for tensor in self.tensors()[:-1])
+        return PackedMatrix(self.rows, *(*own, self.levels))
+
+    def runs(self, cluster: int) -> list[Run]:
+        """The runs of a cluster that have columns, depth 0 left out."""
+        counts = self.counts[cluster].tolist()
+        starts = [sum(counts[:bits]) for bits in range(MAX_BITS + 1)]
+        return [Run(b, starts[b], counts[b]) for b in range(1, MAX_BITS + 1) if counts[b]]
+
+    def codes(self, cluster: int) -> Iterator[tuple[Run, Int64[Tensor, "lanes _cols"]]]:
+        """The codes of a cluster, run by run, unpacked."""
+        tiles = int(self.first_tile[cluster + 1] - self.first_tile[cluster])
+        at = int(self.first_word[cluster])
+        for run in self.runs(cluster):
+            blocks = []
+            for left in range(run.cols, 0, -BLOCK):
+                cols = min(left, BLOCK)
+                deep = _words(cols, run.bits)
+                words = self.words[at : at + tiles * deep * LANES].view(tiles, deep, LANES)
+                blocks.append(_unpacked(words.transpose(1, 2).flatten(0, 1), run.bits, cols))
+                at += tiles * deep * LANES
+            yield run, torch.cat(blocks, dim=1)
+
+    def decode_cluster(self, cluster: int) -> Float[Tensor, "cols lanes"]:
+        """Weights of a cluster's lanes, float32, transposed; those of empty lanes mean nothing."""
+        lanes = LANES * int(self.first_tile[cluster + 1] - self.first_tile[cluster])
+        location, scale = self.location[cluster].float(), self.scale[cluster].float()
+        weight = location[:, None].repeat(1, lanes)
+        for run, codes in self.codes(cluster):
+            place = slice(run.start, run.start + run.cols)
+            levels = self.levels[2**run.bits - 2 : 2 ** (run.bits + 1) - 2]
+            weight[place] += scale[place, None] * levels[codes.T]
+        return torch.empty_like(weight).index_copy_(0, self.columns[cluster].long(), weight)
+
+    def lanes_of(self, cluster: int) -> Int32[Tensor, " lanes"]:
+        """Matrix row of every lane of a cluster."""
+        return self.row[self.first_tile[cluster] : self.first_tile[cluster + 1]].flatten()
+
+
+def level_table(codebook: Float16[Tensor, " 510"] | None) -> Float[Tensor, " 510"]:
+    """Levels of depths 1..8, one after the other: the companding law's, or a codebook's."""
+    law = [companded(bits).levels for bits in range(MAX_BITS + 1)]
+    return torch.cat((law if codebook is None else list(split(codebook)))[1:])
+
+
+def packed_matrix(coded: Companded, levels: Float[Tensor, " 510"] | None = None) -> PackedMatrix:
+    """Lay out a coded matrix for kernels.
+
+    Args:
+        coded: as quantization left it.
+        levels: `level_table` of its codebook, so that matrices share one; made anew if None.
+    """
+    rows, _ = coded.shape
+    depths, columns = coded.depths.sort(dim=1, stable=True)
+    clusters = range(len(depths))
+    words, row = [], []
+    for c in clusters:
+        members = (coded.cluster == c).nonzero()[:, 0]
+        lanes = torch.nn.functional.pad(members, (0, -len(members) % LANES), value=-1)
+        row.append(lanes.view(-1, LANES))
+        ordered = torch.nn.functional.pad(
+            coded.codes[members][:, columns[c]], (0, 0, 0, len(lanes) - len(members))
+        )
+        words.append(_packed_cluster(ordered, depths[c]))
+    counts = torch.stack([torch.bincount(depths[c], minlength=MAX_BITS + 1) for c in clusters])
+    return PackedMatrix(
+        rows=rows,
+        words=torch.cat(words),
+        first_word=_starts([len(each) for each in words]),
+        first_tile=_starts([len(each) for each in row]).int(),
+        counts=counts.int(),
+        columns=columns.int(),
+        scale=coded.scale.gather(1, columns),
+        location=coded.location.gather(1, columns),
+        row=torch.cat(row).int(),
+        levels=level_table(coded.codebook) if levels is None else levels,
+    )
+
+
+def _packed_cluster(
+    codes: UInt8[Tensor, "lanes cols"], depths: UInt8[Tensor, " cols"]
+) -> Int32[Tensor, " words"]:
+    """Words of a cluster whose columns stand in the order of their depths."""
+    words = [torch.empty(0, dtype=torch.int32)]
+    for bits in range(1, MAX_BITS + 1):
+        for block in codes[:, depths == bits].split(BLOCK, dim=1):
+            cols = block.shape[1]
+            padded = torch.nn.functional.pad(block, (0, BLOCK - cols))
+            packed = (
+                pack(padded.flatten(), bits).contiguous().view(torch.int32).view(-1, LANES, bits)
+            )
+            words.append(packed[..., : _words(cols, bits)].transpose(1, 2).flatten())
+    return torch.cat(words)
+
+
+def _unpacked(
+    words: Int32[Tensor, "lanes words"], bits: int, cols: int
+) -> Int64[Tensor, "lanes cols"]:
+    """The codes of a block out of the words of each row."""
+    wide = torch.nn.functional.pad(words.long() & 0xFFFFFFFF, (0, 1))
+    place = bits * torch.arange(cols, device=words.device)
+    word, shift = place // WORD_BITS, place % WORD_BITS
+    return (wide[:, word] | wide[:, word + 1] << WORD_BITS) >> shift & (2**bits - 1)
+
+
+def _words(cols: int, bits: int) -> int:
+    """Words of 32 bits that a row's codes of a block take."""
+    return -(-cols * bits // WORD_BITS)
+
+
+def _starts(sizes: list[int]) -> Int64[Tensor, " _bounds"]:
+    return torch.tensor([0, *sizes]).cumsum(0)
