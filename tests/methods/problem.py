@@ -10,7 +10,9 @@ from radio.packing.codecs import QuantizedLinear
 def moments(inputs: torch.Tensor) -> InputMoments:
     """Of inputs [tokens, cols]."""
     tokens = len(inputs)
-    return InputMoments(inputs.mean(dim=0), inputs.T @ inputs / tokens, tokens)
+    return InputMoments(
+        inputs.mean(dim=0), inputs.T @ inputs / tokens, tokens, inputs.abs().mean(dim=0)
+    )
 
 
 def layer(rows: int, cols: int, seed: int = 0) -> LinearLayer:

@@ -21,7 +21,7 @@ def true_rate(method, bits: float) -> float:
     """Of what is stored, layer by layer."""
     size = 0
     for rows, cols in SHAPES:
-        inputs = InputMoments(torch.zeros(cols), torch.eye(cols), 10)
+        inputs = InputMoments(torch.zeros(cols), torch.eye(cols), 10, torch.ones(cols))
         layer = LinearLayer("w", torch.randn(rows, cols), inputs=inputs)
         size += method.quantize(layer, bits).stored_bytes()
     return 8 * size / sum(rows * cols for rows, cols in SHAPES)
