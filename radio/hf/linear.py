@@ -3,31 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Float
+import torch
 from torch import Tensor, nn
 
-from radio.packing.codecs import CODECS
-
-
-def packed_linear(
-    inputs: Float[Tensor, "*batch cols"],
-    codec: str,
-    tensors: Mapping[str, Tensor],
-    fields: Mapping[str, Any],
-    bias: Float[Tensor, " rows"] | None,
-) -> Float[Tensor, "*batch rows"]:
-    """Compute inputs W^T + bias of a packed W, which is decoded for this call and then forgotten.
-
-    Args:
-        inputs: in any floating-point dtype; decoded weights are cast to it.
-        codec: name of the codec.
-        tensors: what the codec reads, its own and the shared ones, on the device of `inputs`.
-        fields: the codec's fields.
-        bias: in the dtype of `inputs`.
-    """
-    with inputs.device:  # where codecs make their index tensors
-        weight = CODECS[codec].from_tensors(tensors, fields).decode()
-    return nn.functional.linear(inputs, weight.to(inputs.dtype), bias)
+from radio.kernels.layout import PackedMatrix, packed_matrix
+from radio.kernels.linear import packed_linear
+from radio.packing.codecs import CODECS, Codec, Companded
 
 
 class Packed(nn.Module):
@@ -52,6 +33,10 @@ class Packed(nn.Module):
 class PackedLinear(Packed):
     """The place of an `nn.Linear` whose weights are coded; made empty, and filled by a loader.
 
+    Companded weights are laid out for the kernels at the first product, beside the stored form.
+    Others, and all where a gradient of the inputs is wanted, are decoded for each product and then
+    forgotten.
+
     Attributes:
         bias: [rows] in the model's dtype, or None.
     """
@@ -72,13 +57,33 @@ class PackedLinear(Packed):
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         # in a tuple, so that it does not become a child here too
         self._shared = (shared,)
+        self._matrix: PackedMatrix | None = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "PackedLinear":
+        super()._apply(fn, recurse)
+        self._matrix = None  # which may be on another device
+        return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Product with the weights that the codes stand for."""
+        wants_gradient = torch.is_grad_enabled() and inputs.requires_grad
+        if self.codec != Companded.name or wants_gradient:
+            with inputs.device:  # where codecs make their index tensors
+                weight = self._coded(inputs.device).decode()
+            return nn.functional.linear(inputs, weight.to(inputs.dtype), self.bias)
+        if self._matrix is None:
+            coded = self._coded(torch.device("cpu"))
+            assert isinstance(coded, Companded)
+            self._matrix = packed_matrix(coded).to(inputs.device)
+        return packed_linear(inputs, self._matrix, self.bias)
+
+    def _coded(self, device: torch.device) -> Codec:
+        """The weights as their codec holds them, read out of the buffers."""
         (shared,) = self._shared
-        common = {name: tensor.to(inputs.device) for name, tensor in shared.named_buffers()}
-        tensors = dict(self.named_buffers(recurse=False)) | common
-        return packed_linear(inputs, self.codec, tensors, self.fields, self.bias)
+        tensors = dict(self.named_buffers(recurse=False)) | dict(shared.named_buffers())
+        on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
+        with device:
+            return CODECS[self.codec].from_tensors(on_device, self.fields)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""

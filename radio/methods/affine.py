@@ -38,11 +38,7 @@ class AffineMethod:
 
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` unless `rate_bits` is one of 1..8."""
-        if rate_bits not in range(1, MAX_BITS + 1):
-            raise RadioError(
-                f"rate_bits={rate_bits} does not suit {type(self).__name__.lower()}, whose depth "
-                f"is the same everywhere: set an integer from 1 to {MAX_BITS}"
-            )
+        check_depth(rate_bits, type(self).__name__.lower())
 
     def grid(self, run: Float[Tensor, "rows cols"], bits: int) -> Grid:
         """The grid of each row of a run."""
@@ -74,6 +70,15 @@ class AffineMethod:
         sizes = range(1, whole + 1)
         fits = bisect_left(sizes, True, key=lambda group_cols: rate(bits, group_cols) <= bits_true)
         return replace(self, group_cols=sizes[fits]), float(bits)
+
+
+def check_depth(rate_bits: float, method: str) -> None:
+    """Raise a `RadioError` unless `rate_bits` is one of the depths 1..8."""
+    if rate_bits not in range(1, MAX_BITS + 1):
+        raise RadioError(
+            f"rate_bits={rate_bits} does not suit {method}, whose depth is the same everywhere: "
+            f"set an integer from 1 to {MAX_BITS}"
+        )
 
 
 def check_reach(bits_true: float, low: float, high: float) -> None:

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from radio.methods.affine import check_depth
 from radio.methods.base import LinearLayer
 from radio.methods.rtn import Rtn
 from radio.models import folds
 from radio.moments import InputMoments
 from radio.packing.codecs import QuantizedLinear
 from radio.runtime.errors import RadioError
-from radio.theory.allocation import MAX_BITS
 
 # a range is shrunk in steps of a twentieth
 SHRINKAGE = 0.05
@@ -57,11 +57,7 @@ class Awq:
 
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` unless `rate_bits` is one of 1..8."""
-        if rate_bits not in range(1, MAX_BITS + 1):
-            raise RadioError(
-                f"rate_bits={rate_bits} does not suit awq, whose depth is the same everywhere: "
-                f"set an integer from 1 to {MAX_BITS}"
-            )
+        check_depth(rate_bits, "awq")
 
     def matched(self, bits_true: float, shapes: Sequence[tuple[int, int]]) -> tuple["Awq", float]:
         """This method with the groups that round to nearest would have, whose format it shares."""

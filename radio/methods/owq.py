@@ -78,8 +78,14 @@ class Owq(Gptq):
         `kept_weights` is solved for, so that columns are spread over layers as the authors do.
 
         Raises:
-            RadioError: the target lies outside what depths from 1 to 8 and kept columns reach.
+            RadioError: the target lies outside what depths from 1 to 8 and kept columns reach, or
+                `extra_bits` was set too, which has no part in it.
         """
+        if self.extra_bits != Owq.extra_bits:
+            raise RadioError(
+                f"extra_bits={self.extra_bits} has no part in target.bits={bits_true:g}, which is "
+                "met by kept_weights: leave it out, or set rate_bits"
+            )
         layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
 
         @cache

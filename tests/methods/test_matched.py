@@ -85,3 +85,8 @@ def test_large_models_take_no_time():
     shapes = ([(4096, 4096)] * 4 + [(11008, 4096)] * 2 + [(4096, 11008)]) * 32
     assert Rtn().matched(3.25, shapes)[0].group_cols == 77
     assert Owq().matched(3.02, shapes)[0].kept_weights > 0
+
+
+def test_refuses_a_second_number_of_kept_columns():
+    with pytest.raises(RadioError, match=r"extra_bits=0\.4 has no part in target\.bits=3\.1"):
+        Owq(extra_bits=0.4).matched(3.1, SHAPES)
