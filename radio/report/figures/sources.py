@@ -56,7 +56,9 @@ def of_refinements(
 ) -> Figure:
     """Validation loss over the iterations of refinements, which readers know by their `names`."""
     if len(names) != len(refine):
-        raise RadioError(f"names={list(names)} are not one for each of {list(refine)}: give as many")
+        raise RadioError(
+            f"names={list(names)} are not one for each of {list(refine)}: give as many"
+        )
     traces = []
     for name, colour, path in zip(names, COLOURS, map(Path, refine), strict=False):
         measured = read_manifest(path)["measured"]
