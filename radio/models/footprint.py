@@ -11,6 +11,8 @@ from radio.models.geometry import Geometry
 # the compiled matrix products hold beyond what is asked of them
 PROCESS_BYTES = 580_000_000
 FLOAT32_BYTES = 4
+# float32 copies of a matrix while it is coded, and of the second moment of its inputs
+MATRIX_COPIES, MOMENT_COPIES = 6, 4
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,24 @@ class CalibrationFootprint:
         # a gradient, its float32 copy, its square
         matrix = max(rows * cols for rows, cols in of.linears)
         return max(logits, matrix * (self.dtype_bytes + 2 * FLOAT32_BYTES))
+
+
+def quantization_bytes(geometry: Geometry) -> int:
+    """Peak of a model that is quantized in memory: float32 weights, and a byte for each code."""
+    return PROCESS_BYTES + FLOAT32_BYTES * geometry.parameters + geometry.weights
+
+
+def streaming_quantization_bytes(geometry: Geometry, kept_states: int = 0) -> int:
+    """Peak of a model that is quantized on disk.
+
+    Args:
+        geometry: of the model.
+        kept_states: hidden states of the calibration text, in bytes, for a method that needs them.
+    """
+    # two float32 blocks, the file's bytes of the one that is read, and a copy to run
+    copies = (4 if kept_states else 2) * FLOAT32_BYTES + geometry.dtype_bytes
+    cols = max(cols for _, cols in geometry.linears) if kept_states else 0
+    matrix = max(rows * each for rows, each in geometry.linears)
+    working = FLOAT32_BYTES * (MATRIX_COPIES * matrix + MOMENT_COPIES * cols**2)
+    outside = FLOAT32_BYTES * geometry.outside_parameters
+    return PROCESS_BYTES + copies * geometry.block_parameters + working + outside + kept_states

@@ -26,6 +26,7 @@ class Geometry:
         block_parameters: parameters of one block.
         outside_parameters: parameters outside the blocks, tied ones once.
         head_parameters: parameters of the head, tied or not.
+        has_biases: whether those linear layers have biases.
         dtype_bytes: bytes of a weight as published.
     """
 
@@ -36,6 +37,7 @@ class Geometry:
     block_parameters: int
     outside_parameters: int
     head_parameters: int
+    has_biases: bool
     dtype_bytes: int
 
     @classmethod
@@ -64,16 +66,18 @@ class Geometry:
         config.num_hidden_layers = 1  # all blocks are alike
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
+        linears = list(decoder_linears(model).values())
         (block,) = decoder_blocks(model).values()
         inside = sum(parameter.numel() for parameter in block.parameters())
         return cls(
             blocks=blocks,
             width=config.hidden_size,
             vocabulary=config.vocab_size,
-            linears=tuple((e.out_features, e.in_features) for e in decoder_linears(model).values()),
+            linears=tuple((e.out_features, e.in_features) for e in linears),
             block_parameters=inside,
             outside_parameters=sum(p.numel() for p in model.parameters()) - inside,
             head_parameters=head(model).weight.numel(),
+            has_biases=any(each.bias is not None for each in linears),
             dtype_bytes=(config.dtype or torch.float32).itemsize,
         )
 

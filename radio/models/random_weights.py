@@ -5,6 +5,7 @@ Weights are written block by block, so that a model of any size takes the memory
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -21,6 +22,8 @@ from radio.runtime.progress import progress
 
 # the pad and end tokens of the tokenizer
 PAD_ID, END_ID = 0, 1
+# what the tokenizer has if it is trained on no text
+BYTE_TOKENS = 258
 # standard deviation of norms and biases about what they are by default
 VECTOR = 0.05
 INDEX = "model.safetensors.index.json"
@@ -36,10 +39,8 @@ def make_random_model(source: RandomSource, family: str, out: Path) -> None:
         RadioError: the settings are not those of a model of the family.
     """
     tokenizer = train_tokenizer([], 0)
-    tokens = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID}
-    settings = {"vocab_size": len(tokenizer), "dtype": "float16", **tokens, **source.settings}
     try:
-        config = AutoConfig.for_model(family, **settings)
+        config = AutoConfig.for_model(family, **configuration(source))
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -66,6 +67,12 @@ def make_random_model(source: RandomSource, family: str, out: Path) -> None:
         config.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         write_json(scratch / RECEIPT, {"seed": source.seed})
+
+
+def configuration(source: RandomSource) -> dict[str, Any]:
+    """Settings of the model's configuration: those given, and what they leave open."""
+    tokens = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID}
+    return {"vocab_size": BYTE_TOKENS, "dtype": "float16", **tokens, **source.settings}
 
 
 def _shards(model: PreTrainedModel) -> Iterator[dict[str, torch.Size]]:

@@ -63,8 +63,10 @@ class StreamedModel:
         self.block_count = len(decoder_blocks(model))
         self.weights: Mapping[str, Tensor] = _Weights(self._stored, decoder_linears(model))
 
-    def blocks(self, *, backward: bool = False) -> Iterator[tuple[str, nn.Module]]:
-        """Each decoder block by its full name, in order of execution, or in reverse.
+    def blocks(
+        self, *, backward: bool = False, start: int = 0
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """Each decoder block from `start` by its full name, in order of execution, or in reverse.
 
         The next is read while the caller computes with this one; at most two are in memory, if
         the caller keeps none.
@@ -72,9 +74,11 @@ class StreamedModel:
         Raises:
             RadioError: a block's weights are absent, damaged, or not finite.
         """
-        order = list(decoder_blocks(self.model).items())
+        order = list(decoder_blocks(self.model).items())[start:]
         if backward:
             order.reverse()
+        if not order:
+            return
         with ThreadPoolExecutor(max_workers=1) as reader:
             reading: Future[tuple[str, nn.Module]] = reader.submit(self._filled, *order[0])
             for following in order[1:]:
