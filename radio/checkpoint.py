@@ -67,7 +67,9 @@ class QuantizedModel:
     def size(self) -> Size:
         """What the coded layers take."""
         return Size(
-            weights=sum(rows * cols for rows, cols in (q.weight.shape for q in self.layers.values())),
+            weights=sum(
+                rows * cols for rows, cols in (q.weight.shape for q in self.layers.values())
+            ),
             code_bits=sum(layer.weight.code_bits() for layer in self.layers.values()),
             own_bytes=sum(layer.stored_bytes() for layer in self.layers.values()),
             shared_bytes=sum(tensor.nbytes for tensor in self.shared().values()),

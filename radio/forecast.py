@@ -57,9 +57,7 @@ def statistics_bytes(geometry: Geometry, group_rows: int) -> int:
     return 2 * FLOAT32_BYTES * geometry.groups(group_rows) + geometry.blocks * per_block
 
 
-def stored(
-    geometry: Geometry, method: Method, rate: float | Target, group_rows: int
-) -> Stored:
+def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows: int) -> Stored:
     """The file that `method` makes at a mean depth, or at a target of bits or size.
 
     Raises:
@@ -74,7 +72,11 @@ def stored(
             f"target.{rate} is met by measuring: plan with rate_bits, target.bits or target.size"
         )
     if isinstance(method, DepthMethod):
-        bits = rate.amount if isinstance(rate, Target) else rate + _side_bits(geometry, method, group_rows)
+        bits = (
+            rate.amount
+            if isinstance(rate, Target)
+            else rate + _side_bits(geometry, method, group_rows)
+        )
     else:
         shapes = list(geometry.linears)
         if isinstance(rate, Target):

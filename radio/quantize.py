@@ -126,7 +126,9 @@ def quantize_blocks(
 
     Args:
         blocks: decoder blocks by their full names, in order of execution; float32.
-        method, rate_bits, given: as for `quantize_layers`.
+        method: what turns a layer into codes.
+        rate_bits: nominal bits a weight.
+        given: what the method needs.
         states: of a calibration text.
     """
 

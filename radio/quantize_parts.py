@@ -31,7 +31,9 @@ def quantize_to_file(
 
     Args:
         streamed: the model, in float32.
-        method, rate_bits, given: as for `quantize_layers`.
+        method: what turns a layer into codes.
+        rate_bits: nominal bits a weight.
+        given: what the method needs.
         out: path of the quantized file.
         parts: folder for the blocks that are done; the caller removes it.
         decided_by: all that decides the codes; parts under another are not used.

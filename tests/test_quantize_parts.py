@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_parts_and_no_file(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
 
         patched.setattr(radio.quantize_parts, "save_part", full)
-        with pytest.raises(RadioError, match="no space to write .*block-00001"):
+        with pytest.raises(RadioError, match=r"no space to write .*block-00001"):
             streamed(checkpoint, Rtn(16), Given(), tmp_path)
     assert not (tmp_path / "streamed").exists()
     assert len(list((tmp_path / "parts").glob("block-*"))) == 1

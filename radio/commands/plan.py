@@ -52,7 +52,7 @@ def run(words: Sequence[str]) -> None:
     }
     plan = Plan(tuple(f"{key}={value}" for key, value in given.items()))
     for name, value in plan_lines(plan, names, rate, device):
-        print(f"{name:44}{value}")
+        print(f"{name:52}{value}")
 
 
 def plan_lines(

@@ -93,4 +93,6 @@ class Geometry:
 
     def groups(self, group_rows: int) -> int:
         """Weight groups, of one column and about `group_rows` rows."""
-        return self.blocks * sum(cluster_count(rows, group_rows) * cols for rows, cols in self.linears)
+        return self.blocks * sum(
+            cluster_count(rows, group_rows) * cols for rows, cols in self.linears
+        )

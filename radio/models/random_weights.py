@@ -88,9 +88,7 @@ def _shards(model: PreTrainedModel) -> Iterator[dict[str, torch.Size]]:
     yield from inside.values()
 
 
-def _drawn(
-    name: str, shape: torch.Size, deviation: float, generator: torch.Generator
-) -> Tensor:
+def _drawn(name: str, shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
     """A matrix about 0 of that deviation, a bias about 0, or the weight of a norm about 1."""
     noise = torch.randn(shape, generator=generator)
     if len(shape) > 1:

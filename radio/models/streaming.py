@@ -63,9 +63,7 @@ class StreamedModel:
         self.block_count = len(decoder_blocks(model))
         self.weights: Mapping[str, Tensor] = _Weights(self._stored, decoder_linears(model))
 
-    def blocks(
-        self, *, backward: bool = False, start: int = 0
-    ) -> Iterator[tuple[str, nn.Module]]:
+    def blocks(self, *, backward: bool = False, start: int = 0) -> Iterator[tuple[str, nn.Module]]:
         """Each decoder block from `start` by its full name, in order of execution, or in reverse.
 
         The next is read while the caller computes with this one; at most two are in memory, if
@@ -108,7 +106,7 @@ class StreamedModel:
 
 
 class _HandOver(nn.Module):
-    """Stands for all decoder blocks: whatever goes in, the states that it was made with come out."""
+    """Stands for all decoder blocks: whatever goes in, the states it was made with come out."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__()
@@ -146,13 +144,13 @@ class _Stored:
         return found
 
     def _place(self, name: str) -> tuple[Path, str]:
-        """File that a tensor is in, and its name there: some checkpoints are of the bare decoder."""
+        """File that a tensor is in, and its name there: some files are of the bare decoder."""
         for stored in (name, name.removeprefix("model.")):
             if stored in self._file:
                 return self._file[stored], stored
         raise RadioError(
-            f"the checkpoint in {self.path} is corrupt or incomplete (no usable values for {name}): "
-            "fetch or make it anew"
+            f"the checkpoint in {self.path} is corrupt or incomplete (no usable values for {name}"
+            "): fetch or make it anew"
         )
 
 
@@ -172,7 +170,9 @@ class _Weights(Mapping[str, Tensor]):
         return len(self._layers)
 
 
-def _fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path, strict: bool = True) -> None:
+def _fill(
+    module: nn.Module, weights: Mapping[str, Tensor], path: Path, strict: bool = True
+) -> None:
     """Give a module on the meta device its parameters."""
     try:
         module.load_state_dict(weights, strict=strict, assign=True)

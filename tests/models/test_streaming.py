@@ -112,7 +112,7 @@ def test_a_full_disk_under_the_inputs_of_blocks_is_one_sentence(tmp_path, monkey
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     recomputing = Recomputing(streamed, 2, tmp_path / "inputs")
-    with pytest.raises(RadioError, match="no space to write .*inputs/model.layers.0"):
+    with pytest.raises(RadioError, match=r"no space to write .*inputs/model\.layers\.0"):
         recomputing.backward(torch.ones(2, 8, dtype=torch.int64), lambda _: None, lambda _: None)
 
 
