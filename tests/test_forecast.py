@@ -17,7 +17,7 @@ from radio.models import ModelSpec, Recomputing, StreamedModel, load_model
 from radio.models.geometry import Geometry
 from radio.models.load import count_parameters
 from radio.quantize import Given, quantize_layers
-from radio.rates import Target
+from radio.rates import target
 from radio.runtime.compose import compose_step, options
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors
@@ -88,14 +88,17 @@ def test_operations_are_those_that_torch_counts(checkpoint, tmp_path, output):
     estimator = RandomSign(GROUP_ROWS, 3, 1, "float32", output)
     for recomputed in (False, True):
         model = load_model(checkpoint)
+        whole = model
         if recomputed:
             model = Recomputing(StreamedModel(checkpoint, torch.float32), 2)
+            whole = model.streamed.model
+        whole.set_attn_implementation("eager")  # torch counts no operations of the fused one
         with FlopCounterMode(display=False) as counter:
             estimator.run(model, IDS, 0, tmp_path / "partial")
         geometry = Geometry.of_checkpoint(checkpoint)
         planned = calibration_flops(geometry, *IDS.shape, output=output, recomputed=recomputed)
-        # left out: gradients of states that the first block does not need, projections
-        assert 0.85 < planned / counter.get_total_flops() < 1.1
+        # of two blocks, the first needs no gradient of its inputs; fused attention recomputes
+        assert 0.8 < planned / counter.get_total_flops() < 1.25
 
 
 METHODS = {"rtn": Rtn(24), "awq": Awq(32, ranges=1, exponents=1), "owq": Owq(), "fp16": Fp16()}
@@ -128,10 +131,10 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
     quantized = compress(model, quantize_layers(model, method, 3.0, Given(statistics, depths)))
     planned = stored(geometry, method, 3.0, GROUP_ROWS)
     assert planned.bits_true == pytest.approx(quantized.bits_true(), rel=1e-3)
-    target = stored(geometry, method, Target("bits", planned.bits_true), GROUP_ROWS)
-    assert target.file_bytes == planned.file_bytes
-    size = stored(geometry, method, Target("size", target.file_bytes), GROUP_ROWS)
-    assert size.bits_true == pytest.approx(planned.bits_true, rel=1e-3)
+    for kind, amount in (("bits", planned.bits_true), ("size", f"{planned.file_bytes / 1e6}MB")):
+        same = stored(geometry, method, target(kind, amount), GROUP_ROWS)
+        assert same.bits_true == pytest.approx(planned.bits_true, rel=1e-3)
+        assert same.file_bytes == pytest.approx(planned.file_bytes, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def _calibration(
         if on_disk:
             yield "disk, inputs of blocks", _gb(at_once * kept)
         if speed:
-            passes = 2 * -(-estimator.sequences // at_once)
+            # twice for all that go through together; for identity, clusters and variances
+            passes = 2 * -(-estimator.sequences // at_once) + 3
             reading_s = passes * checkpoint_bytes(geometry) / device.read_bytes_per_s
             # the next block is read while the present one computes
             yield f"time, {how}", _time(max(work(recomputed=True) / speed, reading_s))

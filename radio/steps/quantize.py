@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from radio.checkpoint import compress, save_quantized
+from radio.checkpoint import Size, compress, save_quantized
+from radio.methods.base import Method
 from radio.models import StreamedModel, load_model
 from radio.models.footprint import quantization_bytes
 from radio.models.geometry import Geometry
-from radio.quantize import quantize_layers
+from radio.quantize import Given, quantize_layers
 from radio.quantize_parts import quantize_to_file
 from radio.runtime.identity import identity_of
 from radio.runtime.manifest import read_manifest, recorded
@@ -33,18 +34,14 @@ def run(cfg: DictConfig) -> None:
         made = [needed(cfg, name) for name in cfg.method.needs if name != "inputs"]
         upstream = [read_manifest(path) for path in made]
         checkpoint, parts = checkpoint_path(cfg), out.with_suffix(".parts")
-        streamed = streams(cfg, quantization_bytes(Geometry.of_checkpoint(checkpoint)))
-        if streamed:
+        measured["streamed"] = streams(cfg, quantization_bytes(Geometry.of_checkpoint(checkpoint)))
+        if measured["streamed"]:
             read = [read_manifest(Path(cfg.artifacts.model)), *upstream]
             identity = identity_of(method, rate_bits, given.blocks, given.dtype, read)
             model = StreamedModel(checkpoint, torch.float32)
             size = quantize_to_file(model, method, rate_bits, given, out, parts, identity)
         else:
-            whole = load_model(checkpoint)
-            quantized = compress(whole, quantize_layers(whole, method, rate_bits, given))
-            save_quantized(out, quantized)
-            size = quantized.size()
-        measured["streamed"] = streamed
+            size = _quantize_in_memory(checkpoint, method, rate_bits, given, out)
         measured["method"] = cfg.method.name
         measured["settings"] = vars(method)
         measured["rate_bits"] = rate_bits
@@ -59,3 +56,12 @@ def run(cfg: DictConfig) -> None:
             carried = ("pruned", "loss_validation")
             measured |= {k: v for k, v in manifest["measured"].items() if k in carried}
     shutil.rmtree(parts, ignore_errors=True)
+
+
+def _quantize_in_memory(
+    checkpoint: Path, method: Method, rate_bits: float, given: Given, out: Path
+) -> Size:
+    model = load_model(checkpoint)
+    quantized = compress(model, quantize_layers(model, method, rate_bits, given))
+    save_quantized(out, quantized)
+    return quantized.size()
