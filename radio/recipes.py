@@ -19,6 +19,8 @@ from radio.experiments import MACHINE, Job, Plan, job
 
 # words of the report, which reads them from the YAML files itself
 WORDS = {"label", "note", "title"}
+# what only plans go by
+PLANS = {"architecture"}
 REPORT = {"table", "figure"}
 INFRASTRUCTURE = "radio.runtime"
 # what `radio prepare` runs for one kind of source alone (`source.kind` in a model's YAML)
@@ -44,7 +46,8 @@ def _recipe(plan: Plan, of: Job) -> str:
     shown = [
         _words(plan, dict(table.names)["experiment"]) for table in tables if table.step == "table"
     ]
-    numbers = _without(config, MACHINE if of.step in REPORT else MACHINE | WORDS)
+    unused = MACHINE | PLANS
+    numbers = _without(config, unused if of.step in REPORT else unused | WORDS)
     targets = _targets(config)
     skipped = _code_of_other_kinds(config) - targets
     code = code_digest({f"radio.steps.{of.step}", *targets}, plan.package, skipped)

@@ -25,6 +25,7 @@ LAYERS = [
     "checkpoint distortion",
     "hf",
     "quantize budget",
+    "quantize_parts forecast",
     "evaluate",
     "refine search",
     "report",
