@@ -1,4 +1,4 @@
-"""Multiple-choice tasks of BIG-bench (Srivastava et al., 2022), out of its source archive on PyPI."""
+"""Multiple-choice tasks of BIG-bench (Srivastava et al., 2022), out of its archive on PyPI."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class BigBench:
         """Items by task, with `context`, `choices`, and the place of the true one as `label`.
 
         Raises:
-            RadioError: the archive cannot be had, is not the pinned one, or a file has no questions.
+            RadioError: the archive cannot be had or is another, or a file has no questions.
         """
         files = sdist_members(
             self.requirement, self.sha256, list(self.members.values()), cache_dir()

@@ -70,7 +70,9 @@ def next_sentence_items(documents: Sequence[str], count: int, seed: int) -> list
         document: [other for number, _, other in places if number != document]
         for document in dict.fromkeys(document for document, _, _ in places)
     }
-    drawn = _drawn([place for place in places if elsewhere[place[0]]], count, random)
+    drawn = _drawn(
+        [place for place in places if len(elsewhere[place[0]]) >= WRONG_CHOICES], count, random
+    )
     found = []
     for document, context, true in drawn:
         choices = [true, *random.sample(elsewhere[document], WRONG_CHOICES)]
@@ -106,7 +108,7 @@ def _neighbours(documents: Sequence[str]) -> Iterator[tuple[int, tuple[str, str,
 def _drawn(found: Sequence[Any], count: int, random: Random) -> list[Any]:
     if len(found) < count:
         raise RadioError(
-            f"tasks.items.count={count} exceeds the {len(found)} items that the test split of the "
-            "text has: lower it or give more text"
+            f"tasks.items_from.count={count} exceeds the {len(found)} items that the test split "
+            "of the text has: lower it or give more text"
         )
     return random.sample(found, count)

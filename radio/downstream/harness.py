@@ -74,8 +74,6 @@ def run_task(lm: Any, task: Task, loaded: dict[str, Any]) -> TaskResult:
         shots=int(found["n-shot"][task.name]),
         bos=bos_rule(lm.tokenizer, torch.tensor(lm.tok_encode("a"))),
         items_sha256=hashlib.sha256(asked.encode()).hexdigest(),
-        values={
-            metric: [float(sample[metric]) for sample in samples] for metric in task.metrics
-        },
+        values={metric: [float(sample[metric]) for sample in samples] for metric in task.metrics},
         wall_s=round(time.perf_counter() - start, 3),
     )

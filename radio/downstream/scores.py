@@ -23,7 +23,7 @@ class Score:
 def score(metric: str, values: Sequence[float]) -> Score:
     """The mean of the items; of `perplexity` the exponential of minus the mean log-likelihood.
 
-    >>> score("acc", [1, 0, 1, 1])
+    >>> score("acc", [1.0, 0.0, 1.0, 1.0])
     Score(value=0.75, se=0.25)
     """
     items = torch.tensor(values, dtype=torch.float64)
@@ -33,7 +33,7 @@ def score(metric: str, values: Sequence[float]) -> Score:
 def change(metric: str, values: Sequence[float], reference: Sequence[float]) -> Score:
     """What a score exceeds the reference's by, paired item by item: their own spread drops out.
 
-    >>> change("acc", [1, 0, 1, 1], [1, 1, 1, 1]).value
+    >>> change("acc", [1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]).value
     -0.25
     """
     items, others = (torch.tensor(each, dtype=torch.float64) for each in (values, reference))

@@ -83,7 +83,9 @@ def with_items(tasks: Iterable[Task], items: Path, folder: Path) -> list[Task]:
     given = []
     for task in tasks:
         if task.name not in found:
-            raise RadioError(f"{items} has no items of {task.name}: make it anew with `radio items`")
+            raise RadioError(
+                f"{items} has no items of {task.name}: make it anew with `radio items`"
+            )
         file = folder / f"{task.name}.jsonl"
         file.write_text("\n".join(found[task.name]))
         source = {"data_files": {"test": str(file)}, "cache_dir": str(folder / "cache")}
