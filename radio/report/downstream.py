@@ -113,7 +113,7 @@ def load_downstream_table(path: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Found:
-    """What is there of a cell: its manifest's measurements and its items, or why there is nothing."""
+    """A cell's measurements and the values of its items, or why there are none."""
 
     measured: Mapping[str, Any]
     values: Mapping[tuple[str, str], list[float]]

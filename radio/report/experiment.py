@@ -18,8 +18,9 @@ def paper_tables(
     """The paper's tables by text or task.
 
     Args:
-        experiment: its YAML. `paper` says by text or task which file stands beside it, with the other
-            arguments of `load_paper_table`; a cell's `paper` what the file's columns have there.
+        experiment: its YAML. `paper` says by text or task which file stands beside it, with the
+            other arguments of `load_paper_table`; a cell's `paper` what the file's columns have
+            there.
         default: what takes the place of `paper` in an experiment without one.
         folder: where the files are.
 
