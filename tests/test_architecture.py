@@ -26,6 +26,7 @@ LAYERS = [
     "hf",
     "quantize budget",
     "evaluate",
+    "downstream",
     "refine search",
     "report",
     "experiments",

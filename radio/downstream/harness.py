@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,16 +27,12 @@ def load_tasks(tasks: Sequence[Task], seed: int) -> dict[str, dict[str, Any]]:
     Raises:
         RadioError: lm-eval has no such task, or its items cannot be had.
     """
-    from lm_eval.tasks import TaskManager
-
-    own = all("dataset_path" in task.definition for task in tasks)
-    manager = TaskManager(include_defaults=not own)
     loaded = {}
     for task in tasks:
         is_ours = "dataset_path" in task.definition
         asked = {"task": task.name, **task.definition} if is_ours else task.name
         try:
-            found = manager.load([asked])
+            found = _manager(is_ours).load([asked])
         except Exception as error:  # the hub's, datasets' and lm-eval's share no base class
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RadioError(
@@ -47,6 +44,14 @@ def load_tasks(tasks: Sequence[Task], seed: int) -> dict[str, dict[str, Any]]:
         found["tasks"][task.name].set_fewshot_seed(seed=seed)
         loaded[task.name] = dict(found)
     return loaded
+
+
+@cache
+def _manager(is_ours: bool) -> Any:
+    """lm-eval's reader of definitions; it takes seconds to list its own."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_defaults=not is_ours)
 
 
 def run_task(lm: Any, task: Task, loaded: dict[str, Any]) -> TaskResult:

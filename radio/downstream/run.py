@@ -2,9 +2,10 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -13,7 +14,6 @@ from radio.downstream.tasks import Task, TaskResult, with_items
 from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json, write_json
 from radio.runtime.identity import identity_of
-from radio.runtime.wheel import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def run_tasks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
-    items: Path | None,
+    items: Mapping[str, Sequence[Mapping[str, Any]]] | None,
     batch: int,
     seed: int,
     partial: Path,
@@ -33,7 +33,7 @@ def run_tasks(
         model: dense or packed.
         tokenizer: the model's.
         tasks: what is run; all are loaded before the first begins.
-        items: file of `save_items` for tasks that are not lm-eval's own.
+        items: by task, of tasks that are not lm-eval's own.
         batch: sequences a forward pass.
         seed: draws the examples of few-shot tasks.
         partial: file of what is done; the caller removes it once it has saved the result.
@@ -42,7 +42,7 @@ def run_tasks(
         RadioError: a task's items cannot be had, or lm-eval does not know a task or a metric.
     """
     weights = model.state_dict()
-    identity = identity_of(tasks, items and sha256_of(items), batch, seed, weights)
+    identity = identity_of(tasks, repr(items), batch, seed, weights)
     done = _resumed(partial, identity)
     waiting = [task for task in tasks if task.name not in done]
     with tempfile.TemporaryDirectory(prefix="radio-items-") as folder:

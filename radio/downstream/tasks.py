@@ -65,29 +65,40 @@ def save_items(path: Path, items: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
         scratch.write_text("".join(f"{line}\n" for line in lines))
 
 
-def with_items(tasks: Iterable[Task], items: Path, folder: Path) -> list[Task]:
-    """The tasks with their items out of a file of `save_items`, each put in a file in `folder`.
+def load_items(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Items by task out of a file of `save_items`.
 
     Raises:
-        RadioError: the file is absent or corrupt, or has no items of a task.
+        RadioError: the file is absent or corrupt.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     try:
-        for line in items.read_text().splitlines():
+        for line in path.read_text().splitlines():
             item = json.loads(line)
-            found.setdefault(item.pop("task"), []).append(json.dumps(item))
+            found.setdefault(item.pop("task"), []).append(item)
     except (OSError, ValueError, KeyError) as error:
         raise RadioError(
-            f"{items} cannot be read ({error!r}): make it with `radio items`"
+            f"{path} cannot be read ({error!r}): make it with `radio items`"
         ) from error
+    return found
+
+
+def with_items(
+    tasks: Iterable[Task], items: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
+) -> list[Task]:
+    """The tasks with their items, each task's put in a file in `folder` that lm-eval reads.
+
+    Raises:
+        RadioError: there are no items of a task.
+    """
     given = []
     for task in tasks:
-        if task.name not in found:
+        if task.name not in items:
             raise RadioError(
-                f"{items} has no items of {task.name}: make it anew with `radio items`"
+                f"artifacts.items has no items of {task.name}: make it anew with `radio items`"
             )
         file = folder / f"{task.name}.jsonl"
-        file.write_text("\n".join(found[task.name]))
+        file.write_text("\n".join(json.dumps(item) for item in items[task.name]))
         source = {"data_files": {"test": str(file)}, "cache_dir": str(folder / "cache")}
         given.append(replace(task, definition={**task.definition, "dataset_kwargs": source}))
     return given

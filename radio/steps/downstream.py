@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from radio.checkpoint import install, load_quantized
 from radio.downstream.run import run_tasks
 from radio.downstream.scores import score
-from radio.downstream.tasks import tasks_of
+from radio.downstream.tasks import load_items, tasks_of
 from radio.models import load_model, load_tokenizer
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
@@ -35,7 +35,8 @@ def run(cfg: DictConfig) -> None:
             measured |= {name: made["measured"][name] for name in CARRIED}
             measured |= {"size_bytes": made["size_bytes"]}
         tasks = tasks_of(OmegaConf.to_container(cfg.tasks.tasks))
-        items, tokenizer = given(cfg, "items"), load_tokenizer(checkpoint)
+        file, tokenizer = given(cfg, "items"), load_tokenizer(checkpoint)
+        items = None if file is None else load_items(file)
         results = run_tasks(model, tokenizer, tasks, items, cfg.batch, cfg.seed, partial)
         rows = [
             {"task": task, "metric": metric, "item": item, "value": value}

@@ -3,7 +3,7 @@
 import pytest
 
 from radio.downstream.from_text import last_word_items, next_sentence_items
-from radio.downstream.tasks import save_items, tasks_of
+from radio.downstream.tasks import tasks_of
 from radio.models import load_model, load_tokenizer
 from radio.runtime.compose import compose_step
 from tests.downstream.made_up import documents
@@ -34,13 +34,6 @@ def items():
         "next_sentence": next_sentence_items(documents(), COUNT, seed=0),
         "last_word": last_word_items(documents(), COUNT, seed=0),
     }
-
-
-@pytest.fixture(scope="session")
-def items_file(items, tmp_path_factory):
-    path = tmp_path_factory.mktemp("items") / "local.jsonl"
-    save_items(path, items)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """lm-eval's answers against our own arithmetic; lm-eval's own tasks on made-up items."""
 
+from dataclasses import replace
+
 import datasets
 import pytest
 import torch
@@ -44,14 +46,14 @@ def seen(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["dense", "packed"])
 def test_local_tasks_equal_a_direct_computation(
-    kind, model, checkpoint, tokenizer, items, items_file, tasks, seen, tmp_path
+    kind, model, checkpoint, tokenizer, items, tasks, seen, tmp_path
 ):
     if kind == "packed":
         from transformers import AutoModelForCausalLM
 
         made = pack(tmp_path, checkpoint, quantized_by(model, "radio"))
         model = AutoModelForCausalLM.from_pretrained(made.packed, dtype=torch.float32).eval()
-    results = run_tasks(model, tokenizer, tasks, items_file, 8, 0, tmp_path / "x.partial")
+    results = run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
 
     for item, sample in zip(items["next_sentence"], seen["next_sentence"], strict=True):
         lls = [direct(model, tokenizer, item["context"], f" {c}")[0] for c in item["choices"]]
@@ -71,7 +73,7 @@ def test_local_tasks_equal_a_direct_computation(
     assert len(values["acc"]) == len(items["last_word"]) == 50
 
 
-def test_scores_are_lm_evals(model, tokenizer, items_file, tasks, tmp_path, monkeypatch):
+def test_scores_are_lm_evals(model, tokenizer, items, tasks, tmp_path, monkeypatch):
     said, original = {}, evaluator.evaluate
 
     def spy(*arguments, **named):
@@ -80,7 +82,7 @@ def test_scores_are_lm_evals(model, tokenizer, items_file, tasks, tmp_path, monk
         return found
 
     monkeypatch.setattr(evaluator, "evaluate", spy)
-    results = run_tasks(model, tokenizer, tasks, items_file, 8, 0, tmp_path / "x.partial")
+    results = run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
     for task in tasks:
         for metric in task.metrics:
             ours = score(metric, results[task.name].values[metric]).value
@@ -124,7 +126,7 @@ MADE_UP = {
     ],
     "openai/gsm8k": [
         {"question": f"What is {n} and {n}?", "answer": f"It is {2 * n}.\n#### {2 * n}"}
-        for n in range(12)
+        for n in range(6)
     ],
 }
 
@@ -151,8 +153,9 @@ def paper_tasks() -> list[Task]:
 @pytest.mark.usefixtures("hub")
 def test_the_papers_tasks_run(model, tokenizer, seen, tmp_path):
     """As lm-eval defines them: their prompts, shots, filters; only the items are made up."""
-    model.generation_config.max_length = None
-    tasks = [Task(task.name, task.metrics, task.filter, task.definition) for task in paper_tasks()]
+    *tasks, gsm8k = paper_tasks()
+    shortened = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 8}
+    tasks.append(replace(gsm8k, definition={**gsm8k.definition, "generation_kwargs": shortened}))
     results = run_tasks(model, tokenizer, tasks, None, 4, 0, tmp_path / "x.partial")
     assert list(results) == [
         *("arc_challenge", "arc_easy", "hellaswag", "piqa", "winogrande", "gsm8k")
@@ -176,7 +179,7 @@ def test_gsm8k_takes_the_last_number(model, tokenizer):
     lm.generate_until = lambda requests, **_: [
         f"4 and 1, so {2 * request.doc_id}." for request in requests
     ]
-    assert run_task(lm, task, loaded["gsm8k"]).values == {"exact_match": [1.0] * 12}
+    assert run_task(lm, task, loaded["gsm8k"]).values == {"exact_match": [1.0] * 6}
 
 
 def test_no_hub_is_one_sentence():
@@ -185,14 +188,14 @@ def test_no_hub_is_one_sentence():
         load_tasks(paper_tasks()[:1], seed=0)
 
 
-def test_a_metric_that_lm_eval_does_not_measure(model, tokenizer, items_file, tasks, tmp_path):
+def test_a_metric_that_lm_eval_does_not_measure(model, tokenizer, items, tasks, tmp_path):
     asked = [Task("last_word", ["f1"], definition=tasks[1].definition)]
     with pytest.raises(RadioError, match="measures no f1 on last_word under filter none"):
-        run_tasks(model, tokenizer, asked, items_file, 8, 0, tmp_path / "x.partial")
+        run_tasks(model, tokenizer, asked, items, 8, 0, tmp_path / "x.partial")
 
 
-def test_the_begin_of_sequence_token_is_recorded(model, items_file, tasks, tmp_path):
+def test_the_begin_of_sequence_token_is_recorded(model, items, tasks, tmp_path):
     result = run_tasks(
-        model, byte_tokenizer(bos=True), tasks[1:], items_file, 8, 0, tmp_path / "x.partial"
+        model, byte_tokenizer(bos=True), tasks[1:], items, 8, 0, tmp_path / "x.partial"
     )
     assert result["last_word"].bos == "once"

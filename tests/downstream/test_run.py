@@ -5,7 +5,7 @@ import torch
 
 from radio.downstream import run
 from radio.downstream.run import run_tasks
-from radio.downstream.tasks import save_items
+from radio.downstream.tasks import load_items, save_items
 from radio.runtime.errors import RadioError
 
 
@@ -24,9 +24,9 @@ def ran(monkeypatch):
     return names
 
 
-def test_what_is_done_is_not_run_again(model, tokenizer, items_file, tasks, ran, tmp_path):
+def test_what_is_done_is_not_run_again(model, tokenizer, items, tasks, ran, tmp_path):
     partial = tmp_path / "x.partial"
-    given = (tokenizer, tasks, items_file, 8, 0)
+    given = (tokenizer, tasks, items, 8, 0)
     with pytest.raises(KeyboardInterrupt):
         run_tasks(model, *given, partial)
     resumed = run_tasks(model, *given, partial)
@@ -40,24 +40,30 @@ def test_what_is_done_is_not_run_again(model, tokenizer, items_file, tasks, ran,
 
 @pytest.mark.parametrize("changed", ["weights", "items"])
 def test_a_half_done_run_of_something_else_counts_for_nothing(
-    changed, model, tokenizer, items, items_file, tasks, ran, tmp_path
+    changed, model, tokenizer, items, tasks, ran, tmp_path
 ):
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(model, tokenizer, tasks, items_file, 8, 0, tmp_path / "x.partial")
+        run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
     if changed == "weights":
         with torch.no_grad():
             model.model.layers[0].mlp.down_proj.weight += 0.1
     else:
-        items_file = tmp_path / "other.jsonl"
-        save_items(items_file, {name: each[:9] for name, each in items.items()})
-    run_tasks(model, tokenizer, tasks, items_file, 8, 0, tmp_path / "x.partial")
+        items = {name: each[:9] for name, each in items.items()}
+    run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
     assert ran[2:] == ["next_sentence", "last_word"]
 
 
 def test_items_that_are_not_there(model, tokenizer, tasks, items, tmp_path):
-    given = (8, 0, tmp_path / "x.partial")
-    with pytest.raises(RadioError, match=r"absent\.jsonl cannot be read"):
-        run_tasks(model, tokenizer, tasks, tmp_path / "absent.jsonl", *given)
-    save_items(tmp_path / "one.jsonl", {"last_word": items["last_word"]})
     with pytest.raises(RadioError, match=r"has no items of next_sentence"):
-        run_tasks(model, tokenizer, tasks, tmp_path / "one.jsonl", *given)
+        run_tasks(
+            model, tokenizer, tasks, {"last_word": items["last_word"]}, 8, 0, tmp_path / "x.partial"
+        )
+
+
+def test_a_file_of_items(items, tmp_path):
+    save_items(tmp_path / "items.jsonl", items)
+    assert load_items(tmp_path / "items.jsonl") == items
+    (tmp_path / "bad.jsonl").write_text('{"context": "x"}')
+    for name in ("absent", "bad"):
+        with pytest.raises(RadioError, match=rf"{name}\.jsonl cannot be read"):
+            load_items(tmp_path / f"{name}.jsonl")
