@@ -84,8 +84,8 @@ class Plan(Settings):
                 above = ("prepare", "tokenize", "reference", "quantize")
                 return [job(step, names) for step in above]
             case "downstream":
-                above = ("prepare", "quantize", *self._items(names))
-                return [job(step, names) for step in above]
+                made = ["prepare", "quantize", *self._items(names)]
+                return [job(step, names) for step in made]
             case "table":
                 return list(self.experiment(names["experiment"]).evaluations())
             case "figure":

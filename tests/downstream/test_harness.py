@@ -150,6 +150,7 @@ def paper_tasks() -> list[Task]:
     return tasks_of(OmegaConf.to_container(compose_step("downstream", ["tasks=paper"]).tasks.tasks))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hub")
 def test_the_papers_tasks_run(model, tokenizer, seen, tmp_path):
     """As lm-eval defines them: their prompts, shots, filters; only the items are made up."""
