@@ -159,10 +159,17 @@ def _words(plan: Plan, experiment: str) -> list[Any]:
         *(plan.compose("prepare", model=name).model for name in cells.models),
         *(plan.compose("tokenize", data=name).data for name in cells.data),
         *(plan.compose("quantize", method=name).method for name, _ in cells.cells),
+        *(part for name in cells.tasks for part in _tasks(plan, name)),
     ]
     words = [(part.get("label"), part.get("note")) for part in parts]
     paper = sorted(plan.config.glob("paper/*.csv"))
     return [*words, *(_digest(file.read_text()) for file in paper)]
+
+
+def _tasks(plan: Plan, name: str) -> list[Any]:
+    """Tasks of a set and their averages."""
+    tasks = plan.compose("downstream", tasks=name).tasks
+    return [*tasks.tasks.values(), *tasks.averages.values()]
 
 
 def _digest(text: str) -> str:

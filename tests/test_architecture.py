@@ -27,6 +27,7 @@ LAYERS = [
     "quantize budget",
     "quantize_parts forecast",
     "evaluate",
+    "downstream",
     "refine search",
     "report",
     "experiments",

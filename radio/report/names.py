@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
@@ -38,6 +38,18 @@ def notes(group: str, names: Iterable[str]) -> dict[str, str]:
     """The caveats that go with the numbers of the options `names`, where there are any."""
     found = {name: _key(group, name, "note") for name in dict.fromkeys(names)}
     return {name: note for name, note in found.items() if note}
+
+
+def task_set(name: str) -> DictConfig:
+    """The YAML of a set of downstream tasks."""
+    tasks: DictConfig = compose_step("downstream", [f"tasks={name}"]).tasks
+    return tasks
+
+
+def task_labels(sets: Iterable[DictConfig]) -> dict[str, str]:
+    """What readers call the tasks of sets, and their averages."""
+    parts = [part for each in sets for part in (each.tasks, each.averages)]
+    return {str(name): task.label for part in parts for name, task in part.items()}
 
 
 def _key(group: str, name: str, key: str) -> Any:

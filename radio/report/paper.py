@@ -99,23 +99,30 @@ def load_paper_table(
     quantity: str = "perplexity",
     model: str | None = None,
     studies: Sequence[Study] = (),
+    percent: str | None = None,
+    where: Mapping[str, Any] | None = None,
 ) -> PaperTable:
     """Read a table of the paper, with what the files beside it say of its values.
 
     Args:
         file: the table, with columns model, method and bits, and the values.
         protocol: shell pattern of the labels of comparable values.
-        quantity: column with the values, which ours has too; where the table has it in percent,
-            its name ends in `_percent` there.
+        quantity: column with the values, which ours has too.
+        percent: what the table calls the column if it has it in percent; QUANTITY_percent unless
+            given.
         model: the model of a table of one, which then has no such column.
-        studies: what belongs to which cell, instead of a column with methods.
+        studies: what belongs to which cell, instead of columns with our methods and bits.
+        where: what columns of the table have in the rows that are meant.
 
     Raises:
         RadioError: a file is absent or lacks a column, or a row of a study is not there.
     """
-    content = _read(file, {"bits"})
-    if f"{quantity}_percent" in content:
-        content = content.assign(**{quantity: content[f"{quantity}_percent"] / 100})
+    percent = percent or f"{quantity}_percent"
+    content = _read(file, {*(where or {})} if studies else {"bits", *(where or {})})
+    for column, value in (where or {}).items():
+        content = content[content[column] == value]
+    if percent in content:
+        content = content.assign(**{quantity: content[percent] / 100})
     if model is not None:
         content = content.assign(model=model)
     if studies:
@@ -146,7 +153,8 @@ def _in_our_names(values: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
 
 def _of_study(values: pd.DataFrame, file: Path, study: Study) -> pd.DataFrame:
     """The rows of a table that belong to a cell, under the cell's names."""
-    columns = {"bits": study.rate_bits, **study.columns}
+    bits = {"bits": study.rate_bits} if "bits" in values else {}
+    columns = {**bits, **study.columns}
     fitting = pd.Series(True, index=values.index)
     for name, value in columns.items():
         fitting &= values[name] == value if name in values else False
