@@ -98,7 +98,7 @@ def with_items(
     for task in tasks:
         if task.name not in items:
             raise RadioError(
-                f"artifacts.items has no items of {task.name}: make it anew with `radio items`"
+                f"artifacts.task_items has no items of {task.name}: make it anew with `radio items`"
             )
         file = folder / f"{task.name}.jsonl"
         file.write_text("\n".join(json.dumps(item) for item in items[task.name]))

@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
             measured |= {name: made["measured"][name] for name in CARRIED}
             measured |= {"size_bytes": made["size_bytes"]}
         tasks = tasks_of(cfg.tasks.tasks)
-        file, tokenizer = given(cfg, "items"), load_tokenizer(checkpoint)
+        file, tokenizer = given(cfg, "task_items"), load_tokenizer(checkpoint)
         items = None if file is None else load_items(file)
         results = run_tasks(model, tokenizer, tasks, items, cfg.batch, cfg.seed, partial)
         rows = [
