@@ -44,7 +44,7 @@ wildcard_constraints:
     calibration=r"[\w.@=,-]+",
     method=r"[\w.@=,-]+",
     rate=r"(\w+=)?[\d.]+(e-?\d+)?(MB|GB|%)?",
-    experiment=r"\w+",
+    experiment=r"(?!(ledger|table_kernel|table_decode)\b)\w+",  # which have rules of their own
     figure=r"\w+",
 
 

@@ -44,6 +44,8 @@ def _recipe(plan: Plan, of: Job) -> str:
     shown = [
         _words(plan, dict(table.names)["experiment"]) for table in tables if table.step == "table"
     ]
+    if of.step == "ledger":
+        shown.append(_files(plan, "paper/*.csv", "experiment/*.yaml"))
     numbers = _without(config, MACHINE if of.step in REPORT else MACHINE | WORDS)
     targets = _targets(config)
     skipped = _code_of_other_kinds(config) - targets
@@ -158,8 +160,13 @@ def _words(plan: Plan, experiment: str) -> list[Any]:
         *(plan.compose("quantize", method=name).method for name, _ in cells.cells),
     ]
     words = [(part.get("label"), part.get("note")) for part in parts]
-    paper = sorted(plan.config.glob("paper/*.csv"))
-    return [*words, *(_digest(file.read_text()) for file in paper)]
+    return [*words, *_files(plan, "paper/*.csv")]
+
+
+def _files(plan: Plan, *patterns: str) -> list[str]:
+    """Digests of configuration files."""
+    paths = [path for pattern in patterns for path in sorted(plan.config.glob(pattern))]
+    return [_digest(path.read_text()) for path in paths]
 
 
 def _digest(text: str) -> str:

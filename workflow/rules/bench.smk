@@ -1,9 +1,6 @@
 """How fast packed matrices are multiplied."""
 
 
-ruleorder: bench > table
-
-
 rule bench:
     """Time products with packed matrices beside dense ones: the paper's Table 7."""
     output:

@@ -179,9 +179,6 @@ rule paper:
         targets_of_paper,
 
 
-ruleorder: ledger > table
-
-
 rule ledger:
     """Every value of the paper's tables beside ours, with its verdict and how ours was made."""
     output:

@@ -1,4 +1,4 @@
-"""The atlas of depths: bits by block, matrix and row cluster, and how much of what has which depth."""
+"""The atlas of depths: bits by block, matrix and row cluster, and shares of the whole depths."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -28,7 +28,8 @@ STYLE = """
 .ledger { font: 14px/1.4 system-ui, sans-serif; color: #222; overflow-x: auto; }
 .ledger h1 { font-size: 1.5em; font-weight: bold; margin: 0.5em 0; }
 .ledger table { border-collapse: collapse; margin: 0.5em 0 1em; }
-.ledger th, .ledger td { padding: 0.15em 0.6em; border-bottom: 1px solid #ddd; vertical-align: top; }
+.ledger th, .ledger td { padding: 0.15em 0.6em; border-bottom: 1px solid #ddd; }
+.ledger th, .ledger td { vertical-align: top; }
 .ledger th { text-align: left; border-bottom: 1px solid #888; font-weight: bold; }
 .ledger td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .ledger summary { cursor: pointer; font-weight: bold; margin: 0.5em 0; }
@@ -37,10 +38,10 @@ STYLE = """
 """
 INTRODUCTION = (
     "Every value of the paper's tables stands here once, beside ours where it was run. "
-    "<b>Reproduced</b> means within the tolerance, which config/paper/tolerances.csv gives with its "
-    "reason and which grows by the spread over seeds where there are several; <b>not comparable</b> "
-    "that protocol or device are others, or that the paper's value is odd (the note says which); "
-    "<b>not run</b> that there is no manifest. All is read from manifests; nothing is typed in."
+    "<b>Reproduced</b> means within the tolerance, which config/paper/tolerances.csv gives with "
+    "its reason and which grows with the spread over seeds where there are several; <b>not "
+    "comparable</b> that the protocol or the device is another, or that the paper's value is odd "
+    "(the note says which); <b>not run</b> that there is no manifest. All is read from manifests."
 )
 
 
@@ -89,7 +90,7 @@ def _summary(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> st
                 escape(_words(name)),
                 escape(str(spec["title"])),
                 str(len(verdicts)) if len(verdicts) else "values not kept",
-                *counts,
+                *(counts if len(verdicts) else [MISSING] * len(VERDICTS)),
                 escape(", ".join(spec["embedded"]) or MISSING),
             ]
         )
