@@ -15,7 +15,7 @@ from snakemake.utils import min_version, validate
 
 from radio.experiments import ARTIFACTS, Plan, argument
 from radio.experiments.manifests import manifests_digest
-from radio.experiments.paper import fitting_targets, paper_targets
+from radio.experiments.paper import fitting_targets, paper_numbers, paper_targets
 from radio.experiments.partial import (
     existing,
     keep_reasons,

@@ -8,10 +8,22 @@ from omegaconf import OmegaConf
 from radio.experiments.fitting import why_too_large
 from radio.experiments.jobs import Job, job
 from radio.experiments.plan import Plan
+from radio.report.names import numbered
 from radio.runtime.compose import unknown
 from radio.runtime.errors import RadioError
 
 BENCH = "table_kernel"  # a table of no experiment
+
+
+def paper_numbers(plan: Plan, name: str) -> list[str]:
+    """What an experiment or a figure is a study of, such as Table 1 and Table 5."""
+    tables, figures = _specs(plan)
+    keys = ("experiments", "figures", "embedded")
+    return [
+        numbered(number)
+        for number, spec in {**tables, **figures}.items()
+        if any(name in spec.get(key, []) for key in keys)
+    ]
 
 
 class Fitting(NamedTuple):

@@ -8,6 +8,7 @@ rule bench:
             "results/table_kernel.csv",
             caption="../report/kernel.rst",
             category="Tables",
+            subcategory="Table 7",
             labels={"experiment": "table_kernel", "form": "CSV"},
         ),
         rendering="results/table_kernel.md",

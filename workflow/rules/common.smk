@@ -75,6 +75,12 @@ def targets_of(name, embedded=False):
     return of
 
 
+def numbers_of(wildcards):
+    """For `report`: the paper's numbers of what an experiment or a figure is about."""
+    name = dict(wildcards.items()).popitem()[1]
+    return ", ".join(paper_numbers(plan, name)) or "Beyond the paper"
+
+
 def targets_of_paper(wildcards):
     """What this machine can make of the paper, having said what it cannot."""
     found = fitting_targets(plan)
@@ -104,6 +110,13 @@ def finish():
     if (without or ledger) and not is_partial:
         command = partial_command(workflow.main_snakefile, without, config, ledger)
         subprocess.run(command, check=False)
+
+
+onstart:
+    # jobs hand it to W&B, which groups their runs by it
+    made = ["paper"] if fitting else sorted(tabled)
+    if made:
+        os.environ.setdefault("WANDB_RUN_GROUP", " ".join(made)[:128])
 
 
 onsuccess:

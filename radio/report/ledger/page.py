@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from radio.report.names import numbered
 from radio.report.verdict import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from radio.runtime.files import atomic
 
@@ -87,7 +88,7 @@ def _summary(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> st
         ]
         rows.append(
             [
-                escape(_words(name)),
+                escape(numbered(name)),
                 escape(str(spec["title"])),
                 str(len(verdicts)) if len(verdicts) else "values not kept",
                 *(counts if len(verdicts) else [MISSING] * len(VERDICTS)),
@@ -116,7 +117,7 @@ def _details(name: str, spec: Mapping[str, Any], cells: pd.DataFrame) -> str:
         for row in cells.to_dict("records")
     ]
     return (
-        f"<details><summary>{escape(_words(name))}: {escape(str(spec['title']))}</summary>\n"
+        f"<details><summary>{escape(numbered(name))}: {escape(str(spec['title']))}</summary>\n"
         f"{_table(HEADINGS, rows, numbers=range(2, 6))}\n</details>"
     )
 
@@ -152,16 +153,6 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: rang
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-
-
-def _words(name: str) -> str:
-    """A table's name for readers.
-
-    >>> _words("table_3a")
-    'Table 3(a)'
-    """
-    number = name.removeprefix("table_")
-    return f"Table {number[0]}({number[1:]})" if number[1:] else f"Table {number}"
 
 
 def _number(value: Any, sign: str = "") -> str:
