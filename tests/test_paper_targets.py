@@ -14,6 +14,8 @@ from radio.experiments.paper import fitting_targets, paper_numbers, paper_target
 from radio.models.absence import keep_absence
 from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
+from radio.runtime.manifest import read_manifest
+from radio.steps import ledger
 from tests.report.conftest import write_evaluation
 
 PLAN = Plan()
@@ -122,3 +124,19 @@ def test_the_benchmarks_ratios_stand_beside_the_papers(tmp_path, monkeypatch):
     assert [len(entries) for entries in side.ours.values()] == [1] * 24
     assert "too large" in side.ours[1][0].note
     assert "does not say over what" in side.ours[3][0].note
+
+
+def test_the_step_writes_the_ledger(tmp_path, monkeypatch):
+    """Of one table, since to compose all of the paper's experiments takes long."""
+    monkeypatch.chdir(tmp_path)
+    tables = {"table_3c": SPECS["tables"]["table_3c"], "table_7": SPECS["tables"]["table_7"]}
+    cfg = compose_step("ledger", ["out=results/ledger.csv", "wandb.mode=disabled"])
+    cfg.tables = tables
+    ledger.run(cfg)
+    found = pd.read_csv("results/ledger.csv")
+    assert len(found) == 24 and (found.verdict == "not run").all()
+    assert "Table 3(c)" in Path("results/ledger.html").read_text()
+    assert read_manifest(Path("results/ledger.csv"))["measured"] == {
+        "cells": 24,
+        "cells not run": 24,
+    }
