@@ -41,6 +41,7 @@ os.environ |= {"PATH": f"{Path(sys.executable).parent}:{os.getenv('PATH')}"}
 wildcard_constraints:
     model=r"[\w.-]+",
     data=r"[\w-]+",
+    tasks=r"[\w-]+",
     calibration=r"[\w.@=,-]+",
     method=r"[\w.@=,-]+",
     rate=r"(\w+=)?[\d.]+(e-?\d+)?(MB|GB|%)?",

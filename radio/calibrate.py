@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from radio.data.tokens import drawn
-from radio.models import decoder_linears, final_hidden, head
+from radio.models import Recomputing, decoder_linears, final_hidden, head
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from radio.runtime.identity import identity_of
-from radio.runtime.progress import progress
+from radio.runtime.progress import progress_bar
 from radio.statistics import LayerStatistics
 from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
 
@@ -70,18 +70,20 @@ class RandomSign:
 
     def run(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | Recomputing,
         blocks: Int[Tensor, "blocks length"],
         seed: int,
         partial: Path,
     ) -> dict[str, LayerStatistics]:
         """Statistics of every linear layer in the decoder; `model` is cast to `dtype` on the way.
 
-        G_n^2 is summed over output coordinates and averaged over tokens.
+        G_n^2 is summed over output coordinates and averaged over tokens. A model whose blocks are
+        on disk gives the same bytes as one in memory.
 
-        The state is saved to `partial` every half minute, and found there after a kill: signs
-        depend on the seed and the sequence only, so a resumed run ends in the same bytes. The
-        caller removes `partial` once it has saved the result.
+        The state is saved to `partial` every half minute, or after as many sequences as go through
+        a block on disk together, and found there after a kill: signs depend on the seed and the
+        sequence only, so a resumed run ends in the same bytes, in memory or not. The caller removes
+        `partial` once it has saved the result.
 
         Raises:
             RadioError: fewer blocks than `sequences`, or gradients that are not finite.
@@ -91,26 +93,72 @@ class RandomSign:
                 f"calibration.sequences={self.sequences} exceeds the {len(blocks)} blocks of the "
                 "calibration text: lower it or give more text"
             )
-        weights = {
-            name: linear.weight.detach().float() for name, linear in decoder_linears(model).items()
-        }
         blocks = drawn(blocks, self.sequences, seed)
+        gradients = (
+            _ByBlocks(model) if isinstance(model, Recomputing) else _Whole(model, self.dtype)
+        )
+        weights = gradients.weights
         identity = identity_of(self, seed, blocks, weights)
-        model.to(getattr(torch, self.dtype))
-        sums = _Sums.resumed(partial, identity) or _Sums.zeros(weights, identity)
+        sums = _Sums.resumed(partial, identity) or _Sums.zeros(gradients.shapes, identity)
         saved_at = time.monotonic()
-        with accumulating(model, sums):
-            for index in progress(range(self.sequences), "calibrate"):
-                if index < sums.done:
-                    continue
-                if index == self.pilot_sequences:
+        with progress_bar("calibrate", self.sequences, sums.done) as bar:
+            while sums.done < self.sequences:
+                first = sums.done
+                if first == self.pilot_sequences:
                     sums.set_clusters(weights, self.group_rows)
-                backward_random_signs(model, blocks[index : index + 1], self.output, seed, index)
-                sums.done += 1
+                last = min(first + gradients.at_once, self._end_of_phase(first))
+                gradients.add(sums, blocks[first:last], self.output, seed)
+                sums.done = last
+                bar.update(last - first)
                 if time.monotonic() - saved_at > SAVE_EVERY_S:
                     sums.save(partial)
                     saved_at = time.monotonic()
         return sums.statistics(weights, self.pilot_sequences, blocks.shape[1])
+
+    def _end_of_phase(self, first: int) -> int:
+        """Where the pilot ends, or all sequences do."""
+        return self.pilot_sequences if first < self.pilot_sequences else self.sequences
+
+
+class _Whole:
+    """Gradients of a model in memory, sequence by sequence."""
+
+    at_once = 1
+
+    def __init__(self, model: PreTrainedModel, dtype: str) -> None:
+        linears = decoder_linears(model)
+        self.weights: Mapping[str, Tensor] = {
+            name: linear.weight.detach().float() for name, linear in linears.items()
+        }
+        self.shapes = _shapes(linears)
+        self._model = model.to(getattr(torch, dtype))
+
+    def add(self, sums: "_Sums", ids: Tensor, output: str, seed: int) -> None:
+        with accumulating(self._model, sums):
+            backward_random_signs(self._model, ids, output, seed, sums.done)
+
+
+class _ByBlocks:
+    """Gradients of a model on disk, for some sequences at a time."""
+
+    def __init__(self, recomputing: Recomputing) -> None:
+        self.weights = recomputing.streamed.weights
+        self.shapes = _shapes(decoder_linears(recomputing.streamed.model))
+        self.at_once = recomputing.sequences
+        self._recomputing = recomputing
+
+    def add(self, sums: "_Sums", ids: Tensor, output: str, seed: int) -> None:
+        model = self._recomputing.streamed.model
+
+        def from_output(index: int) -> None:
+            one = ids[index : index + 1]
+            backward_random_signs(model, one, output, seed, sums.done + index)
+
+        self._recomputing.backward(ids, from_output, lambda linears: reducing(linears, sums))
+
+
+def _shapes(linears: Mapping[str, nn.Linear]) -> dict[str, tuple[int, int]]:
+    return {name: (each.out_features, each.in_features) for name, each in linears.items()}
 
 
 def backward_random_signs(
@@ -151,9 +199,9 @@ class _Sums:
     group_grad: dict[str, Tensor]
 
     @classmethod
-    def zeros(cls, weights: Mapping[str, Tensor], identity: str) -> "_Sums":
-        inputs = {name: torch.zeros(weight.shape[1]) for name, weight in weights.items()}
-        rows = {name: torch.zeros(len(weight)) for name, weight in weights.items()}
+    def zeros(cls, shapes: Mapping[str, tuple[int, int]], identity: str) -> "_Sums":
+        inputs = {name: torch.zeros(cols) for name, (_, cols) in shapes.items()}
+        rows = {name: torch.zeros(rows) for name, (rows, _) in shapes.items()}
         return cls(identity, 0, inputs, rows, {}, {})
 
     def set_clusters(self, weights: Mapping[str, Tensor], group_rows: int) -> None:
@@ -226,14 +274,21 @@ class Accumulator(Protocol):
 
 @contextmanager
 def accumulating(model: PreTrainedModel, sums: Accumulator) -> Iterator[None]:
+    """`reducing` for all linear layers of a decoder; no other parameter gets a gradient."""
+    model.requires_grad_(False)
+    with reducing(decoder_linears(model), sums):
+        yield
+
+
+@contextmanager
+def reducing(linears: Mapping[str, nn.Linear], sums: Accumulator) -> Iterator[None]:
     """Reduce each layer's inputs and weight gradient into `sums` as soon as they exist.
 
     The gradient is squared, reduced and freed inside the backward pass, so that no more than one
     full-size gradient lives at a time.
     """
-    model.requires_grad_(False)
     handles = []
-    for name, linear in decoder_linears(model).items():
+    for name, linear in linears.items():
 
         def keep_inputs(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
             inputs = args[0].detach().flatten(0, -2)
@@ -252,4 +307,5 @@ def accumulating(model: PreTrainedModel, sums: Accumulator) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-        model.requires_grad_(False)
+        for linear in linears.values():
+            linear.weight.requires_grad_(False)

@@ -1,6 +1,7 @@
 """A quantized model as one file: coded linear layers, and everything else in float16."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -32,19 +33,59 @@ class LayerHeader(TypedDict):
 
 
 @dataclass(frozen=True)
+class Size:
+    """What coded layers take.
+
+    Attributes:
+        weights: number of quantized weights.
+        code_bits: bits of the codes alone.
+        own_bytes: codes, side information and added biases, without what layers share.
+        shared_bytes: what layers have in common.
+    """
+
+    weights: int
+    code_bits: int
+    own_bytes: int
+    shared_bytes: int
+
+    def bits_paper(self) -> float:
+        """Mean bit depth, the rate that the paper quotes: codes alone, in bits a weight."""
+        return self.code_bits / self.weights
+
+    def bits_true(self) -> float:
+        """Stored bits of codes, side information and added biases, a quantized weight."""
+        return 8 * (self.own_bytes + self.shared_bytes) / self.weights
+
+
+@dataclass(frozen=True)
 class QuantizedModel:
     """Coded linear layers by name, and the other parameters of the model by name."""
 
     layers: dict[str, QuantizedLinear]
     rest: dict[str, Tensor]
 
+    def size(self) -> Size:
+        """What the coded layers take."""
+        return Size(
+            weights=sum(
+                rows * cols for rows, cols in (q.weight.shape for q in self.layers.values())
+            ),
+            code_bits=sum(layer.weight.code_bits() for layer in self.layers.values()),
+            own_bytes=sum(layer.stored_bytes() for layer in self.layers.values()),
+            shared_bytes=sum(tensor.nbytes for tensor in self.shared().values()),
+        )
+
     def weights(self) -> int:
         """Number of quantized weights."""
-        return sum(rows * cols for rows, cols in (q.weight.shape for q in self.layers.values()))
+        return self.size().weights
 
     def bits_paper(self) -> float:
-        """Mean bit depth, the rate that the paper quotes: codes alone, in bits a weight."""
-        return sum(layer.weight.code_bits() for layer in self.layers.values()) / self.weights()
+        """`Size.bits_paper` of the layers."""
+        return self.size().bits_paper()
+
+    def bits_true(self) -> float:
+        """`Size.bits_true` of the layers."""
+        return self.size().bits_true()
 
     def shared(self) -> dict[str, Tensor]:
         """Tensors that layers have in common, each once.
@@ -59,22 +100,64 @@ class QuantizedModel:
                     raise ValueError(f"layers do not share one {key}")
         return shared
 
-    def bits_true(self) -> float:
-        """Stored bits of codes, side information and added biases, a quantized weight."""
-        own = sum(layer.stored_bytes() for layer in self.layers.values())
-        return 8 * (own + sum(t.nbytes for t in self.shared().values())) / self.weights()
 
+def compress(
+    model: nn.Module, layers: Mapping[str, QuantizedLinear], prefix: str = ""
+) -> QuantizedModel:
+    """Join coded layers with the model's other parameters; tied copies are kept once.
 
-def compress(model: PreTrainedModel, layers: Mapping[str, QuantizedLinear]) -> QuantizedModel:
-    """Join coded layers with the model's other parameters; tied copies are kept once."""
+    Args:
+        model: a whole model, or a part of one whose other parameters are elsewhere.
+        layers: by their full names.
+        prefix: of the names of the part's parameters.
+    """
     coded = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
-    rest = {n: p.detach().half() for n, p in model.named_parameters() if n not in coded}
+    named = model.named_parameters(prefix)
+    rest = {n: p.detach().half() for n, p in named if n not in coded and not p.is_meta}
     return QuantizedModel(dict(layers), rest)
 
 
 def save_quantized(path: Path, quantized: QuantizedModel) -> None:
     """Write one safetensors file whose payload is exactly codes, side information and the rest."""
     save_tensors(path, *_content(quantized))
+
+
+def save_part(path: Path, part: QuantizedModel) -> None:
+    """Write some of a model's layers, to be joined with the others by `join_parts`."""
+    tensors, metadata = _content(part)
+    size = dataclasses.asdict(part.size()) if part.layers else None
+    save_tensors(path, tensors, {**metadata, "size": size})
+
+
+def join_parts(path: Path, parts: Iterable[Path]) -> Size:
+    """Write the file that `save_quantized` would have written of all parts together.
+
+    Tensors of the parts are mapped and not copied, so that they take no memory that the system
+    could not take back.
+
+    Raises:
+        RadioError: a part is absent or corrupt.
+        ValueError: layers whose tensors of one name differ.
+    """
+    tensors: dict[str, Tensor] = {}
+    headers: dict[str, LayerHeader] = {}
+    sizes: list[Size] = []
+    for part in parts:
+        own, metadata = load_tensors(part)
+        for key, tensor in own.items():
+            if key in tensors and not torch.equal(tensors[key], tensor):
+                raise ValueError(f"layers do not share one {key}")
+            tensors.setdefault(key, tensor)
+        headers |= metadata["layers"]
+        if metadata["size"] is not None:
+            sizes.append(Size(**metadata["size"]))
+    save_tensors(path, tensors, _metadata(headers))
+    return Size(
+        weights=sum(size.weights for size in sizes),
+        code_bits=sum(size.code_bits for size in sizes),
+        own_bytes=sum(size.own_bytes for size in sizes),
+        shared_bytes=max(size.shared_bytes for size in sizes),
+    )
 
 
 def file_bytes(quantized: QuantizedModel) -> int:
@@ -102,7 +185,11 @@ def _content(quantized: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, An
             "shared": sorted(layer.weight.shared_tensors()),
             "bias_added": layer.bias_added,
         }
-    return tensors, {"format_version": FORMAT_VERSION, "layers": headers}
+    return tensors, _metadata(headers)
+
+
+def _metadata(headers: Mapping[str, LayerHeader]) -> dict[str, Any]:
+    return {"format_version": FORMAT_VERSION, "layers": dict(headers)}
 
 
 def load_quantized(path: Path) -> QuantizedModel:

@@ -1,4 +1,4 @@
-"""The command line: `radio STEP [KEY=VALUE ...]`, and two commands for users.
+"""The command line: `radio STEP [KEY=VALUE ...]`, and three commands for users.
 
 A step reads artifacts of earlier steps and writes one of its own at `out`; Snakemake calls the
 steps in their order. `radio quantize` without artifacts runs all of that itself (radio/commands/).
@@ -24,6 +24,8 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 USAGE = """usage: radio quantize model=NAME method=NAME (rate_bits=BITS|target.KIND=VALUE) out=DIR
                               make what is missing, and a directory that transformers loads
+       radio plan model=NAME method=NAME (rate_bits=BITS|target.KIND=VALUE) [device=NAME]
+                              what that will take, by arithmetic: bytes, operations, time
        radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
                               decode such a directory to a plain checkpoint
        radio STEP [KEY=VALUE ...]
@@ -78,7 +80,7 @@ def run(step: str, overrides: Sequence[str]) -> None:
         RadioError: bad input, told in a sentence.
     """
     has_artifacts = any(word.startswith("artifacts.") for word in overrides)
-    if step == "export" or (step == "quantize" and not has_artifacts):
+    if step in ("export", "plan") or (step == "quantize" and not has_artifacts):
         importlib.import_module(f"radio.commands.{step}").run(overrides)
         return
 
@@ -138,8 +140,8 @@ def _docstring(module: str) -> str:
 
 def _help(step: str, overrides: Sequence[str]) -> str:
     """What a command does; of a step, the options of its groups and its configuration too."""
-    if step == "export":
-        return _docstring("commands/export") + "\n"
+    if step in ("export", "plan"):
+        return _docstring(f"commands/{step}") + "\n"
 
     from omegaconf import OmegaConf
 

@@ -1,10 +1,11 @@
 """Apply a method to every linear layer of a decoder, all at once or block by block."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -65,7 +66,19 @@ def quantize_layers(
         RadioError: statistics or depths that were made for another model, or inputs that are not
             finite.
     """
-    linears = decoder_linears(model)
+    check_layers(given, decoder_linears(model))
+    blocks = decoder_blocks(model)
+    states = None if given.blocks is None else BlockStates.before_all(model, given)
+    done: dict[str, QuantizedLinear] = {}
+    for each in quantize_blocks(
+        progress(blocks.items(), "quantize blocks"), method, rate_bits, given, states
+    ):
+        done |= each.layers
+    return done
+
+
+def check_layers(given: Given, linears: Mapping[str, nn.Linear]) -> None:
+    """Raise a `RadioError` if statistics or depths were made for a model of other layers."""
     for what, by_layer in (
         ("statistics", given.statistics),
         ("allocation", given.depths),
@@ -75,34 +88,83 @@ def quantize_layers(
                 f"artifacts.{what} belongs to a model with other layers: make it for this model"
             )
 
-    def quantized(name: str, inputs: InputMoments | None = None) -> QuantizedLinear:
-        linear = linears[name]
-        layer = LinearLayer(
-            name=name,
-            weight=linear.weight.detach().float(),
-            bias=None if linear.bias is None else linear.bias.detach().float(),
-            statistics=given.statistics.get(name),
-            depths=given.depths.get(name),
-            inputs=inputs,
-            codebooks=given.codebooks,
-        )
-        return method.quantize(layer, rate_bits)
 
-    if given.blocks is None:
-        return {name: quantized(name) for name in progress(linears, "quantize")}
-    done: dict[str, QuantizedLinear] = {}
-    hidden, others = first_block_inputs(model, given.blocks, given.dtype)
-    for prefix, block in progress(decoder_blocks(model).items(), "quantize blocks"):
-        moments = _moments_within(copy_in(block, given.dtype), hidden, others)
-        if isinstance(method, BlockMethod):
+@dataclass
+class BlockStates:
+    """What goes into a block: each sequence's hidden states, and arguments that all blocks take."""
+
+    hidden: Float[Tensor, "sequences length width"]
+    others: Mapping[str, Any]
+
+    @classmethod
+    def before_all(cls, model: PreTrainedModel, given: Given) -> "BlockStates":
+        """Those of the first block."""
+        assert given.blocks is not None
+        return cls(*first_block_inputs(model, given.blocks, given.dtype))
+
+
+@dataclass(frozen=True)
+class QuantizedBlock:
+    """A block as quantization left it, and its coded layers by their full names."""
+
+    name: str
+    block: nn.Module
+    layers: dict[str, QuantizedLinear]
+
+
+def quantize_blocks(
+    blocks: Iterable[tuple[str, nn.Module]],
+    method: Method,
+    rate_bits: float,
+    given: Given,
+    states: BlockStates | None,
+) -> Iterator[QuantizedBlock]:
+    """Quantize the layers of one block after another.
+
+    With `states`, those of the first of `blocks`, blocks are overwritten as `quantize_layers` says,
+    and `states` are then those that go into the next; without, blocks stay as they are.
+
+    Args:
+        blocks: decoder blocks by their full names, in order of execution; float32.
+        method: what turns a layer into codes.
+        rate_bits: nominal bits a weight.
+        given: what the method needs.
+        states: of a calibration text.
+    """
+
+    def moments_within(block: nn.Module) -> dict[str, InputMoments]:
+        if states is None:
+            return {}
+        return _moments_within(copy_in(block, given.dtype), states.hidden, states.others)
+
+    for prefix, block in blocks:
+        moments = moments_within(block)
+        if states is not None and isinstance(method, BlockMethod):
             method.reparametrize(block, moments, rate_bits)
-            moments = _moments_within(copy_in(block, given.dtype), hidden, others)
-        for name, inputs in moments.items():
+            moments = moments_within(block)
+        done = {}
+        for name, linear in _linears(block).items():
             full = f"{prefix}.{name}"
-            done[full] = quantized(full, inputs)
-            install_layer(linears[full], done[full])
-        _advance(copy_in(block, given.dtype), hidden, others)
-    return done
+            layer = LinearLayer(
+                name=full,
+                weight=linear.weight.detach().float(),
+                bias=None if linear.bias is None else linear.bias.detach().float(),
+                statistics=given.statistics.get(full),
+                depths=given.depths.get(full),
+                inputs=moments.get(name),
+                codebooks=given.codebooks,
+            )
+            done[full] = method.quantize(layer, rate_bits)
+            if states is not None:
+                install_layer(linear, done[full])
+        if states is not None:
+            _advance(copy_in(block, given.dtype), states.hidden, states.others)
+        yield QuantizedBlock(prefix, block, done)
+
+
+def _linears(block: nn.Module) -> dict[str, nn.Linear]:
+    """Linear layers of a block by their names in it, in order of execution."""
+    return {name: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
 
 
 @torch.no_grad()
@@ -110,8 +172,7 @@ def _moments_within(
     block: nn.Module, hidden: Tensor, others: Mapping[str, object]
 ) -> dict[str, InputMoments]:
     """Moments of the inputs of a block's linear layers, by their names in the block."""
-    inside = {name: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
-    return input_moments(inside, (block(states, **others) for states in hidden.split(1)))
+    return input_moments(_linears(block), (block(states, **others) for states in hidden.split(1)))
 
 
 @torch.no_grad()

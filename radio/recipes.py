@@ -19,6 +19,8 @@ from radio.experiments import MACHINE, Job, Plan, job
 
 # words of the report, which reads them from the YAML files itself
 WORDS = {"label", "note", "title"}
+# what only plans go by
+PLANS = {"architecture"}
 REPORT = {"table", "figure"}
 INFRASTRUCTURE = "radio.runtime"
 # what `radio prepare` runs for one kind of source alone (`source.kind` in a model's YAML)
@@ -46,7 +48,8 @@ def _recipe(plan: Plan, of: Job) -> str:
     ]
     if of.step == "ledger":
         shown.append(_files(plan, "paper/*.csv", "experiment/*.yaml"))
-    numbers = _without(config, MACHINE if of.step in REPORT else MACHINE | WORDS)
+    unused = MACHINE | PLANS
+    numbers = _without(config, unused if of.step in REPORT else unused | WORDS)
     targets = _targets(config)
     skipped = _code_of_other_kinds(config) - targets
     code = code_digest({f"radio.steps.{of.step}", *targets}, plan.package, skipped)
@@ -158,6 +161,7 @@ def _words(plan: Plan, experiment: str) -> list[Any]:
         *(plan.compose("prepare", model=name).model for name in cells.models),
         *(plan.compose("tokenize", data=name).data for name in cells.data),
         *(plan.compose("quantize", method=name).method for name, _ in cells.cells),
+        *(part for name in cells.tasks for part in _tasks(plan, name)),
     ]
     words = [(part.get("label"), part.get("note")) for part in parts]
     return [*words, *_files(plan, "paper/*.csv")]
@@ -167,6 +171,12 @@ def _files(plan: Plan, *patterns: str) -> list[str]:
     """Digests of configuration files."""
     paths = [path for pattern in patterns for path in sorted(plan.config.glob(pattern))]
     return [_digest(path.read_text()) for path in paths]
+
+
+def _tasks(plan: Plan, name: str) -> list[Any]:
+    """Tasks of a set and their averages."""
+    tasks = plan.compose("downstream", tasks=name).tasks
+    return [*tasks.tasks.values(), *tasks.averages.values()]
 
 
 def _digest(text: str) -> str:

@@ -36,6 +36,11 @@ RUN_BY = {
     "radio quantize model=smollm2-135m method=radio target.bits=3 out=OUT": (
         "tests/commands/test_commands.py"
     ),
+    "radio plan": "tests/test_forecast.py",
+    "radio plan model=llama2-70b method=radio target.bits=3": "tests/test_forecast.py",
+    "snakemake results/smollm2-135m/downstream/radio/3/bigbench.csv": (
+        "tests/downstream/test_bigbench.py"
+    ),
     "radio export OUT out=DENSE": "tests/commands/test_commands.py",
     "snakemake results/smoke.csv --config 'overrides=[model.path=/models/mine, "
     "model.calibration_data=local, data.path=/texts/mine.txt]'": (

@@ -14,7 +14,8 @@ PLAN = Plan()
 def test_every_experiment_is_the_product_of_its_parts(name: str) -> None:
     experiment = PLAN.experiment(name)
     evaluations = experiment.evaluations()
-    count = len(experiment.models) * len(experiment.data) * len(experiment.cells)
+    measured = len(experiment.data) + len(experiment.tasks)
+    count = len(experiment.models) * measured * len(experiment.cells)
     assert len(set(evaluations)) == len(evaluations) == count > 0
     assert ("fp16", "16") in experiment.cells
 
@@ -68,6 +69,20 @@ def test_a_method_that_cannot_be_made(tmp_path: Path, needs: str, sentence: str)
     (plan.config / "method/mine.yaml").write_text(f"name: mine\n{needs}\ncalibration: null\n")
     with pytest.raises(RadioError, match=sentence):
         plan.inputs("quantize", model="opt-nano", method="mine", rate="3")
+
+
+def test_tasks_are_run_on_quantized_models() -> None:
+    names = {"model": "smollm2-135m", "method": "rtn", "rate": "3"}
+    model = {
+        "model": "results/smollm2-135m/model.json",
+        "quantized": "results/smollm2-135m/quantized/rtn/3.safetensors",
+    }
+    local = PLAN.inputs("downstream", tasks="local", **names)
+    assert local == {**model, "items": "results/tasks/local.jsonl"}
+    assert PLAN.inputs("downstream", tasks="paper", **names) == model  # lm-eval brings the items
+    assert PLAN.inputs("items", tasks="local") == {}
+    manifests = PLAN.inputs("table", experiment="table_downstream_smollm2")["evaluations"]
+    assert manifests[0] == "results/smollm2-135m/downstream/fp16/16/local.json"
 
 
 def test_a_figure_is_drawn_from_what_it_names() -> None:

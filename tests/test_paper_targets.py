@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from radio.experiments import Plan, paper
 from radio.experiments.fitting import why_too_large
-from radio.experiments.ledger import side_of
+from radio.experiments.ledger import SPEEDUP, side_of
 from radio.experiments.manifests import manifests_digest
 from radio.experiments.paper import fitting_targets, paper_numbers, paper_targets
 from radio.models.absence import keep_absence
@@ -95,10 +95,10 @@ def test_our_side_of_a_table_is_read_from_manifests(tmp_path, monkeypatch):
     keep_absence(Path("results/opt-13b"), "there is no network")
     side = side_of(PLAN, SPECS["tables"]["table_3a"])
     table = pd.read_csv(CONFIG / "paper/table3a_ablation_c4.csv")
-    assert set(side.ours) == set(table.index)
+    assert set(side.ours) == {(row, "perplexity") for row in table.index}
     (run,) = (each for entries in side.ours.values() for each in entries if each.value is not None)
     row = table[(table.variant == "rtn") & (table.bits == 3) & (table.model == "opt-1.3b")].index
-    assert side.ours[row[0]] == [run]
+    assert side.ours[row[0], "perplexity"] == [run]
     assert (run.value, run.protocol) == (4100.0, protocol)
     assert Path("results/opt-1.3b/evaluation/rtn/3/c4.json") in run.manifests
     assert Path("results/opt-1.3b/quantized/rtn/3.json") in run.manifests
@@ -113,17 +113,28 @@ def test_our_side_of_a_table_is_read_from_manifests(tmp_path, monkeypatch):
 def test_the_benchmarks_ratios_stand_beside_the_papers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = SPECS["tables"]["table_7"]
-    (none,) = side_of(PLAN, spec).ours[0]
+    (none,) = side_of(PLAN, spec).ours[0, SPEEDUP]
     assert none.value is None and "table_kernel.csv` makes it" in none.note
     Path("results").mkdir()
     Path("results/table_kernel.csv").write_text(
         "embedding_dim,matrix,asked_bits,speedup_fp16\n1024,ExE,2.0,5.0\n1024,ExE,3.0,1.5\n"
     )
     side = side_of(PLAN, spec)
-    assert side.ours[0][0].value == 1.5
+    assert side.ours[0, SPEEDUP][0].value == 1.5
     assert [len(entries) for entries in side.ours.values()] == [1] * 24
-    assert "too large" in side.ours[1][0].note
-    assert "does not say over what" in side.ours[3][0].note
+    assert "too large" in side.ours[1, SPEEDUP][0].note
+    assert "does not say over what" in side.ours[3, SPEEDUP][0].note
+
+
+@pytest.mark.parametrize("table, cells", [("table_4b", 2 * 15), ("table_4c", 5 * 15)])
+def test_scores_stand_beside_the_papers(table, cells, tmp_path, monkeypatch):
+    """Every one of the paper's values of its five methods on three models, by task."""
+    monkeypatch.chdir(tmp_path)
+    side = side_of(PLAN, SPECS["tables"][table])
+    assert len(side.ours) == cells
+    for entries in side.ours.values():
+        assert [each.method for each in entries][:1] != ["radio"]
+        assert all(each.value is None and each.note.startswith("not run") for each in entries)
 
 
 def test_the_step_writes_the_ledger(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from radio.variants import canonical, join, split
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table: the product of its models, texts, (method, rate) cells and seeds.
+    """A table: the product of its models, texts or sets of tasks, (method, rate) cells and seeds.
 
     Attributes:
         cells: methods and their rates; a method under several seeds stands there with each.
@@ -27,13 +27,16 @@ class Experiment:
     models: tuple[str, ...]
     data: tuple[str, ...]
     cells: tuple[tuple[str, str], ...]
+    tasks: tuple[str, ...] = ()
 
     def evaluations(self) -> list[Job]:
         """The evaluations behind the table, in the order of its rows."""
+        measured = [("evaluate", {"data": data}) for data in self.data]
+        measured += [("downstream", {"tasks": tasks}) for tasks in self.tasks]
         return [
-            job("evaluate", {"model": model, "method": method, "rate": rate, "data": data})
+            job(step, {"model": model, "method": method, "rate": rate, **on})
             for model in self.models
-            for data in self.data
+            for step, on in measured
             for method, rate in self.cells
         ]
 
@@ -61,13 +64,14 @@ def read_experiment(of: Settings, name: str) -> Experiment:
             name=name,
             title=content["title"],
             models=tuple(content["models"]),
-            data=tuple(content["data"]),
+            data=tuple(content["data"] if "tasks" not in content else ()),
+            tasks=tuple(content.get("tasks", ())),
             cells=tuple(cells),
         )
     except (KeyError, TypeError) as error:
         raise RadioError(
-            f"experiment {name} is not whole ({error!r}): its YAML needs title, models, data and "
-            "cells, each cell with a method, and rates there or for all cells"
+            f"experiment {name} is not whole ({error!r}): its YAML needs title, models, data (or "
+            "tasks) and cells, each cell with a method, and rates there or for all cells"
         ) from error
 
 

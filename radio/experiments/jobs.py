@@ -11,6 +11,7 @@ from pathlib import Path
 ARTIFACTS = {
     "prepare": "results/{model}/model.json",
     "tokenize": "results/{model}/tokens/{data}.safetensors",
+    "items": "results/tasks/{tasks}.jsonl",
     "reference": "results/{model}/reference/{data}.safetensors",
     "calibrate": "results/{model}/statistics/{calibration}.safetensors",
     "refine": "results/{model}/refined/{method}/{rate}.safetensors",
@@ -20,6 +21,7 @@ ARTIFACTS = {
     "allocate": "results/{model}/allocation/{method}/{rate}.safetensors",
     "quantize": "results/{model}/quantized/{method}/{rate}.safetensors",
     "evaluate": "results/{model}/evaluation/{method}/{rate}/{data}.csv",
+    "downstream": "results/{model}/downstream/{method}/{rate}/{tasks}.csv",
     "table": "results/{experiment}.csv",
     "figure": "results/figures/{figure}.png",
     "bench": "results/table_kernel.csv",
@@ -29,6 +31,7 @@ ARTIFACTS = {
 READ_AS = {
     "prepare": "model",
     "tokenize": "tokens",
+    "items": "items",
     "reference": "reference",
     "calibrate": "statistics",
     "refine": "statistics",

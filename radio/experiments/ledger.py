@@ -11,15 +11,21 @@ from radio.experiments.fitting import why_too_large
 from radio.experiments.jobs import ARTIFACTS, Job
 from radio.experiments.plan import Plan
 from radio.models.absence import why_absent
+from radio.report.downstream import asked_of, build_downstream_table
 from radio.report.experiment import paper_tables
+from radio.report.ledger.cells import value_columns
 from radio.report.ledger.ledger import Ours, Side
+from radio.report.names import task_set
 from radio.report.paper import PaperTable, Study, load_paper_table
-from radio.report.table import build_table, repetitions
+from radio.report.table import build_table, cell_of, repetitions
 from radio.runtime.errors import RadioError
 
 BENCH = "table_kernel"
 SPEEDUP = "speedup_vs_fp16_cublas"
 KERNEL_BITS = 3.0  # the only depth that the paper timed
+
+Place = tuple[int, str]  # row and column of a file of the paper
+Beside = tuple[PaperTable, list[tuple[Place, Ours]]]
 
 
 def side_of(plan: Plan, spec: Mapping[str, Any]) -> Side | None:
@@ -33,39 +39,22 @@ def side_of(plan: Plan, spec: Mapping[str, Any]) -> Side | None:
     found = [_of_experiment(plan, name, spec) for name in spec["experiments"]]
     if not found:
         return None
-    ours: dict[int, list[Ours]] = {}
+    ours: dict[Place, list[Ours]] = {}
     for _, rows in found:
-        for row, each in rows:
-            ours.setdefault(row, []).append(each)
+        for place, each in rows:
+            ours.setdefault(place, []).append(each)
     return Side(found[0][0], ours, spec.get("device", ""))
 
 
-def _of_experiment(
-    plan: Plan, name: str, spec: Mapping[str, Any]
-) -> tuple[PaperTable, list[tuple[int, Ours]]]:
-    """The paper's table beside an experiment, and what of ours belongs to which row of its file."""
-    paper = _paper_table(plan, name, spec)
-    jobs = {
-        Path(each.manifest): each
-        for each in plan.experiment(name).evaluations()
-        if dict(each.names)["data"] == spec["text"]
-    }
-    rows_of = paper.values.groupby(["model", "method", "bits"]).row.apply(list).to_dict()
-    table = build_table(list(jobs), {spec["text"]: paper})
-    found = []
-    groups = repetitions(jobs).values()
-    for row, paths in zip(table.to_dict("records"), groups, strict=True):
-        ours = _ours(plan, name, row, paper.quantity, [jobs[path] for path in paths])
-        cell = (ours.model, ours.method, ours.rate_bits)
-        found += [(number, ours) for number in rows_of.get(cell, [])]
-    return paper, found
+def _of_experiment(plan: Plan, name: str, spec: Mapping[str, Any]) -> Beside:
+    """The paper's table beside an experiment, and what of ours stands where in its file."""
+    of = _of_tasks if plan.experiment(name).tasks else _of_texts
+    return of(plan, name, spec)
 
 
-def _paper_table(plan: Plan, name: str, spec: Mapping[str, Any]) -> PaperTable:
-    """The paper's table of `spec`, under the names of an experiment."""
-    config = plan.compose("table", experiment=name)
-    experiment: Any = OmegaConf.to_container(config.experiment)
-    default: Any = OmegaConf.to_container(config.paper)
+def _of_texts(plan: Plan, name: str, spec: Mapping[str, Any]) -> Beside:
+    """Rows of a table of perplexities."""
+    experiment, default = _content(plan, name)
     text = spec["text"]
     if "paper" in spec:
         experiment["paper"] = {text: {"file": spec["file"], **spec["paper"]}}
@@ -75,7 +64,62 @@ def _paper_table(plan: Plan, name: str, spec: Mapping[str, Any]) -> PaperTable:
             f"experiment {name} has {source.get('file')} beside {text}, and config/ledger.yaml "
             f"has {spec['file']}: make them agree"
         )
-    return paper_tables(experiment, default, plan.config / "paper")[text]
+    paper = paper_tables(experiment, default, plan.config / "paper")[text]
+    (column,) = value_columns(pd.read_csv(plan.config / "paper" / spec["file"]))
+    jobs = {
+        Path(each.manifest): each
+        for each in plan.experiment(name).evaluations()
+        if dict(each.names)["data"] == text
+    }
+    groups = repetitions(jobs).values()
+    found = []
+    table = build_table(list(jobs), {text: paper})
+    for row, paths in zip(table.to_dict("records"), groups, strict=True):
+        ours = _ours(plan, name, row, paper.quantity, [jobs[path] for path in paths])
+        found += [((number, column), ours) for number in _rows_of(paper, ours)]
+    return paper, found
+
+
+def _of_tasks(plan: Plan, name: str, spec: Mapping[str, Any]) -> Beside:
+    """Rows of a table of scores."""
+    experiment, default = _content(plan, name)
+    jobs = {Path(each.manifest): each for each in plan.experiment(name).evaluations()}
+    sets = {each: asked_of(task_set(each)) for each in plan.experiment(name).tasks}
+    papers = paper_tables(experiment, default, plan.config / "paper")
+    table = build_downstream_table(list(jobs), sets, experiment["baseline"], papers)
+    behind = {
+        (cell.model, cell.method, cell.rate_bits): jobs[path]
+        for path in jobs
+        for cell in [cell_of(path)]
+    }
+    sources = {
+        task: source
+        for task, source in experiment["paper"].items()
+        if source["file"] == spec["file"]
+    }
+    found = []
+    for row in table[table.task.isin(list(sources))].to_dict("records"):
+        task = str(row["task"])
+        made = [behind[row["model"], row["method"], row["rate_bits"]]]
+        ours = _ours(plan, name, row, papers[task].quantity, made)
+        place = sources[task]["percent"]
+        found += [((number, place), ours) for number in _rows_of(papers[task], ours)]
+    return papers[next(iter(sources))], found
+
+
+def _content(plan: Plan, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An experiment's YAML, and which tables of the paper stand beside one that names none."""
+    config = plan.compose("table", experiment=name)
+    experiment: Any = OmegaConf.to_container(config.experiment)
+    default: Any = OmegaConf.to_container(config.paper)
+    return experiment, default
+
+
+def _rows_of(paper: PaperTable, ours: Ours) -> list[int]:
+    """Rows of the paper's file that a value of ours stands beside."""
+    values = paper.values
+    same = (values.model == ours.model) & (values.method == ours.method)
+    return [int(row) for row in values.row[same & (values.bits == ours.rate_bits)]]
 
 
 def _ours(plan: Plan, name: str, row: Mapping[Any, Any], quantity: str, jobs: list[Job]) -> Ours:
@@ -83,7 +127,7 @@ def _ours(plan: Plan, name: str, row: Mapping[Any, Any], quantity: str, jobs: li
     value = _number(row[quantity])
     model = str(row["model"])
     behind = [path for each in jobs for path in _manifests(plan, each)] if value else []
-    seeds = _number(row["seeds"])
+    seeds = _number(row.get("seeds"))
     return Ours(
         experiment=name,
         model=model,
@@ -93,9 +137,9 @@ def _ours(plan: Plan, name: str, row: Mapping[Any, Any], quantity: str, jobs: li
         spread=_number(row.get(f"{quantity}_spread")),
         seeds=1 if seeds is None else int(seeds),
         bits_true=_number(row["bits_true"]),
-        protocol="" if pd.isna(row["protocol"]) else str(row["protocol"]),
+        protocol=_word(row.get("protocol")),
         wall_s=_number(row["wall_s"]),
-        note=_why_not(plan, name, model) if pd.isna(row["protocol"]) else str(row["note"]),
+        note=_why_not(plan, name, model) if value is None else str(row["note"]),
         manifests=list(dict.fromkeys(behind)),
     )
 
@@ -132,11 +176,11 @@ def _of_bench(plan: Plan, spec: Mapping[str, Any]) -> Side:
     ]
     paper = load_paper_table(file, "*", SPEEDUP, model="", bits=KERNEL_BITS, studies=studies)
     artifact = Path(ARTIFACTS["bench"])
-    ours = {}
+    ours: dict[Place, list[Ours]] = {}
     for row, name in zip(paper.values.to_dict("records"), names.values(), strict=True):
         value, note = _speedup(artifact, row)
         made = [] if value is None else [artifact.with_suffix(".json")]
-        ours[row["row"]] = [
+        ours[row["row"], SPEEDUP] = [
             Ours(BENCH, "", name, KERNEL_BITS, value, note=note, manifests=made),
         ]
     return Side(paper, ours, spec.get("device", ""))
@@ -154,6 +198,10 @@ def _speedup(artifact: Path, row: Mapping[Any, Any]) -> tuple[float | None, str]
     if not len(values):
         return None, "not run: the matrix was too large for the machine"
     return float(values.iloc[0]), ""
+
+
+def _word(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
 
 
 def _number(value: Any) -> float | None:

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 DIGITS = 12
-READ = ("*/evaluation/**/*.json", "*/absent.json", "table_kernel.json")
+READ = ("*/evaluation/**/*.json", "*/downstream/**/*.json", "*/absent.json", "table_kernel.json")
 
 
 def manifests_digest(results: Path = Path("results")) -> str:

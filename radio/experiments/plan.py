@@ -57,7 +57,7 @@ class Plan(Settings):
         """The jobs whose artifacts the job reads, and on which its numbers rest."""
         names = dict(of.names)
         match of.step:
-            case "prepare" | "bench" | "ledger":
+            case "prepare" | "items" | "bench" | "ledger":
                 return []
             case "tokenize":
                 return [job("prepare", names)]
@@ -83,6 +83,9 @@ class Plan(Settings):
             case "evaluate":
                 above = ("prepare", "tokenize", "reference", "quantize")
                 return [job(step, names) for step in above]
+            case "downstream":
+                made = ["prepare", "quantize", *self._items(names)]
+                return [job(step, names) for step in made]
             case "table":
                 return list(self.experiment(names["experiment"]).evaluations())
             case "figure":
@@ -93,6 +96,11 @@ class Plan(Settings):
     def _calibration_text(self, names: Mapping[str, str]) -> Job:
         data = self.compose("prepare", model=names["model"]).model.calibration_data
         return job("tokenize", {**names, "data": data})
+
+    def _items(self, names: Mapping[str, str]) -> list[str]:
+        """The step that makes the items of tasks which lm-eval does not bring."""
+        tasks = self.compose("items", tasks=names["tasks"]).tasks
+        return [] if tasks.items_from is None else ["items"]
 
     def _of_allocation(self, names: Mapping[str, str]) -> Iterator[Job]:
         """What depths are solved from: statistics, measured distortions, the rate of a target."""

@@ -7,12 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.rates import rate_override
-from radio.runtime.compose import CONFIG, PACKAGE, compose_step, steps, unknown
+from radio.runtime.compose import CONFIG, MACHINE, PACKAGE, compose_step, steps, unknown
 from radio.runtime.errors import RadioError
 from radio.variants import full_key, split
 
-# keys that say where, how fast and for whom a job runs; never what it finds
-MACHINE = {"out", "artifacts", "threads", "wandb"}
 # groups whose options may be variants
 VARIED = ("method", "calibration")
 
@@ -43,8 +41,9 @@ class Settings:
         for override in self.overrides:
             if _head(override) in MACHINE:
                 raise RadioError(
-                    f"overrides has {override}, which changes no number: set WANDB_MODE, use "
-                    "snakemake's --set-threads, or edit config/common.yaml"
+                    f"overrides has {override}, which changes no number: set WANDB_MODE, "
+                    "RADIO_STREAMING or RADIO_MEMORY_GB, use snakemake's --set-threads, or edit "
+                    "config/common.yaml"
                 )
             if _head(override) not in known:
                 raise RadioError(unknown("key in overrides", _head(override), known - MACHINE))

@@ -11,11 +11,15 @@ from radio.models.load import (
     load_tokenizer,
 )
 from radio.models.locate import locate
+from radio.models.recompute import Recomputing
 from radio.models.spec import ModelSpec
+from radio.models.streaming import StreamedModel
 
 __all__ = [
     "Fold",
     "ModelSpec",
+    "Recomputing",
+    "StreamedModel",
     "copy_in",
     "decoder_blocks",
     "decoder_linears",

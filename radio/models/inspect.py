@@ -1,8 +1,10 @@
 """Read every weight of a checkpoint once, tensor by tensor, to hash it and to find damage early."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,26 +37,48 @@ def inspect_weights(path: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in weight_files(path):
-        for name, weight in _tensors(file):
-            check_finite(name, weight, path)
+        with opened(file) as tensors:
+            for name in tensors:
+                check_finite(name, tensors[name], path)
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, weight) of a safetensors file or of a pickled state dictionary."""
+@contextmanager
+def opened(file: Path) -> Iterator[Mapping[str, Tensor]]:
+    """Tensors of a safetensors file or of a pickled state dictionary by name, mapped.
+
+    Raises:
+        RadioError: the file is absent or damaged, also if that shows inside the block.
+    """
     from safetensors import safe_open
 
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as content:
-                for name in content.keys():  # noqa: SIM118
-                    yield name, content.get_tensor(name)
+                yield _Lazy(content)
         else:
-            yield from torch.load(file, map_location="cpu", mmap=True, weights_only=True).items()
+            yield torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except RadioError:
         raise
     except Exception as error:  # safetensors and pickle errors share no base class
         raise RadioError(f"{file} is corrupt ({error}): fetch or make it anew") from error
+
+
+class _Lazy(Mapping[str, Tensor]):
+    """An open safetensors file as a mapping."""
+
+    def __init__(self, content: Any) -> None:
+        self._content, self._names = content, list(content.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._content.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

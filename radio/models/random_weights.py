@@ -1,45 +1,96 @@
-"""Miniature models with random weights, to run the workflow's graph in no time."""
+"""Models with random weights: miniatures to run the workflow's graph, or a large model's geometry.
 
-import logging
+Weights are written block by block, so that a model of any size takes the memory of one block.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from radio.models.blocks import decoder_blocks
 from radio.models.spec import RandomSource
 from radio.models.tokenizer import train_tokenizer
-from radio.models.training_run import publish
+from radio.models.training_run import RECEIPT
 from radio.runtime.errors import RadioError
-
-log = logging.getLogger(__name__)
+from radio.runtime.files import atomic, write_json
+from radio.runtime.progress import progress
 
 # the pad and end tokens of the tokenizer
 PAD_ID, END_ID = 0, 1
+# what the tokenizer has if it is trained on no text
+BYTE_TOKENS = 258
+# standard deviation of norms and biases about what they are by default
+VECTOR = 0.05
+INDEX = "model.safetensors.index.json"
 
 
 def make_random_model(source: RandomSource, family: str, out: Path) -> None:
     """Leave a model of `family` with random weights in `out`, with a tokenizer of bytes.
 
-    Norms and biases are random too, so that none is the identity.
+    Norms and biases are random too, so that none is the identity. There is a shard for each block
+    and one for the rest, in the settings' `dtype`, or float16.
 
     Raises:
         RadioError: the settings are not those of a model of the family.
     """
     tokenizer = train_tokenizer([], 0)
-    tokens = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID}
-    torch.manual_seed(source.seed)
     try:
-        config = AutoConfig.for_model(
-            family, **{"vocab_size": len(tokenizer), **tokens, **source.settings}
-        )
-        model = AutoModelForCausalLM.from_config(config)
+        config = AutoConfig.for_model(family, **configuration(source))
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RadioError(
             f"model.source.settings={source.settings} make no {family} model ({error}): "
             "correct them"
         ) from error
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter += 0.05 * torch.randn_like(parameter)
-    publish(model, tokenizer, out, {"seed": source.seed})
+    shards = list(_shards(model))
+    deviation = config.init_std if family == "opt" else config.initializer_range
+    with atomic(out) as scratch:
+        scratch.mkdir()
+        places: dict[str, str] = {}
+        for index, names in enumerate(progress(shards, "random weights")):
+            file = f"model-{index + 1:05}-of-{len(shards):05}.safetensors"
+            generator = torch.Generator().manual_seed(source.seed * 1_000_003 + index)
+            stored = {
+                name: _drawn(name, shape, deviation, generator).to(config.dtype)
+                for name, shape in names.items()
+            }
+            save_file(stored, scratch / file, metadata={"format": "pt"})
+            places |= dict.fromkeys(names, file)
+        write_json(scratch / INDEX, {"metadata": {}, "weight_map": places})
+        config.architectures = [type(model).__name__]
+        config.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        write_json(scratch / RECEIPT, {"seed": source.seed})
+
+
+def configuration(source: RandomSource) -> dict[str, Any]:
+    """Settings of the model's configuration: those given, and what they leave open."""
+    tokens = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID}
+    return {"vocab_size": BYTE_TOKENS, "dtype": "float16", **tokens, **source.settings}
+
+
+def _shards(model: PreTrainedModel) -> Iterator[dict[str, torch.Size]]:
+    """Shapes of parameters by name: those outside the blocks, then those of each block."""
+    blocks = decoder_blocks(model)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    inside = {
+        prefix: {name: shapes[name] for name in shapes if name.startswith(f"{prefix}.")}
+        for prefix in blocks
+    }
+    within = set().union(*inside.values())
+    yield {name: shapes[name] for name in shapes if name not in within}
+    yield from inside.values()
+
+
+def _drawn(name: str, shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
+    """A matrix about 0 of that deviation, a bias about 0, or the weight of a norm about 1."""
+    noise = torch.randn(shape, generator=generator)
+    if len(shape) > 1:
+        return deviation * noise
+    return VECTOR * noise + (1.0 if name.endswith("weight") else 0.0)

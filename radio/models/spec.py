@@ -88,6 +88,8 @@ class ModelSpec:
         source: where the checkpoint comes from without a `path`.
         group_rows: output rows of a weight group.
         calibration_data: name of the text that statistics are taken on.
+        architecture: settings of the source's config.json, so that a plan needs no network; what is
+            computed goes by the checkpoint's own.
         note: a caveat that goes wherever the model's numbers go.
         anchors: text -> perplexity of the uncompressed model, as published.
     """
@@ -100,6 +102,7 @@ class ModelSpec:
     group_rows: int
     calibration_data: str
     note: str | None = None
+    architecture: Mapping[str, Any] | None = None
     anchors: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod

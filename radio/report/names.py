@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
@@ -49,6 +49,18 @@ def numbered(name: str) -> str:
     kind, number = name.split("_")
     part = f"({number[1:]})" if number[1:] else ""
     return f"{kind.capitalize()} {number[0]}{part}"
+
+
+def task_set(name: str) -> DictConfig:
+    """The YAML of a set of downstream tasks."""
+    tasks: DictConfig = compose_step("downstream", [f"tasks={name}"]).tasks
+    return tasks
+
+
+def task_labels(sets: Iterable[DictConfig]) -> dict[str, str]:
+    """What readers call the tasks of sets, and their averages."""
+    parts = [part for each in sets for part in (each.tasks, each.averages)]
+    return {str(name): task.label for part in parts for name, task in part.items()}
 
 
 def _key(group: str, name: str, key: str) -> Any:

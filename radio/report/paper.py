@@ -19,7 +19,13 @@ from radio.runtime.errors import RadioError
 
 KEYS = ("table", "model", "method", "bits")
 # columns of the paper's tables in a unit of their own: column of ours, and ours per unit of theirs
-UNITS = {"pruned_percent": ("pruned", 0.01), "minutes": ("wall_s", 60.0)}
+UNITS = {
+    "pruned_percent": ("pruned", 0.01),
+    "minutes": ("wall_s", 60.0),
+    "accuracy": ("score", 0.01),
+    "average_qa": ("score", 0.01),
+    "gsm8k_5shot_flexible": ("score", 0.01),
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,8 @@ def load_paper_table(
     model: str | None = None,
     bits: float | None = None,
     studies: Sequence[Study] = (),
+    percent: str | None = None,
+    where: Mapping[str, Any] | None = None,
 ) -> PaperTable:
     """Read a table of the paper, with what the files beside it say of its values.
 
@@ -143,16 +151,23 @@ def load_paper_table(
             (`UNITS`).
         model: the model of a table of one, which then has no such column.
         bits: the same of a table of one rate.
-        studies: what belongs to which cell, instead of a column with methods.
+        studies: what belongs to which cell, instead of columns with our methods and bits.
+        percent: column of the table that has the values in percent, where it has several such.
+        where: what columns of the table have in the rows that are meant.
 
     Raises:
         RadioError: a file is absent or lacks a column, or a row of a study is not there.
     """
-    content = _read(file, {"bits"} if bits is None else set())
+    columns = set(where or {})
+    content = _read(file, columns if studies or bits is not None else {"bits", *columns})
     content["row"] = range(len(content))
     for name, (ours, factor) in UNITS.items():
         if name in content:
             content[ours] = content[name] * factor
+    if percent is not None:
+        content[quantity] = content[percent] / 100
+    for column, value in (where or {}).items():
+        content = content[content[column] == value]
     fixed = {"model": model, "bits": bits}
     content = content.assign(**{name: one for name, one in fixed.items() if one is not None})
     if studies:
@@ -183,7 +198,8 @@ def _in_our_names(values: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
 
 def _of_study(values: pd.DataFrame, file: Path, study: Study) -> pd.DataFrame:
     """The rows of a table that belong to a cell, under the cell's names."""
-    columns = {"bits": study.rate_bits, **study.columns}
+    bits = {"bits": study.rate_bits} if "bits" in values else {}
+    columns = {**bits, **study.columns}
     fitting = pd.Series(True, index=values.index)
     for name, value in columns.items():
         fitting &= values[name] == value if name in values else False

@@ -119,7 +119,7 @@ def build_table(
     for cell, paths in repetitions(evaluations).items():
         row = _mean_over_seeds([_row(path) for path in paths])
         source = (paper or {}).get(cell.text)
-        beside = {} if source is None else _beside(row, cell, source)
+        beside = {} if source is None else beside_paper(row, cell, source)
         compared |= dict.fromkeys(name for name in beside if name != "note")
         rows.append(row | beside)
     return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *compared, *CELL_COLUMNS]))
@@ -172,10 +172,10 @@ def _row(path: Path) -> dict[str, Any]:
     row |= {"model": cell.model, "method": cell.without_seed.method, "note": ""}
     row |= {"rate_bits": cell.rate_bits, "text": cell.text, "asked": cell.rate}
     if not manifest_path(path).exists():
-        return row | {"note": f"not run: {_why_absent(path)}"}
+        return row | {"note": f"not run: {why_not_run(path)}"}
     try:
         manifest = read_manifest(path)
-        _check_identity(manifest["measured"], cell, path)
+        check_identity(manifest["measured"], cell, path)
     except RadioError as error:
         return row | {"note": f"not read: {error}"}
     measured = manifest["measured"]
@@ -186,7 +186,7 @@ def _row(path: Path) -> dict[str, Any]:
     return row | {"note": NOTES.join(notes)}
 
 
-def _why_absent(path: Path) -> str:
+def why_not_run(path: Path) -> str:
     """Why there is no evaluation at `path`, as far as is known."""
     folder = path.parents[3]
     reason = why_absent(folder)
@@ -214,14 +214,14 @@ def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _check_identity(measured: Mapping[str, Any], cell: Cell, path: Path) -> None:
+def check_identity(measured: Mapping[str, Any], cell: Cell, path: Path) -> None:
     """A manifest moved to another cell's place must not pass for it."""
     named = (measured.get("model"), measured.get("method"))
     if named != (cell.model, split(cell.method)[0]):
         raise RadioError(f"{path} is about {named}: delete it and run again")
 
 
-def _beside(row: Mapping[str, Any], cell: Cell, paper: PaperTable) -> dict[str, Any]:
+def beside_paper(row: Mapping[str, Any], cell: Cell, paper: PaperTable) -> dict[str, Any]:
     """What the paper adds to a row, with what is to be known of it; nothing if it has no value."""
     if cell.rate_bits is None:
         return {}

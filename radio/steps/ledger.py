@@ -1,8 +1,9 @@
 """Put every value of the paper's tables beside ours: CSV for machines, a page for readers."""
 
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from radio.experiments import Plan
 from radio.experiments.ledger import side_of
@@ -10,7 +11,7 @@ from radio.report.ledger.cells import paper_cells
 from radio.report.ledger.ledger import build_ledger, save_ledger
 from radio.report.ledger.page import page, save_page
 from radio.runtime.compose import CONFIG
-from radio.runtime.manifest import recorded
+from radio.runtime.manifest import recorded, resolved
 
 
 def run(cfg: DictConfig) -> None:
@@ -18,9 +19,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     with recorded("ledger", cfg, out) as measured:
         plan = Plan()
-        specs = OmegaConf.to_container(cfg.tables)
-        assert isinstance(specs, dict)
-        specs = {str(name): spec for name, spec in specs.items()}
+        specs: dict[str, Any] = resolved(cfg.tables)
         with_values = {name: spec for name, spec in specs.items() if spec["file"]}
         cells = [
             cell

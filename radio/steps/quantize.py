@@ -1,13 +1,21 @@
 """Quantize a model by one method at one rate, and write it packed."""
 
+import shutil
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
-from radio.checkpoint import compress, save_quantized
-from radio.models import load_model
-from radio.quantize import quantize_layers
+from radio.checkpoint import Size, compress, save_quantized
+from radio.methods.base import Method
+from radio.models import StreamedModel, load_model
+from radio.models.footprint import quantization_bytes
+from radio.models.geometry import Geometry
+from radio.quantize import Given, quantize_layers
+from radio.quantize_parts import quantize_to_file
+from radio.runtime.identity import identity_of
 from radio.runtime.manifest import read_manifest, recorded
+from radio.steps.holding import streams
 from radio.steps.inputs import checkpoint_path, needed
 from radio.steps.method_inputs import given_to_method, method_and_rate
 
@@ -23,17 +31,23 @@ def run(cfg: DictConfig) -> None:
         method, rate_bits = method_and_rate(cfg)
         method.check_rate(rate_bits)
         given = given_to_method(cfg)
-        model = load_model(checkpoint_path(cfg))
-        quantized = compress(model, quantize_layers(model, method, rate_bits, given))
-        save_quantized(out, quantized)
         made = [needed(cfg, name) for name in cfg.method.needs if name != "inputs"]
         upstream = [read_manifest(path) for path in made]
+        checkpoint, parts = checkpoint_path(cfg), out.with_suffix(".parts")
+        measured["streamed"] = streams(cfg, quantization_bytes(Geometry.of_checkpoint(checkpoint)))
+        if measured["streamed"]:
+            read = [read_manifest(Path(cfg.artifacts.model)), *upstream]
+            identity = identity_of(method, rate_bits, given.blocks, given.dtype, read)
+            model = StreamedModel(checkpoint, torch.float32)
+            size = quantize_to_file(model, method, rate_bits, given, out, parts, identity)
+        else:
+            size = _quantize_in_memory(checkpoint, method, rate_bits, given, out)
         measured["method"] = cfg.method.name
         measured["settings"] = vars(method)
         measured["rate_bits"] = rate_bits
-        measured["bits_paper"] = quantized.bits_paper()
-        measured["bits_true"] = quantized.bits_true()
-        measured["weights"] = quantized.weights()
+        measured["bits_paper"] = size.bits_paper()
+        measured["bits_true"] = size.bits_true()
+        measured["weights"] = size.weights
         measured["upstream_wall_s"] = sum(
             manifest["wall_s"] + manifest["measured"].get("upstream_wall_s", 0)
             for manifest in upstream
@@ -41,3 +55,13 @@ def run(cfg: DictConfig) -> None:
         for manifest in upstream:
             carried = ("pruned", "loss_validation")
             measured |= {k: v for k, v in manifest["measured"].items() if k in carried}
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _quantize_in_memory(
+    checkpoint: Path, method: Method, rate_bits: float, given: Given, out: Path
+) -> Size:
+    model = load_model(checkpoint)
+    quantized = compress(model, quantize_layers(model, method, rate_bits, given))
+    save_quantized(out, quantized)
+    return quantized.size()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from radio.report import markdown
+from radio.report import downstream_markdown, markdown
+from radio.report.downstream import asked_of, build_downstream_table, load_downstream_table
 from radio.report.experiment import paper_tables, tolerances
-from radio.report.names import cell_labels, labels, notes
+from radio.report.names import cell_labels, labels, notes, task_labels, task_set
 from radio.report.table import build_table, load_table, save_table
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded
@@ -16,19 +17,47 @@ def run(cfg: DictConfig) -> None:
     """The manifests `artifacts.evaluations` -> a table at `out`, and beside it as Markdown."""
     out = Path(cfg.out)
     evaluations = [Path(path) for path in cfg.artifacts.evaluations]
+    make = _of_tasks if "tasks" in cfg.experiment else _of_texts
     with recorded("table", cfg, out) as measured:
-        paper = paper_tables(cfg.experiment, cfg.paper, CONFIG / "paper")
-        save_table(build_table(evaluations, paper), out)
-        table = load_table(out)  # so that the Markdown shows what the CSV holds
-        rendered = markdown.render(
-            table,
-            cfg.experiment.title,
-            method_labels=cell_labels(cfg.experiment.name, table.method),
-            model_labels=labels("model", table.model),
-            text_labels=labels("data", table.text),
-            model_notes=notes("model", table.model),
-            tolerances=tolerances(table, paper),
-            provenance=markdown.provenance(evaluations),
-        )
+        rendered, rows, missing = make(cfg, evaluations, out)
         markdown.save(rendered, out.with_suffix(".md"), readme=cfg.readme)
-        measured |= {"rows": len(table), "rows_missing": int(table.perplexity.isna().sum())}
+        measured |= {"rows": rows, "rows_missing": missing}
+
+
+def _of_texts(cfg: DictConfig, evaluations: list[Path], out: Path) -> tuple[str, int, int]:
+    """Perplexities and divergences: the Markdown, the rows, and how many of them are empty."""
+    paper = paper_tables(cfg.experiment, cfg.paper, CONFIG / "paper")
+    save_table(build_table(evaluations, paper), out)
+    table = load_table(out)  # so that the Markdown shows what the CSV holds
+    rendered = markdown.render(
+        table,
+        cfg.experiment.title,
+        method_labels=cell_labels(cfg.experiment.name, table.method),
+        model_labels=labels("model", table.model),
+        text_labels=labels("data", table.text),
+        model_notes=notes("model", table.model),
+        tolerances=tolerances(table, paper),
+        provenance=markdown.provenance(evaluations),
+    )
+    return rendered, len(table), int(table.perplexity.isna().sum())
+
+
+def _of_tasks(cfg: DictConfig, evaluations: list[Path], out: Path) -> tuple[str, int, int]:
+    """Scores of downstream tasks: the Markdown, the rows, and how many of them are empty."""
+    sets = {name: task_set(name) for name in cfg.experiment.tasks}
+    asked = {name: asked_of(each) for name, each in sets.items()}
+    paper = paper_tables(cfg.experiment, {}, CONFIG / "paper")
+    save_table(build_downstream_table(evaluations, asked, cfg.experiment.baseline, paper), out)
+    table = load_downstream_table(out)
+    rendered = downstream_markdown.render(
+        table,
+        cfg.experiment.title,
+        method_labels=cell_labels(cfg.experiment.name, table.method),
+        model_labels=labels("model", table.model),
+        task_labels=task_labels(sets.values()),
+        model_notes=notes("model", table.model),
+        tolerances=tolerances(table, paper),
+        baseline=cfg.experiment.baseline,
+        provenance=markdown.provenance(evaluations),
+    )
+    return rendered, len(table), int(table.score.isna().sum())

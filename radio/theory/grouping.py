@@ -5,6 +5,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+def cluster_count(rows: int, group_rows: int) -> int:
+    """Clusters that rows are cut into; one if there are fewer than two times `group_rows`."""
+    return max(1, rows // group_rows)
+
+
 def cluster_rows(
     row_weight_var: Float[Tensor, " rows"],
     row_grad_var: Float[Tensor, " rows"],
@@ -22,7 +27,7 @@ def cluster_rows(
         group_rows: rows a cluster should have, g >= 1.
     """
     rows = len(row_weight_var)
-    clusters = max(1, rows // group_rows)
+    clusters = cluster_count(rows, group_rows)
     # logarithms of a product, not a sum of logarithms: rows with a zero sort first, without NaN
     order = torch.argsort(row_weight_var.double() * row_grad_var.double(), stable=True)
     cluster = torch.empty(rows, dtype=torch.int64)

@@ -66,6 +66,16 @@ def test_targets(tmp_path: Path) -> None:
     assert (counts["evaluate"], counts["target"], counts["calibrate"]) == (4, 2, 1)
 
 
+@pytest.mark.slow
+def test_the_downstream_table(tmp_path: Path) -> None:
+    output = snakemake(tmp_path, "--dry-run", "results/table_downstream_smollm2.csv")
+    cells = 1 + 4 * RATES
+    expected = {"items": 1, "allocate": RATES, "quantize": cells, "downstream": cells, "table": 1}
+    counts = job_counts(output)
+    assert {name: counts[name] for name in expected} == expected
+    assert not {"evaluate", "reference"} & set(counts)
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [

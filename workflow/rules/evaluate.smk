@@ -63,3 +63,33 @@ rule evaluate:
             "out='{output.artifact}'" \
             >{log:q} 2>&1
         """
+
+
+rule downstream:
+    """Run a set of downstream tasks on a coded model through lm-eval."""
+    input:
+        unpack(inputs_of("downstream")),
+    output:
+        artifact="results/{model}/downstream/{method}/{rate}/{tasks}.csv",
+        manifest="results/{model}/downstream/{method}/{rate}/{tasks}.json",
+    log:
+        "logs/downstream/{model}/{method}/{rate}/{tasks}.log",
+    benchmark:
+        "benchmarks/downstream/{model}/{method}/{rate}/{tasks}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 16
+    resources:
+        gpu=1,
+    params:
+        recipe=recipe_of("downstream"),
+        overrides=overrides_of("downstream"),
+        inputs=given,
+    shell:
+        """
+        radio downstream {params.overrides:q} \
+            {params.inputs:q} \
+            threads={threads} \
+            "out='{output.artifact}'" \
+            >{log:q} 2>&1
+        """

@@ -1,4 +1,4 @@
-"""A checkpoint on this machine, and texts as its tokens."""
+"""A checkpoint on this machine, texts as its tokens, and items of tasks."""
 
 
 rule prepare:
@@ -45,6 +45,29 @@ rule tokenize:
         """
         radio tokenize {params.overrides:q} \
             {params.inputs:q} \
+            threads={threads} \
+            "out='{output.artifact}'" \
+            >{log:q} 2>&1
+        """
+
+
+rule items:
+    """Make the items of a set of downstream tasks."""
+    output:
+        artifact="results/tasks/{tasks}.jsonl",
+        manifest="results/tasks/{tasks}.json",
+    log:
+        "logs/items/{tasks}.log",
+    benchmark:
+        "benchmarks/items/{tasks}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        recipe=recipe_of("items"),
+        overrides=overrides_of("items"),
+    shell:
+        """
+        radio items {params.overrides:q} \
             threads={threads} \
             "out='{output.artifact}'" \
             >{log:q} 2>&1

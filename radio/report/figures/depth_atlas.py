@@ -62,7 +62,7 @@ def depth_atlas(depths: Depths, statistics: Mapping[str, LayerStatistics]) -> Fi
         image = _atlas(above, strips)
         bar = figure.colorbar(image, ax=above, pad=0.02, aspect=30, extend="both")
         bar.set_label("Mean depth (bits per weight)", fontsize=FONT_SIZE)
-        bar.outline.set_linewidth(0.6)  # type: ignore[operator]
+        bar.outline.set_linewidth(0.6)
         _bars(below, shares)
     return figure
 
@@ -102,7 +102,8 @@ def _shares(depths: Depths, statistics: Mapping[str, LayerStatistics]) -> np.nda
 
 def _atlas(axes: Axes, strips: list[Strip]) -> AxesImage:
     """Colours of mean depths around the mean of all; every strip has its name and its mean."""
-    bits, weights = (np.stack([strip[field] for strip in strips]) for field in (-2, -1))
+    bits = np.stack([strip.bits for strip in strips])
+    weights = np.stack([strip.weights for strip in strips])
     centre = np.average(np.nan_to_num(bits), weights=weights)
     reach = max(float(np.nanquantile(np.abs(bits - centre), EXTENT)), LEAST_REACH_BITS)
     image = axes.imshow(

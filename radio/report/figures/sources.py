@@ -58,14 +58,19 @@ def of_depths(calibrate: Sequence[str], allocate: Sequence[str]) -> Figure:
     return depth_atlas(load_depths(Path(allocate[0])), load_statistics(Path(calibrate[0])))
 
 
-def of_refinements(refine: Sequence[str], quantity: Literal["perplexity", "kl"]) -> Figure:
-    """Validation loss over the iterations of one or more refinements."""
+def of_refinements(
+    refine: Sequence[str], quantity: Literal["perplexity", "kl"], names: Sequence[str]
+) -> Figure:
+    """Validation loss over the iterations of refinements, which readers know by their `names`."""
+    if len(names) != len(refine):
+        raise RadioError(
+            f"names={list(names)} are not one for each of {list(refine)}: give as many"
+        )
     traces = []
-    for colour, path in zip(COLOURS, map(Path, refine), strict=False):
+    for name, colour, path in zip(names, COLOURS, map(Path, refine), strict=False):
         measured = read_manifest(path)["measured"]
         reference = measured["perplexity_fp16"] if quantity == "perplexity" else None
-        label = f"{path.parent.name}, {path.stem} bits"
-        traces.append(Trace(label, colour, measured["trace"], reference))
+        traces.append(Trace(name, colour, measured["trace"], reference))
     return iterations(traces, quantity)
 
 

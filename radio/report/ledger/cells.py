@@ -53,7 +53,7 @@ def paper_cells(table: str, file: Path) -> list[PaperCell]:
     except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise RadioError(f"{file} cannot be read ({error}): restore it from git") from error
     keys = [name for name in KEYS if name in content]
-    quantities = [str(name) for name in content.columns if name not in KEYS]
+    quantities = value_columns(content)
     values = content[quantities].apply(pd.to_numeric, errors="coerce")
     if not quantities or values.isna().any(axis=None) or content.duplicated(keys).any():
         raise RadioError(
@@ -64,3 +64,8 @@ def paper_cells(table: str, file: Path) -> list[PaperCell]:
         for name in quantities
         for row, value in enumerate(values[name])
     ]
+
+
+def value_columns(content: pd.DataFrame) -> list[str]:
+    """Columns of a table of the paper that hold values."""
+    return [str(name) for name in content.columns if name not in KEYS]

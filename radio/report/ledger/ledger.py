@@ -76,12 +76,13 @@ class Side:
 
     Attributes:
         paper: its values under our names.
-        ours: by row of its file, what may stand beside it; the first that was run counts.
+        ours: by row and column of its file, what may stand beside it; the first that was run
+            counts.
         device: a word in the name of the only device whose values compare; "" if any does.
     """
 
     paper: PaperTable
-    ours: Mapping[int, Sequence[Ours]]
+    ours: Mapping[tuple[int, str], Sequence[Ours]]
     device: str = ""
 
 
@@ -109,7 +110,7 @@ def _row(cell: PaperCell, side: Side | None) -> dict[str, Any]:
     }
     if side is None:
         return row | {"note": "not run: no experiment of the suite has this table yet"}
-    candidates = side.ours.get(cell.row, ())
+    candidates = side.ours.get((cell.row, cell.quantity), ())
     if not candidates:
         return row | {"note": f"not run: the suite has no {_what(cell)} in this table"}
     ours = next((each for each in candidates if each.value is not None), candidates[0])

@@ -7,12 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from radio.runtime.compose import MACHINE
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 
 COLUMNS = ("peak_memory_bytes", "device", "config_digest", "commit", "versions")
-# where, how fast and for whom a job ran: not what it found
-MACHINE = {"out", "artifacts", "threads", "wandb"}
 LIBRARIES = ("python", "torch", "transformers")
 DIGITS = 12
 

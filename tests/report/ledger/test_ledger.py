@@ -34,7 +34,9 @@ def ours(value, **changes):
 
 
 def row(*candidates, cell=CELL, paper=TABLE1, device=""):
-    ledger = build_ledger([cell], {cell.table: Side(paper, {cell.row: candidates}, device)})
+    ledger = build_ledger(
+        [cell], {cell.table: Side(paper, {(cell.row, cell.quantity): candidates}, device)}
+    )
     assert tuple(ledger.columns) == COLUMNS
     return ledger.iloc[0]
 
@@ -107,7 +109,7 @@ def test_the_digest_is_of_what_decides_numbers():
 
 def test_the_page_shows_every_row_and_counts_the_verdicts():
     cells = [CELL, CELL._replace(row=8, paper=99.5)]
-    ledger = build_ledger(cells, {"table_1": Side(TABLE1, {7: [ours(27.3)]})})
+    ledger = build_ledger(cells, {"table_1": Side(TABLE1, {(7, "perplexity"): [ours(27.3)]})})
     html = page(ledger, {"table_1": {"title": "WikiText2 & more", "embedded": ["table_smollm2"]}})
     for words in ("27.23", "99.5", "27.3", "+0.07", "table_smollm2", "WikiText2 &amp; more"):
         assert words in html

@@ -1,0 +1,181 @@
+"""What a compression will take, before anything is downloaded.
+
+usage: radio plan model=NAME method=NAME (rate_bits=BITS|target.bits=BITS|target.size=SIZE)
+                  [device=NAME] [KEY=VALUE ...]
+
+Parameters, groups, bytes on disk and in memory, operations and time, by arithmetic from the
+architecture in the model's YAML (or the config.json of model=local model.path=DIR). Devices are in
+config/device; a time is told where the device's YAML has the speed.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from radio.commands.words import pairs
+from radio.experiments import Job, Plan, job
+from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes, stored
+from radio.models.footprint import (
+    CalibrationFootprint,
+    quantization_bytes,
+    streaming_quantization_bytes,
+)
+from radio.models.geometry import Geometry
+from radio.models.random_weights import configuration
+from radio.models.spec import ModelSpec, RandomSource
+from radio.rates import KINDS, Target, asked_rate, rate_text
+from radio.runtime.compose import CONFIG, compose_step, options, unknown
+from radio.runtime.errors import RadioError
+from radio.variants import canonical, split
+
+DEVICE = "cpu-2core"
+UNKNOWN = "not known: the device's YAML has no speed for it"
+
+
+def run(words: Sequence[str]) -> None:
+    """Print the plan, a line for each quantity.
+
+    Raises:
+        RadioError: bad input, or a model whose architecture its YAML does not have.
+    """
+    given = pairs(words)
+    device = _device(given.pop("device", DEVICE))
+    targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
+    rate = asked_rate(given.pop("rate_bits", None), targets)
+    defaults = compose_step("quantize")
+    names = {
+        "model": given.pop("model", defaults.model.name),
+        "method": canonical(given.pop("method", defaults.method.name)),
+    }
+    plan = Plan(tuple(f"{key}={value}" for key, value in given.items()))
+    for name, value in plan_lines(plan, names, rate, device):
+        print(f"{name:52}{value}")
+
+
+def plan_lines(
+    plan: Plan, names: dict[str, str], rate: float | Target, device: DictConfig
+) -> Iterator[tuple[str, str]]:
+    """What there is to tell of `model` and `method` in `names`: a name, and a value with its unit.
+
+    Raises:
+        RadioError: as for `run`.
+    """
+    spec = ModelSpec.from_config(plan.compose("prepare", model=names["model"]).model)
+    method = plan.method(names["method"])
+    quantizer, geometry = instantiate(method.quantizer), geometry_of(spec)
+    if isinstance(rate, float):
+        quantizer.check_rate(rate)
+    file = stored(geometry, quantizer, rate, spec.group_rows)
+    yield "parameters", f"{geometry.parameters:,}"
+    yield "quantized weights", f"{geometry.weights:,}"
+    yield "disk, checkpoint", _gb(checkpoint_bytes(geometry))
+    yield "disk, result", f"{_gb(file.file_bytes)} ({file.bits_true:.3f} true bits a weight)"
+    asked = rate_text(rate if isinstance(rate, float) else str(rate))
+    for each in plan.upstream(job("quantize", {**names, "rate": asked})):
+        if each.step == "calibrate":
+            yield from _calibration(plan, each, spec, geometry, device)
+        if each.step == "refine":
+            yield "calibration", "in rounds (refinement): not planned"
+    yield "memory, quantization", _gb(quantization_bytes(geometry))
+    kept = _kept_states(plan, method, spec, geometry)
+    yield "memory, quantization, streaming", _gb(streaming_quantization_bytes(geometry, kept))
+    speed = device.quantized_weights_per_s.get(split(names["method"])[0])
+    yield "time, quantization", _time(geometry.weights / speed) if speed else UNKNOWN
+    yield "device", f"{device.label} ({device.source})"
+
+
+def _calibration(
+    plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, device: DictConfig
+) -> Iterator[tuple[str, str]]:
+    """What gradient variances take."""
+    estimator = plan.compose("calibrate", **dict(of.names)).calibration.estimator
+    length = _length(plan, spec)
+    dtype: torch.dtype = getattr(torch, estimator.dtype)
+    footprint = CalibrationFootprint(geometry, length, spec.group_rows, dtype.itemsize)
+    work = partial(
+        calibration_flops, geometry, estimator.sequences, length, output=estimator.output
+    )
+    speed = device.flops_per_s.get(estimator.dtype)
+    yield "weight groups", f"{geometry.groups(spec.group_rows):,}"
+    yield "disk, statistics", _gb(statistics_bytes(geometry, spec.group_rows))
+    yield "memory, calibration", _gb(footprint.in_memory_bytes())
+    yield "work, calibration", _flops(work(recomputed=False))
+    yield "time, calibration", _time(work(recomputed=False) / speed) if speed else UNKNOWN
+    kept = footprint.kept_bytes(on_disk=False)
+    yield "a sequence's inputs of blocks", f"{_gb(kept)} ({estimator.sequences} x {length} tokens)"
+    for place in ("memory", "disk"):
+        on_disk = place == "disk"
+        base = footprint.streaming_bytes(0, on_disk=on_disk)
+        each = footprint.kept_bytes(on_disk=on_disk)
+        spare = int(device.memory_gb * 1e9) - base
+        at_once = min(max(spare // each, 1), estimator.sequences)
+        peak = footprint.streaming_bytes(at_once, on_disk=on_disk)
+        how = f"calibration, streaming, inputs {'on disk' if on_disk else 'in memory'}"
+        yield f"memory, {how}", f"{_gb(peak)} ({at_once} sequences at once)"
+        if on_disk:
+            yield "disk, inputs of blocks", _gb(at_once * kept)
+        if speed:
+            # twice for all that go through together; for identity, clusters and variances
+            passes = 2 * -(-estimator.sequences // at_once) + 3
+            reading_s = passes * checkpoint_bytes(geometry) / device.read_bytes_per_s
+            # the next block is read while the present one computes
+            yield f"time, {how}", _time(max(work(recomputed=True) / speed, reading_s))
+
+
+def geometry_of(spec: ModelSpec) -> Geometry:
+    """A model's geometry, from its YAML or from a checkpoint on this machine.
+
+    Raises:
+        RadioError: neither has it.
+    """
+    if spec.path is not None:
+        return Geometry.of_checkpoint(spec.path)
+    settings = spec.architecture
+    if isinstance(spec.source, RandomSource):
+        settings = configuration(spec.source)
+    if settings is None or spec.family is None:
+        raise RadioError(
+            f"model {spec.name!r} has no architecture in its YAML: add it from config.json, or "
+            "give model=local model.path=DIR"
+        )
+    return Geometry.of_architecture(spec.family, settings)
+
+
+def _kept_states(plan: Plan, method: DictConfig, spec: ModelSpec, geometry: Geometry) -> int:
+    """Bytes of the calibration text's hidden states, for a method that needs inputs."""
+    if "inputs" not in method.needs:
+        return 0
+    dtype: torch.dtype = getattr(torch, method.inputs.dtype)
+    tokens: int = method.inputs.sequences * _length(plan, spec)
+    return tokens * geometry.width * dtype.itemsize
+
+
+def _length(plan: Plan, spec: ModelSpec) -> int:
+    """Tokens of a calibration sequence."""
+    return int(plan.compose("tokenize", data=spec.calibration_data).data.context_tokens)
+
+
+def _device(name: str) -> DictConfig:
+    """A device's YAML."""
+    if name not in options("device"):
+        raise RadioError(unknown("device", name, options("device")))
+    device = OmegaConf.load(CONFIG / "device" / f"{name}.yaml")
+    assert isinstance(device, DictConfig)
+    return device
+
+
+def _gb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.3g} GB" if size_bytes < 1e11 else f"{size_bytes / 1e9:,.0f} GB"
+
+
+def _flops(count: int) -> str:
+    return f"{count / 1e12:,.3g} TFLOP"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:,.3g} h"

@@ -1,0 +1,121 @@
+"""What a compression will take, by arithmetic from a model's geometry: work and bytes of files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from radio.checkpoint import QuantizedModel
+from radio.methods.affine import AffineMethod
+from radio.methods.awq import Awq
+from radio.methods.base import DepthMethod, MatchableMethod, Method
+from radio.methods.fp16 import Fp16
+from radio.methods.owq import Owq
+from radio.models.geometry import Geometry
+from radio.packing.codecs import affine_bytes, kept_bytes
+from radio.rates import Target
+from radio.runtime.errors import RadioError
+from radio.statistics import LayerStatistics
+from radio.theory.grouping import cluster_count
+
+HALF_BYTES, FLOAT32_BYTES, INT64_BYTES = 2, 4, 8
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A quantized model's true rate, in bits a weight, and the bytes of its file."""
+
+    bits_true: float
+    file_bytes: int
+
+
+def calibration_flops(
+    geometry: Geometry, sequences: int, length: int, *, output: str, recomputed: bool
+) -> int:
+    """Floating-point operations of one backward pass a sequence.
+
+    A product takes two operations a weight and token: forward, backward to its inputs, backward to
+    its weights, and forward again where it is recomputed. The head's weights need no gradient.
+    Attention's two products of tokens with tokens take five backward.
+    """
+    passes = 4 if recomputed else 3
+    attention_width = geometry.linears[0][0]
+    products = 2.5 + (2 if recomputed else 1)
+    attention = 4 * geometry.blocks * length * attention_width * products
+    head = 4 * geometry.head_parameters if output == "kl" else 0
+    return int(sequences * length * (2 * passes * geometry.weights + head + attention))
+
+
+def checkpoint_bytes(geometry: Geometry) -> int:
+    """Weights as published."""
+    return geometry.parameters * geometry.dtype_bytes
+
+
+def statistics_bytes(geometry: Geometry, group_rows: int) -> int:
+    """File of gradient and weight variances by group, clusters of rows, and input means."""
+    per_block = sum(INT64_BYTES * rows + FLOAT32_BYTES * cols for rows, cols in geometry.linears)
+    return 2 * FLOAT32_BYTES * geometry.groups(group_rows) + geometry.blocks * per_block
+
+
+def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows: int) -> Stored:
+    """The file that `method` makes at a mean depth, or at a target of bits or size.
+
+    Raises:
+        RadioError: a target that is met only by measuring, or one that the method does not know.
+    """
+    weights = geometry.weights
+    rest = HALF_BYTES * (geometry.parameters - weights)
+    if isinstance(rate, Target) and rate.kind == "size":
+        return Stored(8 * (rate.amount - rest) / weights, int(rate.amount))
+    if isinstance(rate, Target) and rate.kind != "bits":
+        raise RadioError(
+            f"target.{rate} is met by measuring: plan with rate_bits, target.bits or target.size"
+        )
+    if isinstance(method, DepthMethod):
+        bits = (
+            rate.amount
+            if isinstance(rate, Target)
+            else rate + _side_bits(geometry, method, group_rows)
+        )
+    else:
+        shapes = list(geometry.linears)
+        if isinstance(rate, Target):
+            if not isinstance(method, MatchableMethod):
+                raise RadioError(f"target.{rate} does not suit the method: set rate_bits")
+            method, depth = method.matched(rate.amount, shapes)
+        else:
+            depth = rate
+        bits = 8 * _uniform_bytes(method, int(depth), shapes) * geometry.blocks / weights
+    return Stored(bits, int(bits * weights / 8) + rest)
+
+
+def _side_bits(geometry: Geometry, method: DepthMethod, group_rows: int) -> float:
+    """Bits a weight that a method of allocated depths stores at depth 0 everywhere."""
+    layers = {}
+    for index, (rows, cols) in enumerate(geometry.linears):
+        number = torch.zeros(1)
+        groups = number.expand(cluster_count(rows, group_rows), cols)
+        cluster = torch.arange(rows) % len(groups)
+        statistics = LayerStatistics(cluster, groups, groups, number.expand(cols))
+        layers[str(index)] = method.bare(rows, statistics, None, geometry.has_biases)
+    return QuantizedModel(layers, {}).bits_true()
+
+
+def _uniform_bytes(method: Method, bits: int, shapes: Sequence[tuple[int, int]]) -> int:
+    """Bytes of one block's layers under a method whose depth is the same everywhere."""
+    match method:
+        case Fp16():
+            return sum(HALF_BYTES * rows * cols for rows, cols in shapes)
+        case Owq():
+            kept = [method.kept_cols(rows, cols, bits) for rows, cols in shapes]
+            return sum(
+                kept_bytes(rows, cols, k, bits, method.group_cols or cols - k, method.symmetric)
+                for (rows, cols), k in zip(shapes, kept, strict=True)
+            )
+        case AffineMethod() | Awq():
+            symmetric = isinstance(method, AffineMethod) and method.symmetric
+            return sum(
+                affine_bytes(rows, cols, bits, method.group_cols or cols, symmetric)
+                for rows, cols in shapes
+            )
+    raise RadioError(f"{type(method).__name__} does not say what it stores: plan another method")

@@ -1,0 +1,92 @@
+"""Bytes of memory that calibration takes, in memory and streaming, from a model's geometry.
+
+Measured peaks are within a quarter of these, see docs/log.md.
+"""
+
+from dataclasses import dataclass
+
+from radio.models.geometry import Geometry
+
+# Python with torch and transformers (0.46 GB before there is a model), and what the allocator and
+# the compiled matrix products hold beyond what is asked of them
+PROCESS_BYTES = 580_000_000
+FLOAT32_BYTES = 4
+# float32 copies of a matrix while it is coded, and of the second moment of its inputs
+MATRIX_COPIES, MOMENT_COPIES = 6, 4
+
+
+@dataclass(frozen=True)
+class CalibrationFootprint:
+    """Memory of gradient variances of a model.
+
+    Attributes:
+        geometry: of the model.
+        length: tokens of a sequence.
+        group_rows: rows of a weight group.
+        dtype_bytes: of a weight or an activation in computing.
+    """
+
+    geometry: Geometry
+    length: int
+    group_rows: int
+    dtype_bytes: int
+
+    def in_memory_bytes(self) -> int:
+        """Peak of a model held whole: its float32 weights, and those that are computed with."""
+        of = self.geometry
+        copies = FLOAT32_BYTES + (self.dtype_bytes if self.dtype_bytes < FLOAT32_BYTES else 0)
+        saved = of.blocks * self._saved_bytes()
+        return self._always_bytes() + copies * of.parameters + saved + self._passing_bytes()
+
+    def streaming_bytes(self, sequences: int, *, on_disk: bool) -> int:
+        """Peak of a model on disk, with as many sequences going through a block together."""
+        of = self.geometry
+        # two blocks, and the file's bytes of the one that is read
+        blocks = (2 * self.dtype_bytes + of.dtype_bytes) * of.block_parameters
+        held = self.dtype_bytes * of.outside_parameters + blocks
+        kept = sequences * self.kept_bytes(on_disk=on_disk)
+        return self._always_bytes() + held + kept + self._saved_bytes() + self._passing_bytes()
+
+    def kept_bytes(self, *, on_disk: bool) -> int:
+        """What a sequence takes on its way: inputs of all blocks, or of one, and two of its own."""
+        states = self.length * self.geometry.width * self.dtype_bytes
+        return (3 if on_disk else self.geometry.blocks + 2) * states
+
+    def _always_bytes(self) -> int:
+        """The process, and twice the statistics: sums and what is made of them."""
+        return PROCESS_BYTES + 3 * FLOAT32_BYTES * self.geometry.groups(self.group_rows)
+
+    def _saved_bytes(self) -> int:
+        """What a backward pass needs of a block: inputs and outputs of its linear layers."""
+        units = sum(rows + cols for rows, cols in self.geometry.linears)
+        return self.dtype_bytes * self.length * units
+
+    def _passing_bytes(self) -> int:
+        """The larger of what the head and what a matrix takes for a moment."""
+        of = self.geometry
+        # logits and their gradient; five float32 tensors that its direction is made of
+        logits = self.length * of.vocabulary * (2 * self.dtype_bytes + 5 * FLOAT32_BYTES)
+        # a gradient, its float32 copy, its square
+        matrix = max(rows * cols for rows, cols in of.linears)
+        return max(logits, matrix * (self.dtype_bytes + 2 * FLOAT32_BYTES))
+
+
+def quantization_bytes(geometry: Geometry) -> int:
+    """Peak of a model that is quantized in memory: float32 weights, and a byte for each code."""
+    return PROCESS_BYTES + FLOAT32_BYTES * geometry.parameters + geometry.weights
+
+
+def streaming_quantization_bytes(geometry: Geometry, kept_states: int = 0) -> int:
+    """Peak of a model that is quantized on disk.
+
+    Args:
+        geometry: of the model.
+        kept_states: hidden states of the calibration text, in bytes, for a method that needs them.
+    """
+    # two float32 blocks, the file's bytes of the one that is read, and a copy to run
+    copies = (4 if kept_states else 2) * FLOAT32_BYTES + geometry.dtype_bytes
+    cols = max(cols for _, cols in geometry.linears) if kept_states else 0
+    matrix = max(rows * each for rows, each in geometry.linears)
+    working = FLOAT32_BYTES * (MATRIX_COPIES * matrix + MOMENT_COPIES * cols**2)
+    outside = FLOAT32_BYTES * geometry.outside_parameters
+    return PROCESS_BYTES + copies * geometry.block_parameters + working + outside + kept_states

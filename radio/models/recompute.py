@@ -1,0 +1,115 @@
+"""Back-propagation through a model whose blocks are on disk, each run a second time on the way."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from radio.models.blocks import first_block_inputs
+from radio.models.streaming import StreamedModel
+from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.progress import progress
+
+
+@dataclass(frozen=True)
+class Recomputing:
+    """Forward block by block, keeping what goes into each; backward block by block.
+
+    Attributes:
+        streamed: the model, in the dtype that is computed in.
+        sequences: how many go through a block while it is there, so that weights are read twice for
+            all of them.
+        folder: where the inputs of blocks are kept meanwhile; None: in memory.
+    """
+
+    streamed: StreamedModel
+    sequences: int
+    folder: Path | None = None
+
+    def backward(
+        self,
+        ids: Int[Tensor, "sequences length"],
+        from_output: Callable[[int], None],
+        watching: Callable[[Mapping[str, nn.Linear]], AbstractContextManager[None]],
+    ) -> None:
+        """Back-propagate `sequences` or fewer, one at a time, through all blocks.
+
+        The numbers are those of a backward pass through the whole model, bit for bit.
+
+        Args:
+            ids: token ids.
+            from_output: makes a forward and backward pass of the sequence of that index through
+                `streamed.model`, whose blocks are replaced by what they have made.
+            watching: a context in which a block's linear layers, by their full names, go through
+                the forward and backward pass of each sequence in turn.
+
+        Raises:
+            RadioError: a block cannot be read, or inputs cannot be kept.
+        """
+        what = f"{len(ids)} sequences"
+        shelf = _Shelf(self.folder)
+        shelf.clear()
+        count = self.streamed.block_count
+        hidden, others = first_block_inputs(self.streamed.model, ids, self.streamed.dtype)
+        with torch.no_grad():
+            for name, block in progress(self.streamed.blocks(), f"{what} forward", count):
+                shelf.put(name, hidden)
+                hidden = torch.cat([block(states, **others) for states in hidden.split(1)])
+        gradient = torch.empty_like(hidden)
+        for index, states in enumerate(hidden.split(1)):
+            leaf = states.clone().requires_grad_(True)
+            with self.streamed.after_blocks(leaf):
+                from_output(index)
+            gradient[index] = _gradient(leaf)
+        blocks = self.streamed.blocks(backward=True)
+        for name, block in progress(blocks, f"{what} backward", count):
+            inputs = shelf.take(name)
+            linears = {
+                f"{name}.{inner}": module
+                for inner, module in block.named_modules()
+                if isinstance(module, nn.Linear)
+            }
+            with watching(linears):
+                for index, states in enumerate(inputs.split(1)):
+                    leaf = states.clone().requires_grad_(True)
+                    block(leaf, **others).backward(gradient[index : index + 1])
+                    gradient[index] = _gradient(leaf)
+        shelf.clear()
+
+
+@dataclass
+class _Shelf:
+    """Tensors by name, put once and taken once, in memory or as files of a folder."""
+
+    folder: Path | None
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Remove the folder, and in it what a killed run has left."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def put(self, name: str, tensor: Float[Tensor, "sequences length width"]) -> None:
+        if self.folder is None:
+            self.kept[name] = tensor
+        else:
+            save_tensors(self.folder / name, {"states": tensor}, {})
+
+    def take(self, name: str) -> Float[Tensor, "sequences length width"]:
+        if self.folder is None:
+            return self.kept.pop(name)
+        file = self.folder / name
+        states = load_tensors(file)[0]["states"].clone()
+        file.unlink()
+        return states
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    """What a backward pass has left at a leaf, less the leaf's batch axis."""
+    assert leaf.grad is not None
+    return leaf.grad[0]

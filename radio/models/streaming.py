@@ -1,0 +1,183 @@
+"""A checkpoint that is read as it is needed: decoder blocks come and go, the rest stays.
+
+Memory holds the embeddings, the head and two blocks: the one that computes and the next, which a
+thread reads meanwhile. Everything else is the model's own code: what goes into the first block is
+captured (`first_block_inputs`), and what follows the last one runs with the decoder's blocks
+replaced by one that hands over given states (`after_blocks`).
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from radio.models.blocks import decoder_blocks
+from radio.models.inspect import opened, weight_files
+from radio.models.load import DECODER, check_finite, decoder_linears, family_of
+from radio.runtime.errors import RadioError
+
+
+class StreamedModel:
+    """A model whose decoder blocks are on disk.
+
+    Attributes:
+        model: the whole model in evaluation mode, its decoder blocks on the meta device.
+        dtype: of all that is computed with.
+        block_count: number of decoder blocks.
+        weights: float32 weights of the linear layers by name, read whenever one is asked for.
+    """
+
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+        """Read what is outside the decoder blocks of the checkpoint in directory `path`.
+
+        Args:
+            path: directory of a checkpoint.
+            dtype: of all that is computed with.
+
+        Raises:
+            RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a
+                weight that is NaN or infinite; of blocks, when they are read.
+        """
+        family_of(path)
+        self.dtype = dtype
+        self._stored = _Stored(path)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(
+                AutoConfig.from_pretrained(path), dtype=torch.float32
+            )
+        assert isinstance(model, PreTrainedModel)
+        self.model = model.eval().requires_grad_(False).to(dtype)
+        model.tie_weights()  # the wrapping into meta parameters has untied them
+        inside = f"{DECODER[model.config.model_type]}.layers."
+        outside = [name for name, _ in model.named_parameters() if not name.startswith(inside)]
+        _fill(model, self._stored.read({name: name for name in outside}, dtype), path, strict=False)
+        model.tie_weights()
+        self.block_count = len(decoder_blocks(model))
+        self.weights: Mapping[str, Tensor] = _Weights(self._stored, decoder_linears(model))
+
+    def blocks(self, *, backward: bool = False, start: int = 0) -> Iterator[tuple[str, nn.Module]]:
+        """Each decoder block from `start` by its full name, in order of execution, or in reverse.
+
+        The next is read while the caller computes with this one; at most two are in memory, if
+        the caller keeps none.
+
+        Raises:
+            RadioError: a block's weights are absent, damaged, or not finite.
+        """
+        order = list(decoder_blocks(self.model).items())[start:]
+        if backward:
+            order.reverse()
+        if not order:
+            return
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            reading: Future[tuple[str, nn.Module]] = reader.submit(self._filled, *order[0])
+            for following in order[1:]:
+                block = reading.result()
+                reading = reader.submit(self._filled, *following)
+                yield block
+                del block
+            yield reading.result()
+
+    @contextmanager
+    def after_blocks(self, states: Float[Tensor, "batch length width"]) -> Iterator[None]:
+        """Inside, a forward pass of `model` takes `states` for what its blocks make."""
+        decoder: Any = self.model.get_submodule(DECODER[self.model.config.model_type])
+        blocks = decoder.layers
+        decoder.layers = nn.ModuleList([_HandOver(states)])
+        try:
+            yield
+        finally:
+            decoder.layers = blocks
+
+    def _filled(self, name: str, empty: nn.Module) -> tuple[str, nn.Module]:
+        """A copy of a block with its weights."""
+        block = copy.deepcopy(empty)
+        parameters = {key: f"{name}.{key}" for key, _ in block.named_parameters()}
+        _fill(block, self._stored.read(parameters, self.dtype), self._stored.path)
+        return name, block.requires_grad_(False)
+
+
+class _HandOver(nn.Module):
+    """Stands for all decoder blocks: whatever goes in, the states it was made with come out."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, *_args: object, **_kwargs: object) -> Tensor:
+        return self.states
+
+
+class _Stored:
+    """Tensors of a checkpoint on disk. Files are opened for each reading, so none stays mapped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: dict[str, Path] = {}
+        for file in weight_files(path):
+            with opened(file) as tensors:
+                self._file |= dict.fromkeys(tensors, file)
+
+    def read(self, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Copies of tensors in `dtype`, by the keys of `names`.
+
+        Raises:
+            RadioError: one is not there, its file is damaged, or a value is not finite.
+        """
+        places = {key: self._place(name) for key, name in names.items()}
+        found = {}
+        for file in sorted({file for file, _ in places.values()}):
+            with opened(file) as tensors:
+                for key, (home, stored) in places.items():
+                    if home == file:
+                        found[key] = tensors[stored].to(dtype, copy=True)
+        for key, tensor in found.items():
+            check_finite(names[key], tensor, self.path)
+        return found
+
+    def _place(self, name: str) -> tuple[Path, str]:
+        """File that a tensor is in, and its name there: some files are of the bare decoder."""
+        for stored in (name, name.removeprefix("model.")):
+            if stored in self._file:
+                return self._file[stored], stored
+        raise RadioError(
+            f"the checkpoint in {self.path} is corrupt or incomplete (no usable values for {name}"
+            "): fetch or make it anew"
+        )
+
+
+class _Weights(Mapping[str, Tensor]):
+    """Weights of linear layers by the layers' names, read when one is asked for."""
+
+    def __init__(self, stored: _Stored, layers: Iterable[str]) -> None:
+        self._stored, self._layers = stored, list(layers)
+
+    def __getitem__(self, layer: str) -> Tensor:
+        return self._stored.read({layer: f"{layer}.weight"}, torch.float32)[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+def _fill(
+    module: nn.Module, weights: Mapping[str, Tensor], path: Path, strict: bool = True
+) -> None:
+    """Give a module on the meta device its parameters."""
+    try:
+        module.load_state_dict(weights, strict=strict, assign=True)
+    except RuntimeError as error:
+        raise RadioError(
+            f"the checkpoint in {path} does not fit its config.json ({str(error).splitlines()[-1]}"
+            "): fetch or make it anew"
+        ) from error

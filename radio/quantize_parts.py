@@ -1,0 +1,79 @@
+"""Quantize a model that is on disk, block by block, into parts that are then joined to one file.
+
+A killed run goes on at the block that it had come to.
+"""
+
+import shutil
+from pathlib import Path
+
+from radio.checkpoint import Size, compress, join_parts, save_part
+from radio.methods.base import Method
+from radio.models import StreamedModel, decoder_linears
+from radio.quantize import BlockStates, Given, check_layers, quantize_blocks
+from radio.runtime.files import load_tensors, read_json, save_tensors, write_json
+from radio.runtime.progress import progress
+
+IDENTITY, OUTSIDE, HIDDEN = "identity.json", "outside.safetensors", "hidden.safetensors"
+
+
+def quantize_to_file(
+    streamed: StreamedModel,
+    method: Method,
+    rate_bits: float,
+    given: Given,
+    out: Path,
+    parts: Path,
+    decided_by: str,
+) -> Size:
+    """Write what `save_quantized` would write of the model in memory, byte for byte.
+
+    Memory holds two float32 blocks, and the hidden states of the calibration text if there is one.
+
+    Args:
+        streamed: the model, in float32.
+        method: what turns a layer into codes.
+        rate_bits: nominal bits a weight.
+        given: what the method needs.
+        out: path of the quantized file.
+        parts: folder for the blocks that are done; the caller removes it.
+        decided_by: all that decides the codes; parts under another are not used.
+
+    Raises:
+        RadioError: as for `quantize_layers`, or a block cannot be read.
+    """
+    check_layers(given, decoder_linears(streamed.model))
+    _claim(parts, decided_by)
+    states = None if given.blocks is None else BlockStates.before_all(streamed.model, given)
+    done = _blocks_done(parts, states)
+    save_part(parts / OUTSIDE, compress(streamed.model, {}))
+    blocks = quantize_blocks(streamed.blocks(start=done), method, rate_bits, given, states)
+    count = streamed.block_count
+    for each in progress(blocks, f"quantize blocks {done + 1} to {count}", count - done):
+        save_part(_part(parts, done), compress(each.block, each.layers, each.name))
+        done += 1
+        if states is not None:
+            save_tensors(parts / HIDDEN, {"hidden": states.hidden}, {"blocks": done})
+    return join_parts(out, [parts / OUTSIDE, *(_part(parts, index) for index in range(count))])
+
+
+def _claim(parts: Path, decided_by: str) -> None:
+    """Empty the folder unless its parts are of this quantization."""
+    if (parts / IDENTITY).exists() and read_json(parts / IDENTITY)["decided_by"] == decided_by:
+        return
+    shutil.rmtree(parts, ignore_errors=True)
+    write_json(parts / IDENTITY, {"decided_by": decided_by})
+
+
+def _blocks_done(parts: Path, states: BlockStates | None) -> int:
+    """Blocks that are not to be quantized again; `states` become those that go into the next."""
+    if states is None:
+        return len(list(parts.glob("block-*.safetensors")))
+    if not (parts / HIDDEN).exists():
+        return 0
+    tensors, metadata = load_tensors(parts / HIDDEN)
+    states.hidden.copy_(tensors["hidden"])
+    return int(metadata["blocks"])
+
+
+def _part(parts: Path, index: int) -> Path:
+    return parts / f"block-{index:05}.safetensors"

@@ -1,0 +1,74 @@
+"""How a step holds its model: in memory, or on disk with its blocks read as they are needed."""
+
+import logging
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from transformers import PreTrainedModel
+
+from radio.models import Recomputing, StreamedModel, load_model
+from radio.models.footprint import CalibrationFootprint
+from radio.models.geometry import Geometry
+from radio.runtime.errors import RadioError
+from radio.runtime.memory import memory_bytes
+from radio.steps.inputs import checkpoint_path
+
+log = logging.getLogger(__name__)
+
+GB = 10**9
+
+
+def model_to_calibrate(
+    cfg: DictConfig, sequences: int, length: int, group_rows: int, dtype: torch.dtype
+) -> PreTrainedModel | Recomputing:
+    """The model, or its checkpoint with as many sequences at once as memory has room for.
+
+    Raises:
+        RadioError: a setting that is none, or a checkpoint that cannot be read.
+    """
+    path, folder = checkpoint_path(cfg), Path(cfg.out).with_suffix(".inputs")
+    footprint = CalibrationFootprint(
+        Geometry.of_checkpoint(path), length, group_rows, dtype.itemsize
+    )
+    if cfg.block_inputs not in ("memory", "disk"):
+        raise RadioError(f"block_inputs={cfg.block_inputs} is no place: set memory or disk")
+    on_disk, allowed = cfg.block_inputs == "disk", allowed_bytes(cfg)
+    if not streams(cfg, footprint.in_memory_bytes()):
+        return load_model(path)
+    spare = allowed - footprint.streaming_bytes(0, on_disk=on_disk)
+    at_once = min(max(spare // footprint.kept_bytes(on_disk=on_disk), 1), sequences)
+    peak = footprint.streaming_bytes(at_once, on_disk=on_disk)
+    log.info("streaming, %d sequences at once, about %.2f GB of memory", at_once, peak / GB)
+    if peak > allowed:
+        log.warning(
+            "that is more than the %.2f GB allowed%s",
+            allowed / GB,
+            "" if on_disk else ": block_inputs=disk takes less",
+        )
+    return Recomputing(StreamedModel(path, dtype), at_once, folder if on_disk else None)
+
+
+def streams(cfg: DictConfig, in_memory_bytes: int) -> bool:
+    """Whether blocks are to be read as they are needed: as asked, or because memory is short.
+
+    Raises:
+        RadioError: `streaming` is neither true nor false nor auto.
+    """
+    if cfg.streaming not in (True, False, "auto"):
+        raise RadioError(f"streaming={cfg.streaming} is unknown: set true, false or auto")
+    return in_memory_bytes > allowed_bytes(cfg) if cfg.streaming == "auto" else bool(cfg.streaming)
+
+
+def allowed_bytes(cfg: DictConfig) -> int:
+    """Memory that the job may take.
+
+    Raises:
+        RadioError: `memory_gb` is not a positive number.
+    """
+    given = cfg.memory_gb
+    if given is None:
+        return memory_bytes() // 2
+    if not isinstance(given, int | float) or isinstance(given, bool) or given <= 0:
+        raise RadioError(f"memory_gb={given} is no amount of memory: set gigabytes, or null")
+    return int(given * GB)

@@ -1,0 +1,69 @@
+"""A killed run goes on with the task it was at, and with nothing of another model's."""
+
+import pytest
+import torch
+
+from radio.downstream import run
+from radio.downstream.run import run_tasks
+from radio.downstream.tasks import load_items, save_items
+from radio.runtime.errors import RadioError
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Names of the tasks that were run; the second of them is killed once."""
+    names, original = [], run.run_task
+
+    def watched(lm, task, loaded):
+        names.append(task.name)
+        if names == ["next_sentence", "last_word"]:
+            raise KeyboardInterrupt
+        return original(lm, task, loaded)
+
+    monkeypatch.setattr(run, "run_task", watched)
+    return names
+
+
+def test_what_is_done_is_not_run_again(model, tokenizer, items, tasks, ran, tmp_path):
+    partial = tmp_path / "x.partial"
+    given = (tokenizer, tasks, items, 8, 0)
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(model, *given, partial)
+    resumed = run_tasks(model, *given, partial)
+    assert ran == ["next_sentence", "last_word", "last_word"]
+    whole = run_tasks(model, *given, tmp_path / "y.partial")
+    assert list(resumed) == ["next_sentence", "last_word"]
+    for name in whole:
+        assert resumed[name].values == whole[name].values
+        assert resumed[name].items_sha256 == whole[name].items_sha256
+
+
+@pytest.mark.parametrize("changed", ["weights", "items"])
+def test_a_half_done_run_of_something_else_counts_for_nothing(
+    changed, model, tokenizer, items, tasks, ran, tmp_path
+):
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
+    if changed == "weights":
+        with torch.no_grad():
+            model.model.layers[0].mlp.down_proj.weight += 0.1
+    else:
+        items = {name: each[:9] for name, each in items.items()}
+    run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
+    assert ran[2:] == ["next_sentence", "last_word"]
+
+
+def test_items_that_are_not_there(model, tokenizer, tasks, items, tmp_path):
+    with pytest.raises(RadioError, match=r"has no items of next_sentence"):
+        run_tasks(
+            model, tokenizer, tasks, {"last_word": items["last_word"]}, 8, 0, tmp_path / "x.partial"
+        )
+
+
+def test_a_file_of_items(items, tmp_path):
+    save_items(tmp_path / "items.jsonl", items)
+    assert load_items(tmp_path / "items.jsonl") == items
+    (tmp_path / "bad.jsonl").write_text('{"context": "x"}')
+    for name in ("absent", "bad"):
+        with pytest.raises(RadioError, match=rf"{name}\.jsonl cannot be read"):
+            load_items(tmp_path / f"{name}.jsonl")

@@ -1,0 +1,162 @@
+"""Plans: published sizes, all models of the paper offline, arithmetic against measurement."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from radio.calibrate import RandomSign
+from radio.checkpoint import compress, save_quantized
+from radio.cli import main
+from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes, stored
+from radio.methods.awq import Awq
+from radio.methods.fp16 import Fp16
+from radio.methods.owq import Owq
+from radio.methods.radio import Radio
+from radio.methods.rtn import Rtn
+from radio.models import ModelSpec, Recomputing, StreamedModel, load_model
+from radio.models.geometry import Geometry
+from radio.models.load import count_parameters
+from radio.quantize import Given, quantize_layers
+from radio.rates import target
+from radio.runtime.compose import compose_step, options
+from radio.runtime.errors import RadioError
+from radio.runtime.files import load_tensors
+from radio.statistics import save_statistics
+from tests.tiny import tiny_llama, tiny_opt
+
+# parameters as the model cards and the checkpoints have them, tied ones once
+PUBLISHED = {
+    "opt-125m": 125_239_296,
+    "opt-350m": 331_196_416,
+    "opt-1.3b": 1_315_758_080,
+    "opt-2.7b": 2_651_596_800,
+    "opt-6.7b": 6_658_473_984,
+    "opt-13b": 12_853_473_280,
+    "opt-30b": 29_974_540_288,
+    "llama2-7b": 6_738_415_616,
+    "llama2-13b": 13_015_864_320,
+    "llama2-70b": 68_976_648_192,
+    "smollm2-135m": 134_515_008,
+}
+IDS = torch.randint(2, 300, (3, 64), generator=torch.Generator().manual_seed(5))
+GROUP_ROWS = 16
+MODELS = {
+    "llama": (tiny_llama, {"num_hidden_layers": 3, "tie_word_embeddings": False}),
+    "opt-350m": (tiny_opt, {"word_embed_proj_dim": 32, "do_layer_norm_before": False}),
+}
+
+
+@pytest.fixture(params=MODELS, scope="module")
+def checkpoint(request, tmp_path_factory):
+    make, overrides = MODELS[request.param]
+    return make(tmp_path_factory.mktemp("tiny") / "model", **overrides)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_number(name):
+    spec = ModelSpec.from_config(compose_step("prepare", [f"model={name}", "out=x"]).model)
+    geometry = Geometry.of_architecture(spec.family, spec.architecture)
+    assert geometry.parameters == PUBLISHED[name]
+
+
+def test_every_model_of_the_paper_has_a_plan_offline(capsys):
+    papers = [name for name in options("model") if name.startswith(("opt-", "llama2-"))]
+    assert len(papers) == 12  # eleven, and opt-nano
+    for name in papers:
+        assert main(["plan", f"model={name}", "method=radio", "target.bits=3"]) == 0
+        told = capsys.readouterr().out
+        assert "3.000 true bits a weight" in told and "time, calibration" in told, name
+
+
+def test_the_geometry_of_a_checkpoint(checkpoint):
+    geometry, model = Geometry.of_checkpoint(checkpoint), load_model(checkpoint)
+    assert geometry.parameters == count_parameters(checkpoint)
+    assert geometry.blocks == model.config.num_hidden_layers
+    assert geometry.has_biases == (model.config.model_type == "opt")
+    files = load_tensors_bytes(checkpoint / "model.safetensors")
+    assert checkpoint_bytes(geometry) == files
+
+
+def load_tensors_bytes(path) -> int:
+    from safetensors.torch import load_file
+
+    return sum(tensor.nbytes for tensor in load_file(path).values())
+
+
+@pytest.mark.parametrize("output", ["kl", "hidden"])
+def test_operations_are_those_that_torch_counts(checkpoint, tmp_path, output):
+    estimator = RandomSign(GROUP_ROWS, 3, 1, "float32", output)
+    for recomputed in (False, True):
+        model = load_model(checkpoint)
+        whole = model
+        if recomputed:
+            model = Recomputing(StreamedModel(checkpoint, torch.float32), 2)
+            whole = model.streamed.model
+        whole.set_attn_implementation("eager")  # torch counts no operations of the fused one
+        with FlopCounterMode(display=False) as counter:
+            estimator.run(model, IDS, 0, tmp_path / "partial")
+        geometry = Geometry.of_checkpoint(checkpoint)
+        planned = calibration_flops(geometry, *IDS.shape, output=output, recomputed=recomputed)
+        # of two blocks, the first needs no gradient of its inputs; fused attention recomputes
+        assert 0.8 < planned / counter.get_total_flops() < 1.25
+
+
+METHODS = {"rtn": Rtn(24), "awq": Awq(32, ranges=1, exponents=1), "owq": Owq(), "fp16": Fp16()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bytes_of_methods_of_one_depth(checkpoint, tmp_path, name):
+    method, bits = METHODS[name], 16.0 if name == "fp16" else 3.0
+    given = Given(blocks=IDS) if name in ("awq", "owq") else Given()
+    model = load_model(checkpoint)
+    quantized = compress(model, quantize_layers(model, method, bits, given))
+    save_quantized(tmp_path / "q", quantized)
+    planned = stored(Geometry.of_checkpoint(checkpoint), method, bits, GROUP_ROWS)
+    payload = sum(tensor.nbytes for tensor in load_tensors(tmp_path / "q")[0].values())
+    assert planned.bits_true == pytest.approx(quantized.bits_true(), rel=1e-9)
+    assert planned.file_bytes == pytest.approx(payload, abs=1)
+
+
+def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
+    estimator = RandomSign(GROUP_ROWS, 3, 1, "float32", "hidden")
+    statistics = estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "partial")
+    save_statistics(tmp_path / "s", statistics)
+    geometry = Geometry.of_checkpoint(checkpoint)
+    payload = sum(tensor.nbytes for tensor in load_tensors(tmp_path / "s")[0].values())
+    assert statistics_bytes(geometry, GROUP_ROWS) == payload
+    groups = sum(entry.grad_var.numel() for entry in statistics.values())
+    assert geometry.groups(GROUP_ROWS) == groups
+    depths = {name: torch.full(e.grad_var.shape, 3).byte() for name, e in statistics.items()}
+    model, method = load_model(checkpoint), Radio(fit="moments")
+    quantized = compress(model, quantize_layers(model, method, 3.0, Given(statistics, depths)))
+    planned = stored(geometry, method, 3.0, GROUP_ROWS)
+    assert planned.bits_true == pytest.approx(quantized.bits_true(), rel=1e-3)
+    for kind, amount in (("bits", planned.bits_true), ("size", f"{planned.file_bytes / 1e6}MB")):
+        same = stored(geometry, method, target(kind, amount), GROUP_ROWS)
+        assert same.bits_true == pytest.approx(planned.bits_true, rel=1e-3)
+        assert same.file_bytes == pytest.approx(planned.file_bytes, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["device=abacus", "rate_bits=3"], "unknown device 'abacus'"),
+        (["target.kl=0.1"], "target.kl=0.1 is met by measuring"),
+        (["method=rtn", "rate_bits=2.5"], "rate_bits=2.5 does not suit rtn"),
+        (["model=local", "model.path=/nowhere", "rate_bits=3"], "/nowhere is not a checkpoint"),
+        ([], "rate"),
+    ],
+)
+def test_refuses(capsys, words, sentence):
+    assert main(["plan", *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_model_without_an_architecture(monkeypatch):
+    spec = ModelSpec.from_config(compose_step("prepare", ["model=opt-125m", "out=x"]).model)
+    from dataclasses import replace
+
+    from radio.commands.plan import geometry_of
+
+    with pytest.raises(RadioError, match="no architecture in its YAML"):
+        geometry_of(replace(spec, architecture=None))
