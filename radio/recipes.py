@@ -46,6 +46,8 @@ def _recipe(plan: Plan, of: Job) -> str:
     shown = [
         _words(plan, dict(table.names)["experiment"]) for table in tables if table.step == "table"
     ]
+    if of.step == "ledger":
+        shown.append(_files(plan, "paper/*.csv", "experiment/*.yaml"))
     unused = MACHINE | PLANS
     numbers = _without(config, unused if of.step in REPORT else unused | WORDS)
     targets = _targets(config)
@@ -162,8 +164,13 @@ def _words(plan: Plan, experiment: str) -> list[Any]:
         *(part for name in cells.tasks for part in _tasks(plan, name)),
     ]
     words = [(part.get("label"), part.get("note")) for part in parts]
-    paper = sorted(plan.config.glob("paper/*.csv"))
-    return [*words, *(_digest(file.read_text()) for file in paper)]
+    return [*words, *_files(plan, "paper/*.csv")]
+
+
+def _files(plan: Plan, *patterns: str) -> list[str]:
+    """Digests of configuration files."""
+    paths = [path for pattern in patterns for path in sorted(plan.config.glob(pattern))]
+    return [_digest(path.read_text()) for path in paths]
 
 
 def _tasks(plan: Plan, name: str) -> list[Any]:

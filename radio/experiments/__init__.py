@@ -2,6 +2,6 @@
 
 from radio.experiments.jobs import ARTIFACTS, Job, argument, job
 from radio.experiments.plan import Plan
-from radio.experiments.settings import MACHINE
+from radio.runtime.compose import MACHINE
 
 __all__ = ["ARTIFACTS", "MACHINE", "Job", "Plan", "argument", "job"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from radio.experiments.jobs import job
 from radio.experiments.plan import Plan
-from radio.models.absence import why_absent
+from radio.models.absence import keep_absence, why_absent
 
 
 def missing_models(plan: Plan, experiment: str) -> dict[str, str]:
@@ -20,15 +20,32 @@ def missing_models(plan: Plan, experiment: str) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
+def keep_reasons(reasons: Mapping[str, str]) -> None:
+    """Keep why models were left out where tables look for it, unless their weights are there."""
+    for model, reason in reasons.items():
+        folder = Path(job("prepare", {"model": model}).artifact).parent
+        keep_absence(folder, reason)
+
+
 def existing(inputs: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
     """Those of a table's inputs that are there."""
     return {name: [path for path in paths if Path(path).exists()] for name, paths in inputs.items()}
 
 
 def partial_command(
-    snakefile: Path, experiments: Iterable[str], config: Mapping[str, Any]
+    snakefile: Path,
+    experiments: Iterable[str],
+    config: Mapping[str, Any],
+    others: Iterable[str] = (),
 ) -> list[str]:
-    """The command that makes the tables of what is there, beside a run that holds the lock."""
+    """The command that makes the tables of what is there, beside a run that holds the lock.
+
+    Args:
+        snakefile: of the workflow.
+        experiments: names of the tables.
+        config: of the run beside.
+        others: targets besides.
+    """
     tables = [job("table", {"experiment": name}).artifact for name in experiments]
     settings = {**config, "partial": True}
     return [
@@ -36,4 +53,5 @@ def partial_command(
         *("--snakefile", str(snakefile), "--directory", os.getcwd()),
         *("--config", *(f"{key}={json.dumps(value)}" for key, value in settings.items()), "--"),
         *tables,
+        *others,
     ]

@@ -57,7 +57,7 @@ class Plan(Settings):
         """The jobs whose artifacts the job reads, and on which its numbers rest."""
         names = dict(of.names)
         match of.step:
-            case "prepare" | "items" | "bench":
+            case "prepare" | "items" | "bench" | "ledger":
                 return []
             case "tokenize":
                 return [job("prepare", names)]

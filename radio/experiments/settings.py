@@ -7,12 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.rates import rate_override
-from radio.runtime.compose import CONFIG, PACKAGE, compose_step, steps, unknown
+from radio.runtime.compose import CONFIG, MACHINE, PACKAGE, compose_step, steps, unknown
 from radio.runtime.errors import RadioError
 from radio.variants import full_key, split
 
-# keys that say where, how fast and for whom a job runs; never what it finds
-MACHINE = {"out", "artifacts", "threads", "wandb", "streaming", "memory_gb", "block_inputs"}
 # groups whose options may be variants
 VARIED = ("method", "calibration")
 

@@ -24,9 +24,14 @@ def absence_kept(folder: Path) -> Iterator[None]:
     try:
         yield
     except RadioError as error:
-        write_json(folder / ABSENT, {"reason": str(error)})
+        keep_absence(folder, str(error))
         raise
     (folder / ABSENT).unlink(missing_ok=True)
+
+
+def keep_absence(folder: Path, reason: str) -> None:
+    """Keep why a model's weights are not here in its `folder` of results."""
+    write_json(folder / ABSENT, {"reason": reason})
 
 
 def why_absent(folder: Path) -> str | None:

@@ -20,7 +20,7 @@ def paper_tables(
     Args:
         experiment: its YAML. `paper` says by text or task which file stands beside it, with the
             other arguments of `load_paper_table`; a cell's `paper` what the file's columns have
-            there.
+            there, or a list of these where the paper prints one configuration several times.
         default: what takes the place of `paper` in an experiment without one.
         folder: where the files are.
 
@@ -28,9 +28,9 @@ def paper_tables(
         RadioError: a file is absent or lacks a column or row that a cell asks for.
     """
     studies = [
-        Study(canonical(cell["method"]), float(rate_text(rate)), dict(cell["paper"]))
+        Study(canonical(cell["method"]), float(rate_text(rate)), dict(columns))
         for cell in experiment["cells"]
-        if "paper" in cell
+        for columns in _several(cell.get("paper", []))
         for rate in cell.get("rates", experiment.get("rates"))
     ]
     return {
@@ -39,6 +39,7 @@ def paper_tables(
             source.get("protocol", "*"),
             source.get("quantity", "perplexity"),
             source.get("model"),
+            source.get("bits"),
             studies,
             source.get("percent"),
             source.get("where"),
@@ -60,3 +61,7 @@ def tolerances(table: pd.DataFrame, paper: Mapping[str, PaperTable]) -> list[tup
         )
     ]
     return list(dict.fromkeys(found))
+
+
+def _several(columns: Any) -> list[Any]:
+    return [columns] if isinstance(columns, Mapping) else list(columns)

@@ -40,6 +40,17 @@ def notes(group: str, names: Iterable[str]) -> dict[str, str]:
     return {name: note for name, note in found.items() if note}
 
 
+def numbered(name: str) -> str:
+    """A table or figure of the paper for readers.
+
+    >>> numbered("table_3a"), numbered("figure_1")
+    ('Table 3(a)', 'Figure 1')
+    """
+    kind, number = name.split("_")
+    part = f"({number[1:]})" if number[1:] else ""
+    return f"{kind.capitalize()} {number[0]}{part}"
+
+
 def task_set(name: str) -> DictConfig:
     """The YAML of a set of downstream tasks."""
     tasks: DictConfig = compose_step("downstream", [f"tasks={name}"]).tasks

@@ -14,10 +14,18 @@ from typing import Any
 
 import pandas as pd
 
-from radio.report.verdict import Tolerance
+from radio.report.verdict import Judgement, Tolerance, verdict
 from radio.runtime.errors import RadioError
 
 KEYS = ("table", "model", "method", "bits")
+# columns of the paper's tables in a unit of their own: column of ours, and ours per unit of theirs
+UNITS = {
+    "pruned_percent": ("pruned", 0.01),
+    "minutes": ("wall_s", 60.0),
+    "accuracy": ("score", 0.01),
+    "average_qa": ("score", 0.01),
+    "gsm8k_5shot_flexible": ("score", 0.01),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class PaperTable:
     """What the paper reports on one text.
 
     Attributes:
-        values: columns model, method (ours), bits (nominal, as asked of ours) and `quantity`.
+        values: columns model, method (ours), bits (nominal, as asked of ours), `quantity` and `row`
+            of the file, counted from 0.
         caveats: columns model, method, bits, comparable ("yes" or "no") and caveat.
         tolerances: columns model, method, bits, absolute, relative, standard_errors and reason;
             the first row that fits a value counts.
@@ -77,6 +86,36 @@ class PaperTable:
             "add one"
         )
 
+    def judge(
+        self,
+        model: str,
+        method: str,
+        rate_bits: float,
+        *,
+        paper: float,
+        ours: float | None,
+        spread: float | None = None,
+        seeds: int = 1,
+    ) -> Judgement:
+        """What is to be said of our value for a cell beside the paper's.
+
+        Args:
+            model: name of the model.
+            method: name of the method, without its seed.
+            rate_bits: mean depth that was asked.
+            paper: the paper's value.
+            ours: None where there is none.
+            spread: standard deviation of ours over seeds, where there are several.
+            seeds: their number.
+        """
+        cell = (model, method, rate_bits)
+        allowed = (
+            self.tolerance(*cell).around(paper, spread, seeds) if self.comparable(*cell) else None
+        )
+        return Judgement(
+            None if ours is None else ours - paper, allowed, verdict(ours, paper, allowed)
+        )
+
 
 @dataclass(frozen=True)
 class Study:
@@ -98,6 +137,7 @@ def load_paper_table(
     protocol: str,
     quantity: str = "perplexity",
     model: str | None = None,
+    bits: float | None = None,
     studies: Sequence[Study] = (),
     percent: str | None = None,
     where: Mapping[str, Any] | None = None,
@@ -107,24 +147,29 @@ def load_paper_table(
     Args:
         file: the table, with columns model, method and bits, and the values.
         protocol: shell pattern of the labels of comparable values.
-        quantity: column with the values, which ours has too.
-        percent: what the table calls the column if it has it in percent; QUANTITY_percent unless
-            given.
+        quantity: column with the values, which ours has too; the table may have it in another unit
+            (`UNITS`).
         model: the model of a table of one, which then has no such column.
+        bits: the same of a table of one rate.
         studies: what belongs to which cell, instead of columns with our methods and bits.
+        percent: column of the table that has the values in percent, where it has several such.
         where: what columns of the table have in the rows that are meant.
 
     Raises:
         RadioError: a file is absent or lacks a column, or a row of a study is not there.
     """
-    percent = percent or f"{quantity}_percent"
-    content = _read(file, {*(where or {})} if studies else {"bits", *(where or {})})
+    columns = set(where or {})
+    content = _read(file, columns if studies or bits is not None else {"bits", *columns})
+    content["row"] = range(len(content))
+    for name, (ours, factor) in UNITS.items():
+        if name in content:
+            content[ours] = content[name] * factor
+    if percent is not None:
+        content[quantity] = content[percent] / 100
     for column, value in (where or {}).items():
         content = content[content[column] == value]
-    if percent in content:
-        content = content.assign(**{quantity: content[percent] / 100})
-    if model is not None:
-        content = content.assign(model=model)
+    fixed = {"model": model, "bits": bits}
+    content = content.assign(**{name: one for name, one in fixed.items() if one is not None})
     if studies:
         content = pd.concat([_of_study(content, file, study) for study in studies])
     if missing := {"model", "method", quantity} - set(content.columns):

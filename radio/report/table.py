@@ -1,6 +1,6 @@
 """One table out of many manifests: a row for every cell of an experiment, measured or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import pandas as pd
 from radio.models.absence import why_absent
 from radio.rates import target
 from radio.report.paper import PaperTable
-from radio.report.verdict import verdict
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import manifest_path, read_manifest
@@ -116,17 +115,22 @@ def build_table(
     """
     if not evaluations:
         raise RadioError("artifacts.evaluations is empty: give the manifests that the table is of")
-    repeated: dict[Cell, list[Path]] = {}
-    for path in evaluations:
-        repeated.setdefault(cell_of(path).without_seed, []).append(path)
     rows, compared = [], dict[str, None]()
-    for cell, paths in repeated.items():
+    for cell, paths in repetitions(evaluations).items():
         row = _mean_over_seeds([_row(path) for path in paths])
         source = (paper or {}).get(cell.text)
         beside = {} if source is None else beside_paper(row, cell, source)
         compared |= dict.fromkeys(name for name in beside if name != "note")
         rows.append(row | beside)
     return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *compared, *CELL_COLUMNS]))
+
+
+def repetitions(evaluations: Iterable[Path]) -> dict[Cell, list[Path]]:
+    """The evaluations of each cell, which differ by their seed alone, in the order given."""
+    repeated: dict[Cell, list[Path]] = {}
+    for path in evaluations:
+        repeated.setdefault(cell_of(path).without_seed, []).append(path)
+    return repeated
 
 
 def save_table(table: pd.DataFrame, out: Path) -> None:
@@ -226,10 +230,8 @@ def beside_paper(row: Mapping[str, Any], cell: Cell, paper: PaperTable) -> dict[
     if value is None:
         return {}
     spread, seeds = row.get(f"{paper.quantity}_spread"), row["seeds"] or 1
-    allowed = (
-        paper.tolerance(*named).around(value, spread, seeds) if paper.comparable(*named) else None
-    )
-    found = (value, None if ours is None else ours - value, allowed, verdict(ours, value, allowed))
+    judged = paper.judge(*named, paper=value, ours=ours, spread=spread, seeds=seeds)
+    found = (value, *judged)
     names = (name.format(paper.quantity) for name in PAPER_COLUMNS)
     notes = [row["note"], *paper.notes(*named)]
     return {**dict(zip(names, found, strict=True)), "note": NOTES.join(filter(None, notes))}

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
@@ -39,6 +40,14 @@ class Tolerance:
         """
         allowed = max(self.absolute, self.relative * abs(paper))
         return allowed + (self.standard_errors * spread / math.sqrt(seeds) if spread else 0.0)
+
+
+class Judgement(NamedTuple):
+    """What is said of a value beside the paper's: the difference is ours less the paper's."""
+
+    difference: float | None
+    tolerance: float | None
+    verdict: str
 
 
 def verdict(ours: float | None, paper: float, tolerance: float | None) -> str:

@@ -93,13 +93,15 @@ def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
         "not_finite": not_finite,
     }
     write_json(manifest, content)
+    beside = sorted(file for file in out.parent.iterdir() if file.stem == out.stem)
     log_job(
         step,
         cfg,
         {"wall_s": content["wall_s"], "peak_memory_bytes": content["peak_memory_bytes"], **finite},
         tables={out.stem: out} if out.suffix == ".csv" else {},
         images={out.stem: out} if out.suffix == ".png" else {},
-        artifacts=sorted(file for file in out.parent.iterdir() if file.stem == out.stem),
+        vectors=[file for file in beside if file.suffix == ".pdf"],
+        artifacts=beside,
     )
 
 

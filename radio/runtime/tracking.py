@@ -3,6 +3,7 @@
 `cfg.wandb.mode` is `online`, `offline`, `disabled` or `auto`; `auto` follows `$WANDB_MODE`, else
 is online where an API key is at hand and the server answers, else offline. Offline runs lie in
 `logs/wandb` (or `$WANDB_DIR/wandb`) until `wandb sync logs/wandb/offline-run-*` uploads them.
+Runs are grouped by experiment: the workflow says in `$WANDB_RUN_GROUP` which tables it is making.
 A job is logged once, when its artifact is complete; whatever W&B does wrong ends as one warning.
 """
 
@@ -43,6 +44,7 @@ def log_job(
     *,
     tables: Mapping[str, Path] | None = None,
     images: Mapping[str, Path] | None = None,
+    vectors: Sequence[Path] = (),
     artifacts: Sequence[Path] = (),
 ) -> None:
     """Log one finished job as one W&B run.
@@ -53,6 +55,7 @@ def log_job(
         measured: the run's summary.
         tables: CSV files shown as W&B tables, by name.
         images: PNG files shown as images, by name.
+        vectors: PDF files of the same figures, stored among the run's files.
         artifacts: files recorded by reference: W&B learns path and hash, not their bytes.
 
     Raises:
@@ -61,7 +64,7 @@ def log_job(
     mode = choose_mode(cfg)
     if mode == "disabled":
         return
-    media = (tables or {}, images or {}, artifacts)
+    media = (tables or {}, images or {}, vectors, artifacts)
     try:
         try:
             _log(mode, step, cfg, measured, *media)
@@ -126,6 +129,11 @@ def run_name(step: str, cfg: DictConfig, measured: Mapping[str, Any]) -> str:
     return "/".join([step, *words] if words else [step, Path(str(cfg.out)).stem])
 
 
+def run_group(name: str) -> str:
+    """What the workflow makes, else what the second word of a run's name is: a model or a table."""
+    return os.environ.get("WANDB_RUN_GROUP") or name.split("/")[1]
+
+
 def run_id(step: str, cfg: DictConfig) -> str:
     """Identifier that a repeated job shares with its first attempt, and with no other job.
 
@@ -143,6 +151,7 @@ def _log(
     measured: Mapping[str, Any],
     tables: Mapping[str, Path],
     images: Mapping[str, Path],
+    vectors: Sequence[Path],
     artifacts: Sequence[Path],
 ) -> None:
     """Write the run; everything here may raise."""
@@ -172,7 +181,7 @@ def _log(
         # offline, W&B has nothing to resume: `wandb sync` continues the run of the same id
         resume="allow" if mode == "online" else None,
         name=name,
-        group=name.split("/")[1],  # the model, or the table or figure
+        group=run_group(name),
         job_type=step,
         config=_plain(cfg),
         settings=settings,
@@ -182,6 +191,9 @@ def _log(
         media |= {key: wandb.Image(str(path)) for key, path in images.items()}
         if media:
             run.log(media)
+        for path in vectors:
+            # relative paths are those of the run's folder
+            run.save(str(path.resolve()), base_path=str(path.resolve().parent), policy="now")
         if artifacts:
             reference = wandb.Artifact(name.replace("/", "-"), type=step)
             for path in artifacts:

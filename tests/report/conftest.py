@@ -44,7 +44,9 @@ def write_evaluation(root, model, text, cell, protocol=None, **changes):
     path.parent.mkdir(parents=True, exist_ok=True)
     manifest = {
         "step": "evaluate",
+        "config": {"model": {"name": model}, "method": method, "out": str(path), "threads": 2},
         "wall_s": 123.0,
+        "peak_memory_bytes": 2_000_000_000,
         "commit": "0123abc",
         "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
         "device": {"name": "A processor", "threads": 2},

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from radio.runtime import tracking
 from radio.runtime.errors import RadioError
-from radio.runtime.tracking import choose_mode, log_job, run_id, run_name
+from radio.runtime.tracking import choose_mode, log_job, run_group, run_id, run_name
 from tests.runtime.wandb_log import read_run
 
 KEY = "0" * 40
@@ -169,12 +169,13 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from radio.runtime.tracking import log_job
 folder = Path(sys.argv[1])
-Figure(figsize=(1, 1)).savefig(folder / "picture.png")
+for suffix in (".png", ".pdf"):
+    Figure(figsize=(1, 1)).savefig(folder / f"picture{suffix}")
 log_job(
     "evaluate", OmegaConf.load(folder / "cfg.json"),
     {"kl": 0.25, "method": "radio", "rate_bits": 3.0},
     tables={"table": folder / "table.csv"}, images={"picture": folder / "picture.png"},
-    artifacts=[folder / "table.csv"],
+    vectors=[folder / "picture.pdf"], artifacts=[folder / "table.csv"],
 )
 """
     answer = subprocess.run(
@@ -192,6 +193,9 @@ log_job(
     assert json.loads(stored.read_text())["data"] == [["rtn", 1.5], ["radio", None]]
     assert run["history"]["picture/_type"] == "image-file"
     assert table.as_uri() in run["artifacts"]
+    assert "picture.pdf" in run["files"]
+    kept = next((tmp_path / "logs").rglob("files/picture.pdf"))
+    assert kept.read_bytes() == (tmp_path / "picture.pdf").read_bytes()
 
 
 def test_an_online_run_that_fails_is_written_offline(cfg, monkeypatch, server, caplog, tmp_path):
@@ -228,6 +232,12 @@ def test_names(cfg):
     assert run_name("prepare", cfg, {}) == "prepare/smollm2-135m"
     table = OmegaConf.create({"out": "results/table_opt.csv"})
     assert run_name("table", table, {}) == "table/table_opt"
+
+
+def test_runs_are_grouped_by_what_the_workflow_makes(monkeypatch):
+    assert run_group("evaluate/smollm2-135m/radio/3") == "smollm2-135m"
+    monkeypatch.setenv("WANDB_RUN_GROUP", "table_smollm2")
+    assert run_group("evaluate/smollm2-135m/radio/3") == "table_smollm2"
 
 
 def test_a_repeated_job_is_the_same_run(cfg):

@@ -36,7 +36,8 @@ def records(path: Path) -> Iterator[Any]:
 def read_run(folder: Path) -> dict[str, Any]:
     """What the one offline run in `folder` says: name, config, summary, history and artifacts."""
     (file,) = folder.rglob("offline-run-*/run-*.wandb")
-    found: dict[str, Any] = {"config": {}, "summary": {}, "history": {}, "artifacts": []}
+    found: dict[str, Any] = {"config": {}, "summary": {}, "history": {}}
+    found |= {"artifacts": [], "files": []}
     for record in records(file):
         if record.HasField("run"):
             run = record.run
@@ -47,6 +48,7 @@ def read_run(folder: Path) -> dict[str, Any]:
             for item in items:
                 key = item.key or "/".join(item.nested_key)
                 found[kind][key] = json.loads(item.value_json)
+        found["files"] += [item.path for item in record.files.files]
         if record.HasField("artifact") or record.request.HasField("log_artifact"):
             artifact = record.artifact or record.request.log_artifact.artifact
             found["artifacts"] += [entry.ref for entry in artifact.manifest.contents]

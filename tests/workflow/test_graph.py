@@ -1,6 +1,7 @@
 """The job graphs of the tables, as Snakemake lists them."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,23 @@ def test_all_is_the_main_table_and_its_figure(tmp_path: Path) -> None:
         "figure": 1,
         "all": 1,
     }
+
+
+def test_the_list_has_a_sentence_for_each_rule(tmp_path: Path) -> None:
+    rules = re.findall(r"^(\w+)(?: \((.+))?", snakemake(tmp_path, "--list"), re.MULTILINE)
+    listed = {name: sentence for name, sentence in rules if sentence}
+    for number in ("1", "2", "3a", "3b", "3c", "4a", "4b", "4c", "5", "6", "7"):
+        assert listed[f"table_{number}"].startswith(f"Table {number[0]}")
+    assert all(listed[f"figure_{number}"].startswith(f"Figure {number}") for number in range(1, 5))
+    assert {"paper", "ledger", "table_1_embedded", "figure_4_embedded"} <= set(listed)
+
+
+def test_targets(tmp_path: Path) -> None:
+    """A rate may be a file size, true bits, a divergence, or an increase of perplexity."""
+    kinds = ("size=100MB", "bits=3", "kl=0.2", "perplexity_increase=10%")
+    paths = [f"results/smollm2-135m/evaluation/radio/{kind}/wikipedia.csv" for kind in kinds]
+    counts = job_counts(snakemake(tmp_path, "--dry-run", *paths))
+    assert (counts["evaluate"], counts["target"], counts["calibrate"]) == (4, 2, 1)
 
 
 @pytest.mark.slow

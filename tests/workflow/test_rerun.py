@@ -1,11 +1,16 @@
-"""What an edit makes Snakemake do again, with steps that only pretend to work."""
+"""What an edit makes Snakemake do again, and the report, with steps that only pretend to work."""
 
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from radio.report.ledger.page import page, save_page
 from tests.workflow.snake import ROOT, job_counts, snakemake
 
 pytestmark = pytest.mark.slow
@@ -16,7 +21,7 @@ import pathlib, sys
 def main():
     out = next(word for word in sys.argv if word.startswith("out="))
     path = pathlib.Path(out.removeprefix("out=").strip("'"))
-    for suffix in (path.suffix, ".json", ".md", ".pdf"):
+    for suffix in (path.suffix, ".json", ".md", ".pdf", ".html"):
         path.with_suffix(suffix).write_text(sys.argv[1])
 """
 
@@ -68,3 +73,54 @@ def test_what_git_does_not_keep_is_made_anew_in_a_clone(copy: Path, tmp_path: Pa
     shutil.copy(copy / "results/table_smollm2.csv", tmp_path / "results")
     output = snakemake(tmp_path, "--dry-run", root=copy)
     assert job_counts(output)["evaluate"] == 7
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+NUMBERS = ("ours", "difference", "tolerance", "quantity", "note")
+CELL = {"table": "table_1", "cell": "opt-125m, radio", "verdict": "not run", "paper": 27.23}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+def test_the_report_is_one_file_with_the_ledger_in_front(copy: Path) -> None:
+    """As a browser without a network shows it: first the ledger, then each figure."""
+    figures = ["rate_distortion_smollm2", "staircase"]
+    paths = [f"results/figures/{name}.png" for name in figures]
+    snakemake(copy, "--cores", "2", "results/ledger.csv", *paths, root=copy)
+    for path in paths:
+        Figure(figsize=(1, 1)).savefig(copy / path)
+    ledger = pd.DataFrame([CELL | dict.fromkeys(NUMBERS)])
+    save_page(
+        page(ledger, {"table_1": {"title": "WikiText2", "embedded": []}}),
+        copy / "results/ledger.html",
+    )
+    targets = ["--", "results/ledger.csv", "results/table_smollm2.csv", *paths]
+    snakemake(copy, "--report", "report.html", *targets, root=copy)
+    report = (copy / "report.html").read_text()
+    front = rendered(copy, report, "")
+    assert "<h1>Ledger</h1>" in front and "27.23" in front
+    menu = [front.index(f">{name}<") for name in ("Figures", "Ledger", "Tables")]
+    assert all(menu)
+    for name, path in zip(figures, paths, strict=True):
+        shown = rendered(copy, report, f"app.showResultInfo({path!r})")
+        assert f"</strong>: {name}" in shown and "Caveat" in shown
+        assert "System Message" not in shown
+        assert f'"{path}":' in report and "data:image/png" in report
+    table = rendered(copy, report, 'app.showResultInfo("results/table_smollm2.csv")')
+    assert "4-bit lattice" in table and "System Message" not in table
+    assert not re.search(r"<(script|link|img)[^>]* (src|href)=.?http", report)
+
+
+def rendered(folder: Path, report: str, script: str) -> str:
+    """What a browser makes of the report once it has run `script`, less the report's own code."""
+    head, _, tail = report.rpartition("</body>")
+    path = folder / "opened.html"
+    path.write_text(f"{head}<script>setTimeout(() => {{ {script} }}, 300)</script></body>{tail}")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000"]
+    answer = subprocess.run(
+        [str(CHROMIUM), *flags, f"--user-data-dir={folder}/chromium", "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return re.sub(r"<(script|style).*?</\1>", "", answer.stdout, flags=re.DOTALL)

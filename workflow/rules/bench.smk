@@ -1,9 +1,6 @@
 """How fast packed matrices are multiplied."""
 
 
-ruleorder: bench > table
-
-
 rule bench:
     """Time products with packed matrices beside dense ones: the paper's Table 7."""
     output:
@@ -11,6 +8,7 @@ rule bench:
             "results/table_kernel.csv",
             caption="../report/kernel.rst",
             category="Tables",
+            subcategory="Table 7",
             labels={"experiment": "table_kernel", "form": "CSV"},
         ),
         rendering="results/table_kernel.md",

@@ -6,8 +6,8 @@ is_smoke, is_partial = (
 )
 shortened = config["smoke_overrides"] if is_smoke else []
 plan = Plan(overrides=(*shortened, *config["overrides"]))
-# experiments whose tables are in the graph
-tabled = set()
+# experiments whose tables are in the graph; what this machine makes of the paper, once it is asked
+tabled, fitting = set(), []
 
 
 def targets(wildcards):
@@ -63,13 +63,65 @@ def cells(wildcards):
     ]
 
 
-onerror:
-    without = {name: missing_models(plan, name) for name in sorted(tabled)}
+def targets_of(name, embedded=False):
+    """Function for `input`: what a table or figure of the paper is made of."""
+
+    def of(wildcards):
+        try:
+            return paper_targets(plan, name, embedded=embedded)
+        except RadioError as error:
+            raise RadioError(str(error)) from None
+
+    return of
+
+
+def numbers_of(wildcards):
+    """For `report`: the paper's numbers of what an experiment or a figure is about."""
+    name = dict(wildcards.items()).popitem()[1]
+    return ", ".join(paper_numbers(plan, name)) or "Beyond the paper"
+
+
+def targets_of_paper(wildcards):
+    """What this machine can make of the paper, having said what it cannot."""
+    found = fitting_targets(plan)
+    fitting.append(found)
+    for sentence in found.sentences():
+        logger.warning(sentence)
+    return found.targets
+
+
+def digest_of_manifests(wildcards):
+    """For `params`: what the ledger is read from, which no input of a rule can say."""
+    return manifests_digest()
+
+
+def finish():
+    """Make the tables that lack models of what is there, and after `paper` the ledger."""
+    names = set(tabled)
+    for found in fitting:
+        keep_reasons(found.too_large)
+        names |= set(found.without)
+    without = {name: missing_models(plan, name) for name in sorted(names)}
     without = {name: models for name, models in without.items() if models}
     for name, models in without.items():
         for model, reason in models.items():
             logger.error(f"{name} is made without {model}: {reason}")
-    if without and not is_partial:
-        subprocess.run(
-            partial_command(workflow.main_snakefile, without, config), check=False
-        )
+    ledger = [ARTIFACTS["ledger"]] if fitting else []
+    if (without or ledger) and not is_partial:
+        command = partial_command(workflow.main_snakefile, without, config, ledger)
+        subprocess.run(command, check=False)
+
+
+onstart:
+    # jobs hand it to W&B, which groups their runs by it
+    made = ["paper"] if fitting else sorted(tabled)
+    if made:
+        os.environ.setdefault("WANDB_RUN_GROUP", " ".join(made)[:128])
+
+
+onsuccess:
+    finish()
+
+
+onerror:
+    finish()

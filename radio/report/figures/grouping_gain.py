@@ -1,6 +1,5 @@
 """Bits that grouping saves, matrix by matrix and column by column (the paper's Figure 3)."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from radio.report.figures.layers import block_and_matrix
 from radio.report.figures.style import (
     COLOURS,
     FONT_SIZE,
@@ -30,8 +30,6 @@ from radio.theory.grouping import cluster_sizes
 MATRIX_HEIGHT_IN, SORTED_HEIGHT_IN = 0.55, 1.9
 AXIS_HEIGHT_IN = 0.5  # of the blocks' numbers and the words above the bars
 COLUMNS, ROWS = COLOURS[0], COLOURS[1]
-# model.layers.3.self_attn.q_proj: block 3, matrix q_proj
-LAYER_NAME = re.compile(r"\.(?P<block>\d+)\.(?:.*\.)?(?P<matrix>[^.]+)$")
 
 
 class Gain(NamedTuple):
@@ -81,7 +79,7 @@ def grouping_gain(statistics: Mapping[str, LayerStatistics], layer: str) -> Figu
     gains = {name: gain(name, entry) for name, entry in statistics.items()}
     by_matrix: dict[str, dict[int, Gain]] = {}
     for name, value in gains.items():
-        block, matrix = _place(name)
+        block, matrix = block_and_matrix(name)
         by_matrix.setdefault(matrix, {})[block] = value
     highest = max(value.both for value in gains.values())
     bars_height_in = MATRIX_HEIGHT_IN * len(by_matrix) + AXIS_HEIGHT_IN
@@ -98,7 +96,7 @@ def grouping_gain(statistics: Mapping[str, LayerStatistics], layer: str) -> Figu
         _legend(panels[0], any(len(entry.grad_var) > 1 for entry in statistics.values()))
         sorted_panel = last.subplots()
         curves = _sorted_savings(sorted_panel, _groups(statistics[layer]))
-        block, matrix = _place(layer)
+        block, matrix = block_and_matrix(layer)
         sorted_panel.set_title(f"{matrix} of block {block}", loc="left")
         figure.draw_without_rendering()
         direct_labels(sorted_panel, curves)
@@ -126,18 +124,6 @@ def _groups(statistics: LayerStatistics) -> Groups:
     sensitivity = statistics.grad_var.double() * statistics.weight_var.double()
     sizes = cluster_sizes(statistics.cluster, len(sensitivity))
     return Groups(sensitivity, sizes[:, None].expand(sensitivity.shape))
-
-
-def _place(name: str) -> tuple[int, str]:
-    """Block number and kind of matrix.
-
-    >>> _place("model.decoder.layers.10.fc1")
-    (10, 'fc1')
-    """
-    found = LAYER_NAME.search(name)
-    if not found:
-        raise RadioError(f"the layer {name} has no block number: give layers like blocks.3.fc1")
-    return int(found["block"]), found["matrix"]
 
 
 def _bars(axes: Axes, matrix: str, values: Mapping[int, Gain]) -> None:

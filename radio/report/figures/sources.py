@@ -7,6 +7,8 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from radio.depths import load_depths
+from radio.report.figures.depth_atlas import depth_atlas
 from radio.report.figures.grouping_gain import grouping_gain
 from radio.report.figures.iterations import Trace, iterations
 from radio.report.figures.optimal_depths import optimal_depths
@@ -49,6 +51,11 @@ def of_sensitivities(
 def of_statistics(calibrate: Sequence[str], layer: str) -> Figure:
     """Bits saved by grouping, from a calibration's statistics."""
     return grouping_gain(load_statistics(Path(calibrate[0])), layer)
+
+
+def of_depths(calibrate: Sequence[str], allocate: Sequence[str]) -> Figure:
+    """The atlas of depths, from an allocation and the statistics that it was solved from."""
+    return depth_atlas(load_depths(Path(allocate[0])), load_statistics(Path(calibrate[0])))
 
 
 def of_refinements(

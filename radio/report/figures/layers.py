@@ -1,0 +1,20 @@
+"""Where a layer stands in its model, from its name."""
+
+import re
+
+from radio.runtime.errors import RadioError
+
+# model.layers.3.self_attn.q_proj: block 3, matrix q_proj
+LAYER_NAME = re.compile(r"\.(?P<block>\d+)\.(?:.*\.)?(?P<matrix>[^.]+)$")
+
+
+def block_and_matrix(name: str) -> tuple[int, str]:
+    """Block number and kind of matrix.
+
+    >>> block_and_matrix("model.decoder.layers.10.fc1")
+    (10, 'fc1')
+    """
+    found = LAYER_NAME.search(name)
+    if not found:
+        raise RadioError(f"the layer {name} has no block number: give layers like blocks.3.fc1")
+    return int(found["block"]), found["matrix"]

@@ -1,0 +1,1 @@
+"""Every value of the paper's tables beside ours, with how ours was made."""

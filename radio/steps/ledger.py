@@ -1,0 +1,34 @@
+"""Put every value of the paper's tables beside ours: CSV for machines, a page for readers."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from radio.experiments import Plan
+from radio.experiments.ledger import side_of
+from radio.report.ledger.cells import paper_cells
+from radio.report.ledger.ledger import build_ledger, save_ledger
+from radio.report.ledger.page import page, save_page
+from radio.runtime.compose import CONFIG
+from radio.runtime.manifest import recorded, resolved
+
+
+def run(cfg: DictConfig) -> None:
+    """The manifests under `results` -> the ledger at `out`, and beside it as HTML."""
+    out = Path(cfg.out)
+    with recorded("ledger", cfg, out) as measured:
+        plan = Plan()
+        specs: dict[str, Any] = resolved(cfg.tables)
+        with_values = {name: spec for name, spec in specs.items() if spec["file"]}
+        cells = [
+            cell
+            for name, spec in with_values.items()
+            for cell in paper_cells(name, CONFIG / "paper" / spec["file"])
+        ]
+        sides = {name: side_of(plan, spec) for name, spec in with_values.items()}
+        ledger = build_ledger(cells, sides)
+        save_ledger(ledger, out)
+        save_page(page(ledger, specs), out.with_suffix(".html"))
+        measured |= {"cells": len(ledger)}
+        measured |= {f"cells {word}": int(n) for word, n in ledger.verdict.value_counts().items()}
