@@ -95,10 +95,23 @@ class PackedMatrix:
         """The same matrix on a device."""
         return PackedMatrix(self.rows, *(tensor.to(device) for tensor in self.tensors()))
 
-    def copy(self) -> "PackedMatrix":
-        """The same matrix in memory of its own, but for the levels."""
-        own = (tensor.clone() for tensor in self.tensors()[:-1])
-        return PackedMatrix(self.rows, *(*own, self.levels))
+    def repeated(self, times: int) -> "PackedMatrix":
+        """The same rows so many times, one below the other, in memory of their own."""
+        tiles = len(self.row)
+        shift = self.rows * torch.arange(times).repeat_interleave(tiles)[:, None]
+        row = self.row.repeat(times, 1)
+        return PackedMatrix(
+            rows=self.rows * times,
+            words=self.words.repeat(times),
+            first_word=_starts(self.first_word.diff().tolist() * times),
+            first_tile=_starts(self.first_tile.diff().tolist() * times).int(),
+            counts=self.counts.repeat(times, 1),
+            columns=self.columns.repeat(times, 1),
+            scale=self.scale.repeat(times, 1),
+            location=self.location.repeat(times, 1),
+            row=torch.where(row < 0, row, row + shift).int(),
+            levels=self.levels,
+        )
 
     def runs(self, cluster: int) -> list[Run]:
         """The runs of a cluster that have columns, depth 0 left out."""
