@@ -25,6 +25,7 @@ ARTIFACTS = {
     "table": "results/{experiment}.csv",
     "figure": "results/figures/{figure}.png",
     "bench": "results/table_kernel.csv",
+    "decode": "results/table_decode.csv",
 }
 # names of artifacts in the steps' YAML files
 READ_AS = {
