@@ -1,6 +1,7 @@
 """How fast a model reads a prompt and writes greedily after it, in torch and in llama.cpp."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -52,8 +53,7 @@ def llama_cpp_decoder(gguf: Path, context_tokens: int) -> Decoder:
 
     Needs the wheel `xllamacpp`.
     """
-    import xllamacpp
-
+    xllamacpp = import_module("xllamacpp")
     settings = xllamacpp.CommonParams()
     settings.model.path = str(gguf)
     settings.n_ctx, settings.n_parallel = context_tokens, 1
@@ -88,6 +88,7 @@ def measure(
         vocabulary: size; prompts are of random tokens.
         prompt_tokens: lengths of prompts; what is written is timed after the first.
         new_tokens: written after the first.
+        rounds: turns whose median counts.
     """
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in prompt_tokens]

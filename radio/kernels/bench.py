@@ -192,15 +192,15 @@ def check(case: Case, outputs: Tensor, inputs: Tensor) -> None:
     error = float((outputs.cpu().double() - expected).norm() / expected.norm())
     if not error < TOLERANCE:  # nor is NaN
         raise RadioError(
-            f"the kernel's product of {tuple(expected.shape)} is wrong by {error:.1e}, so it is not "
-            "timed: report this, with the machine it ran on"
+            f"the kernel's product of {case.slab.shape} is wrong by {error:.1e}, so it is not timed: "
+            "report this, with the machine it ran on"
         )
 
 
 def _ggml(
     strip: Float[Tensor, "some cols"], shape: Shape, inputs: Float[Tensor, " cols"]
 ) -> dict[str, ggml.Products]:
-    """ggml's products by their names, checked, in the types that the shape allows."""
+    """Products of ggml by their names, checked, in the types that the shape allows."""
     found = {}
     for name, kind in ggml.TYPES.items():
         if not ggml.fits(shape.cols, kind):

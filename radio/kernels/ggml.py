@@ -1,4 +1,4 @@
-"""Products of ggml, llama.cpp's library, to compare with: reached in the wheel `xllamacpp`, optional.
+"""Products of ggml, llama.cpp's library, to compare with: out of the wheel `xllamacpp`, optional.
 
 Weights lie as in a GGUF file. ggml rounds the vector to 8 bits where weights are quantized, and to
 float16 where they are that.
@@ -94,7 +94,7 @@ def _library() -> ctypes.CDLL:
 
 
 def quantized(weight: Float[Tensor, "rows cols"], kind: GGMLQuantizationType) -> Tensor:
-    """ggml's bytes [rows, row_bytes] of a matrix whose columns are whole blocks of its type."""
+    """The bytes [rows, row_bytes] that ggml has for a matrix whose columns are whole blocks of its type."""
     rows, cols = weight.shape
     block, block_bytes = GGML_QUANT_SIZES[kind]
     out = torch.empty(rows, cols // block * block_bytes, dtype=torch.uint8)

@@ -80,7 +80,11 @@ class PackedMatrix:
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors, in the order in which compiled kernels take them."""
-        return tuple(getattr(self, field.name) for field in fields(self)[1:])
+        return tuple(self.named_tensors().values())
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The same by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
 
     @cached_property
     def most_tiles(self) -> int:
@@ -143,6 +147,14 @@ class PackedMatrix:
             levels = self.levels[2**run.bits - 2 : 2 ** (run.bits + 1) - 2]
             weight[place] += scale[place, None] * levels[codes.T]
         return torch.empty_like(weight).index_copy_(0, self.columns[cluster].long(), weight)
+
+    def decode(self) -> Float[Tensor, "rows cols"]:
+        """The weights, float32."""
+        clusters = [self.decode_cluster(cluster) for cluster in range(len(self.counts))]
+        weight, row = torch.cat(clusters, dim=1), self.row.flatten()
+        there = row >= 0
+        out = weight.new_empty(self.shape)
+        return out.index_copy_(0, row[there].long(), weight.T[there])
 
     def lanes_of(self, cluster: int) -> Int32[Tensor, " lanes"]:
         """Matrix row of every lane of a cluster."""

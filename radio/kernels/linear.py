@@ -7,9 +7,9 @@ from torch import Tensor
 from radio.kernels import cpu
 from radio.kernels.layout import PackedMatrix
 
-# inputs up to which codes are looked up for each product, beyond which weights are decoded first: one
-# core at 4096 x 4096 and at SmolLM2-135M's shapes. Lookups sum in float32, where processors multiply
-# bfloat16 at twice the speed.
+# inputs up to which codes are looked up for each product, beyond which weights are decoded first:
+# one core at 4096 x 4096 and at SmolLM2-135M's shapes. Lookups sum in float32, and processors
+# multiply bfloat16 at twice the speed.
 DIRECT_INPUTS = {torch.float32: 128, torch.float16: 128, torch.bfloat16: 24}
 # not measured yet
 DIRECT_INPUTS_GPU = 16

@@ -13,9 +13,9 @@ SHOWN = {
 }
 TITLE = "Decoding speed of {model}"
 NOTE = (
-    "One sequence, greedy; medians of interleaved turns; decoding is timed after the shortest prompt. "
-    "llama.cpp runs the original GGUF file, whose weights are other than the dense ones only by "
-    "rounding to float16, and rounds activations to 8 bits."
+    "One sequence, greedy; medians of interleaved turns; decoding is timed after the first prompt. "
+    "llama.cpp runs the original GGUF file, of which the dense weights are the values rounded to "
+    "float16, and itself rounds activations to 8 bits."
 )
 
 

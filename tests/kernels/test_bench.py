@@ -35,7 +35,7 @@ def case(rows=32, cols=64, group_rows=16, mean_bits=3.0):
 
 @pytest.mark.parametrize("mean_bits", [2.0, 3.0, 4.0])
 def test_random_depths_have_their_mean(mean_bits):
-    shape, random = case(128, 2000, 64, mean_bits)
+    _, random = case(128, 2000, 64, mean_bits)
     matrix, standard_error = random.slab, 0.85 / 4000**0.5
     assert abs(matrix.code_bits() / (128 * 2000) - mean_bits) < 4 * standard_error
     assert bool((matrix.codes.int() < 2 ** matrix.depths[matrix.cluster].int()).all())
@@ -51,7 +51,7 @@ def test_depths_of_an_allocation_have_its_distribution():
 
 def test_a_large_matrix_is_a_slab_repeated(monkeypatch):
     monkeypatch.setattr(bench, "SLAB_WEIGHTS", 2 * 16 * 64)
-    shape, random = case(96)
+    _, random = case(96)
     assert (random.slab.shape, random.repeats) == ((32, 64), 3)
     packed = packed_matrix(random.slab).repeated(3)
     inputs = torch.randn(1, 64)

@@ -76,10 +76,10 @@ def test_product_of_decoded(capability, rows, cols, clusters):
     packed = kernel(capability, matrix)
     for vectors in (0, 1, 40):
         inputs, bias = torch.randn(vectors, cols), torch.randn(rows)
-        for given in (bias, None):
-            assert_right(packed.product_of_decoded(inputs, given), matrix, inputs, given)
-            half = packed.product_of_decoded(inputs.half(), given)
-            assert_right(half, matrix, inputs.half(), given)
+        for added in (bias, None):
+            assert_right(packed.product_of_decoded(inputs, added), matrix, inputs, added)
+            half = packed.product_of_decoded(inputs.half(), added)
+            assert_right(half, matrix, inputs.half(), added)
 
 
 @settings(max_examples=60)
