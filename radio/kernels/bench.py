@@ -192,8 +192,8 @@ def check(case: Case, outputs: Tensor, inputs: Tensor) -> None:
     error = float((outputs.cpu().double() - expected).norm() / expected.norm())
     if not error < TOLERANCE:  # nor is NaN
         raise RadioError(
-            f"the kernel's product of {case.slab.shape} is wrong by {error:.1e}, so it is not timed: "
-            "report this, with the machine it ran on"
+            f"the kernel's product of {case.slab.shape} is wrong by {error:.1e}, so it is not "
+            "timed: report this, with the machine it ran on"
         )
 
 

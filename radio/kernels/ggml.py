@@ -7,7 +7,7 @@ float16 where they are that.
 import ctypes
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,7 +94,7 @@ def _library() -> ctypes.CDLL:
 
 
 def quantized(weight: Float[Tensor, "rows cols"], kind: GGMLQuantizationType) -> Tensor:
-    """The bytes [rows, row_bytes] that ggml has for a matrix whose columns are whole blocks of its type."""
+    """The bytes [rows, row_bytes] of a matrix, whose columns must be whole blocks of the type."""
     rows, cols = weight.shape
     block, block_bytes = GGML_QUANT_SIZES[kind]
     out = torch.empty(rows, cols // block * block_bytes, dtype=torch.uint8)
@@ -155,7 +155,7 @@ class Products:
 
     def calls(self) -> list[Callable[[], Tensor]]:
         """A function for each matrix, which gives its product; the next call overwrites it."""
-        return [lambda graph=graph: self._compute(graph) for graph in self._graphs]
+        return [partial(self._compute, graph) for graph in self._graphs]
 
     def _compute(self, graph: int) -> Tensor:
         if _library().ggml_backend_graph_compute(self._backend, graph):

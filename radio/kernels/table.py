@@ -33,7 +33,8 @@ TITLE = "Products of packed matrices with one vector"
 NOTE = (
     "Medians of interleaved turns; every matrix comes from memory. *Random depths* are rounded "
     "normal ones; others are drawn from an allocation. fp32, bf16 and fp16 are torch's, Q3_K, Q4_K "
-    "and Q4_0 ggml's. *GB/s* counts the packed bytes: codes, scales, locations, order; *share* is its part of what plain reading reaches. The "
+    "and Q4_0 ggml's. *GB/s* counts the packed bytes: codes, scales, "
+    "locations, order; *share* is its part of what plain reading reaches. The "
     "paper's ratios are those of another machine (A6000, against cuBLAS FP16)."
 )
 

@@ -22,7 +22,7 @@ NOTE = (
 def markdown(table: pd.DataFrame) -> str:
     """A document with the table."""
     first = table.iloc[0]
-    prefills = [name for name in table if name.startswith("prefill_")]
+    prefills = [name for name in map(str, table) if name.startswith("prefill_")]
     shown = SHOWN | {name: f"Prompt of {name.split('_')[1]}, tokens/s" for name in prefills}
     machine = f"{first.device} ({first.capability}), {first.threads} threads, torch {first.torch}"
     machine += f", transformers {first.transformers}"
