@@ -60,7 +60,8 @@ def _recipe(plan: Plan, of: Job) -> str:
 def code_digest(modules: Iterable[str], package: Path, skipped: Collection[str] = ()) -> str:
     """Digest of `modules` and of all modules of the package that they import, at any depth.
 
-    Modules of `radio.runtime` and those in `skipped` do not count.
+    Modules of `radio.runtime` and those in `skipped` do not count. Of modules that are compiled on
+    first use, the sources in the folder `csrc` beside them do.
     """
     found: dict[str, str] = {}
     waiting = list(modules)
@@ -72,6 +73,8 @@ def code_digest(modules: Iterable[str], package: Path, skipped: Collection[str] 
         if source is not None:
             found[name], imported = _code(source, package)
             waiting.extend(imported)
+            compiled = sorted(source.parent.glob("csrc/*"))
+            found |= {f"csrc/{path.name}": _digest(path.read_text()) for path in compiled}
     return _digest(repr(sorted(found.items())))
 
 

@@ -100,6 +100,28 @@ def test_edited_code_changes_the_recipes_of_its_users(
     assert changed(before, recipes(CONFIG, package)) == users
 
 
+@pytest.mark.parametrize(
+    "file, users",
+    [
+        ("kernels/csrc/lanes.h", {"bench", "decode"}),
+        ("kernels/ggml.py", {"bench", "decode"}),
+        ("kernels/bench.py", {"bench"}),
+    ],
+)
+def test_edited_kernels_are_timed_again(tmp_path: Path, file: str, users: set[str]) -> None:
+    package = copied_package(tmp_path)
+    path = package / file
+    path.write_text(
+        path.read_text() + ("EDITED = 1\n" if path.suffix == ".py" else "int edited;\n")
+    )
+    names = {"model": "smollm2-135m", "method": "rtn", "rate": "3"}
+    before, after = (
+        {step: recipe(plan, step, **names) for step in ("bench", "decode", "quantize")}
+        for plan in (Plan(), Plan(package=package))
+    )
+    assert {step for step in before if before[step] != after[step]} == users
+
+
 def test_edited_words_change_nothing(before: dict[Job, str], tmp_path: Path) -> None:
     package = copied_package(tmp_path)
     for path in package.rglob("*.py"):

@@ -26,6 +26,7 @@ ARTIFACTS = {
     "figure": "results/figures/{figure}.png",
     "bench": "results/table_kernel.csv",
     "ledger": "results/ledger.csv",
+    "decode": "results/table_decode.csv",
 }
 # names of artifacts in the steps' YAML files
 READ_AS = {

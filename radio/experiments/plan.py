@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from radio.experiments.experiment import Experiment, read_experiment
 from radio.experiments.jobs import ARTIFACTS, READ_AS, Job, job
 from radio.experiments.settings import VARIED, Settings
-from radio.rates import ACCURACY, KINDS
+from radio.rates import ACCURACY, KINDS, rate_text
 from radio.runtime.compose import options, unknown
 from radio.runtime.errors import RadioError
 from radio.variants import canonical, full_key, join, split
@@ -40,6 +40,11 @@ class Plan(Settings):
         if step == "figure":
             steps_above = dict.fromkeys(each.step for each in above)
             return {s: [each.artifact for each in above if each.step == s] for s in steps_above}
+        if step in ("bench", "decode"):
+            steps_above = dict.fromkeys(each.step for each in above)
+            lists = {s: [each.artifact for each in above if each.step == s] for s in steps_above}
+            # one model, several of what is compared
+            return {READ_AS[s]: paths[0] if s == "prepare" else paths for s, paths in lists.items()}
         return {READ_AS[source.step]: source.artifact for source in above}
 
     def targets(self, experiment: str) -> list[str]:
@@ -57,8 +62,19 @@ class Plan(Settings):
         """The jobs whose artifacts the job reads, and on which its numbers rest."""
         names = dict(of.names)
         match of.step:
-            case "prepare" | "items" | "bench" | "ledger":
+            case "prepare" | "items" | "ledger":
                 return []
+            case "bench":
+                composed = self.compose("bench")
+                rates = map(rate_text, composed.mean_bits)
+                return [job("allocate", {**composed.allocated_for, "rate": r}) for r in rates]
+            case "decode":
+                composed = self.compose("decode")
+                model, made = composed.model.name, composed.packed_by
+                named = {"model": model, "method": made.method}
+                rates = map(rate_text, made.rates)
+                coded = [job("quantize", {**named, "rate": rate}) for rate in rates]
+                return [job("prepare", named), *coded]
             case "tokenize":
                 return [job("prepare", names)]
             case "reference":

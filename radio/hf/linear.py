@@ -1,4 +1,4 @@
-"""A linear layer whose weights stay packed in memory."""
+"""Linear layers whose weights stay packed in memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from radio.kernels.layout import PackedMatrix, packed_matrix
+from radio.kernels.layout import PackedMatrix
 from radio.kernels.linear import packed_linear
-from radio.packing.codecs import CODECS, Codec, Companded
+from radio.packing.codecs import CODECS, Codec
 
 
 class Packed(nn.Module):
@@ -33,9 +33,7 @@ class Packed(nn.Module):
 class PackedLinear(Packed):
     """The place of an `nn.Linear` whose weights are coded; made empty, and filled by a loader.
 
-    Companded weights are laid out for the kernels at the first product, beside the stored form.
-    Others, and all where a gradient of the inputs is wanted, are decoded for each product and then
-    forgotten.
+    Weights are decoded for each product and then forgotten.
 
     Attributes:
         bias: [rows] in the model's dtype, or None.
@@ -57,27 +55,14 @@ class PackedLinear(Packed):
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         # in a tuple, so that it does not become a child here too
         self._shared = (shared,)
-        self._matrix: PackedMatrix | None = None
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "PackedLinear":
-        super()._apply(fn, recurse)
-        self._matrix = None  # which may be on another device
-        return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Product with the weights that the codes stand for."""
-        wants_gradient = torch.is_grad_enabled() and inputs.requires_grad
-        if self.codec != Companded.name or wants_gradient:
-            with inputs.device:  # where codecs make their index tensors
-                weight = self._coded(inputs.device).decode()
-            return nn.functional.linear(inputs, weight.to(inputs.dtype), self.bias)
-        if self._matrix is None:
-            coded = self._coded(torch.device("cpu"))
-            assert isinstance(coded, Companded)
-            self._matrix = packed_matrix(coded).to(inputs.device)
-        return packed_linear(inputs, self._matrix, self.bias)
+        with inputs.device:  # where codecs make their index tensors
+            weight = self.coded(inputs.device).decode()
+        return nn.functional.linear(inputs, weight.to(inputs.dtype), self.bias)
 
-    def _coded(self, device: torch.device) -> Codec:
+    def coded(self, device: torch.device) -> Codec:
         """The weights as their codec holds them, read out of the buffers."""
         (shared,) = self._shared
         tensors = dict(self.named_buffers(recurse=False)) | dict(shared.named_buffers())
@@ -88,3 +73,34 @@ class PackedLinear(Packed):
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
         return ", ".join([self.codec, *(f"{key}={value}" for key, value in self.fields.items())])
+
+
+class KernelLinear(Packed):
+    """A linear layer whose codes are laid out for the kernels.
+
+    Where a gradient of the inputs is wanted, which kernels have none of, weights are decoded.
+
+    Attributes:
+        bias: [rows] in the model's dtype, or None.
+    """
+
+    def __init__(self, matrix: PackedMatrix, bias: nn.Parameter | None) -> None:
+        """Hold the tensors of `matrix` as buffers."""
+        super().__init__(matrix.named_tensors())
+        self.bias, self._matrix = bias, matrix
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "KernelLinear":
+        super()._apply(fn, recurse)
+        self._matrix = PackedMatrix(self._matrix.rows, **dict(self.named_buffers(recurse=False)))
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Product with the weights that the codes stand for."""
+        if torch.is_grad_enabled() and inputs.requires_grad:
+            return nn.functional.linear(inputs, self._matrix.decode().to(inputs.dtype), self.bias)
+        return packed_linear(inputs, self._matrix, self.bias)
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        rows, cols = self._matrix.shape
+        return f"rows={rows}, cols={cols}"

@@ -75,3 +75,10 @@ class RadioQuantizer(HfQuantizer):
             )
         path = Path(checkpoint_files[0])
         replace_linears(model, *load_coded(path), path)
+
+    def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+        """Order the codes for the kernels."""
+        from radio.hf.replace import lay_out
+
+        lay_out(model)
+        return model

@@ -1,6 +1,7 @@
 """An architecture made ready for the tensors of a quantized file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from radio.checkpoint import SHARED, LayerHeader
-from radio.hf.linear import Packed, PackedLinear
+from radio.hf.linear import KernelLinear, Packed, PackedLinear
+from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
+from radio.packing.codecs import Companded
 from radio.runtime.errors import RadioError
 
 
@@ -53,6 +56,24 @@ def replace_linears(
     if common:
         model.add_module(SHARED.removesuffix("."), shared)
     _check_fit(model, tensors, path)
+
+
+def lay_out(model: PreTrainedModel) -> None:
+    """Put a `KernelLinear` for every filled `PackedLinear` that kernels can multiply, in place.
+
+    Codes are then held once, in the order that kernels read. Layers share one table of levels.
+    """
+    levels = dict[torch.device, Tensor]()
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, PackedLinear)]
+    for name, layer in layers:
+        if layer.codec != Companded.name:
+            continue
+        coded = layer.coded(torch.device("cpu"))
+        assert isinstance(coded, Companded)
+        device = next(layer.buffers()).device
+        matrix = packed_matrix(coded).to(device)
+        matrix = replace(matrix, levels=levels.setdefault(device, matrix.levels))
+        model.set_submodule(name, KernelLinear(matrix, layer.bias))
 
 
 def _check_fit(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: Path) -> None:

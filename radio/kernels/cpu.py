@@ -36,7 +36,8 @@ def handle(matrix: PackedMatrix) -> Any:
     """The compiled kernel's view of a matrix, or None where it could not be built.
 
     It has `product(x [vectors, cols], bias or None)`, which gives [vectors, rows] in the type of x,
-    summed in float32, and `decode(cluster)`, which is `PackedMatrix.decode_cluster`.
+    summed in float32; `product_of_decoded`, the same by way of weights rounded to bfloat16 where x
+    is; and `decode(cluster, dtype)`, which is `PackedMatrix.decode_cluster` in float32 or bfloat16.
     """
     found = _handles.get(matrix)
     if found is None:

@@ -80,7 +80,11 @@ class PackedMatrix:
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors, in the order in which compiled kernels take them."""
-        return tuple(getattr(self, field.name) for field in fields(self)[1:])
+        return tuple(self.named_tensors().values())
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The same by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
 
     @cached_property
     def most_tiles(self) -> int:
@@ -95,10 +99,23 @@ class PackedMatrix:
         """The same matrix on a device."""
         return PackedMatrix(self.rows, *(tensor.to(device) for tensor in self.tensors()))
 
-    def copy(self) -> "PackedMatrix":
-        """The same matrix in memory of its own, but for the levels."""
-        own = (tensor.clone() for tensor in self.tensors()[:-1])
-        return PackedMatrix(self.rows, *(*own, self.levels))
+    def repeated(self, times: int) -> "PackedMatrix":
+        """The same rows so many times, one below the other, in memory of their own."""
+        tiles = len(self.row)
+        shift = self.rows * torch.arange(times).repeat_interleave(tiles)[:, None]
+        row = self.row.repeat(times, 1)
+        return PackedMatrix(
+            rows=self.rows * times,
+            words=self.words.repeat(times),
+            first_word=_starts(self.first_word.diff().tolist() * times),
+            first_tile=_starts(self.first_tile.diff().tolist() * times).int(),
+            counts=self.counts.repeat(times, 1),
+            columns=self.columns.repeat(times, 1),
+            scale=self.scale.repeat(times, 1),
+            location=self.location.repeat(times, 1),
+            row=torch.where(row < 0, row, row + shift).int(),
+            levels=self.levels,
+        )
 
     def runs(self, cluster: int) -> list[Run]:
         """The runs of a cluster that have columns, depth 0 left out."""
@@ -130,6 +147,14 @@ class PackedMatrix:
             levels = self.levels[2**run.bits - 2 : 2 ** (run.bits + 1) - 2]
             weight[place] += scale[place, None] * levels[codes.T]
         return torch.empty_like(weight).index_copy_(0, self.columns[cluster].long(), weight)
+
+    def decode(self) -> Float[Tensor, "rows cols"]:
+        """The weights, float32."""
+        clusters = [self.decode_cluster(cluster) for cluster in range(len(self.counts))]
+        weight, row = torch.cat(clusters, dim=1), self.row.flatten()
+        there = row >= 0
+        out = weight.new_empty(self.shape)
+        return out.index_copy_(0, row[there].long(), weight.T[there])
 
     def lanes_of(self, cluster: int) -> Int32[Tensor, " lanes"]:
         """Matrix row of every lane of a cluster."""

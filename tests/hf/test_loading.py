@@ -11,10 +11,12 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
 
-from radio.checkpoint import SHARED, load_coded
+from radio.checkpoint import SHARED, load_coded, load_quantized
 from radio.hf.directory import write_dense
-from radio.hf.linear import PackedLinear
+from radio.hf.linear import KernelLinear, PackedLinear
+from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
+from radio.packing.codecs import Companded
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from tests.hf.conftest import CASES
@@ -65,16 +67,29 @@ def test_a_gradient_of_the_inputs_passes_through(make):
 
 @pytest.mark.parametrize("model, method", CASES)
 def test_weights_stay_packed_in_memory(make, model, method):
-    """Tensors of the loaded model are the file's: names, bytes, and no more of them."""
+    """The loaded model holds the file's tensors, codes once: as stored, or as kernels read them."""
     made = make(model, method)
     packed = load(made.packed, dtype=torch.float16)
+    packed(input_ids=IDS)
     tensors, headers = load_coded(made.coded)
+    layers = load_quantized(made.coded).layers
+    expected = dict(tensors)
+    for name, layer in layers.items():
+        if isinstance(layer.weight, Companded):
+            for key in headers[name]["tensors"]:
+                if key != "bias":
+                    del expected[f"{name}.{key}"]
+            laid_out = packed_matrix(layer.weight).named_tensors()
+            expected |= {f"{name}.{key}": tensor for key, tensor in laid_out.items()}
+            assert isinstance(packed.get_submodule(name), KernelLinear)
+        else:
+            assert isinstance(packed.get_submodule(name), PackedLinear)
     state = {n: t for n, t in packed.state_dict().items() if n not in packed.all_tied_weights_keys}
-    assert state.keys() == tensors.keys()
-    assert all(torch.equal(state[name], tensors[name]) for name in tensors)
-    assert all(isinstance(packed.get_submodule(name), PackedLinear) for name in headers)
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
     rotary = sum(b.nbytes for n, b in packed.named_buffers() if "inv_freq" in n)
-    payload = sum(tensor.nbytes for tensor in tensors.values())
+    levels = [tensor.nbytes for name, tensor in expected.items() if name.endswith(".levels")]
+    payload = sum(tensor.nbytes for tensor in expected.values()) - sum(levels[1:])
     assert packed.get_memory_footprint() == payload + rotary
 
 
@@ -93,14 +108,16 @@ def test_dtype_is_the_original_models_without_an_argument(make):
 def test_a_cast_leaves_side_information_as_it_is(make, method):
     """bfloat16 has 8 bits of a float16 scale's 11."""
     made = make("llama", method)
-    packed = copy.deepcopy(load(made.packed, dtype=torch.float32)).to(torch.bfloat16)
-    tensors, headers = load_coded(made.coded)
-    state = packed.state_dict()
-    for name in tensors:
+    loaded = load(made.packed, dtype=torch.float32)
+    packed = copy.deepcopy(loaded).to(torch.bfloat16)
+    _, headers = load_coded(made.coded)
+    state, before = packed.state_dict(), loaded.state_dict()
+    assert state.keys() == before.keys()
+    for name in state:
         layer, _, key = name.rpartition(".")
         side = name.startswith(SHARED) or (layer in headers and key != "bias")
-        assert state[name].dtype == (tensors[name].dtype if side else torch.bfloat16)
-        assert not side or torch.equal(state[name], tensors[name])
+        assert state[name].dtype == (before[name].dtype if side else torch.bfloat16)
+        assert not side or torch.equal(state[name], before[name])
     torch.testing.assert_close(
         logits(packed), logits(made.installed(torch.bfloat16)), rtol=0.05, atol=0.01
     )

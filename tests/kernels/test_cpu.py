@@ -61,10 +61,25 @@ def test_decodes_what_the_layout_decodes(capability):
     packed = packed_matrix(matrix)
     for cluster in range(3):
         weight = packed.decode_cluster(cluster)
-        found = kernel(capability, matrix).decode(cluster)
+        found = kernel(capability, matrix).decode(cluster, torch.float32)
         lanes = packed.lanes_of(cluster) >= 0
         # one rounding where torch has two
         torch.testing.assert_close(found[:, lanes], weight[:, lanes], rtol=1e-6, atol=1e-6)
+        nearest = kernel(capability, matrix).decode(cluster, torch.bfloat16)
+        assert torch.equal(nearest, found.bfloat16())
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("rows, cols, clusters", [(1, 1, 1), (17, 33, 1), (130, 260, 3)])
+def test_product_of_decoded(capability, rows, cols, clusters):
+    matrix = coded(rows, cols, clusters)
+    packed = kernel(capability, matrix)
+    for vectors in (0, 1, 40):
+        inputs, bias = torch.randn(vectors, cols), torch.randn(rows)
+        for added in (bias, None):
+            assert_right(packed.product_of_decoded(inputs, added), matrix, inputs, added)
+            half = packed.product_of_decoded(inputs.half(), added)
+            assert_right(half, matrix, inputs.half(), added)
 
 
 @settings(max_examples=60)
@@ -108,7 +123,8 @@ def test_numbers_of_threads_give_the_same_bytes(rows, cols, clusters):
         for count in (1, 2, 3, 7):
             torch.set_num_threads(count)
             outputs = [packed.product(inputs[:n], bias) for n in (1, 2, 4, 13)]
-            results.append([*outputs, *(packed.decode(c) for c in range(clusters))])
+            decoded = [packed.decode(c, torch.bfloat16) for c in range(clusters)]
+            results.append([*outputs, *decoded])
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:
@@ -118,8 +134,9 @@ def test_numbers_of_threads_give_the_same_bytes(rows, cols, clusters):
 def test_shapes_that_do_not_fit_are_refused():
     packed = kernel(HERE, coded(5, 6))
     for inputs, bias in ((torch.randn(2, 7), None), (torch.randn(2, 6), torch.randn(4))):
-        with pytest.raises(RuntimeError, match="is not"):
-            packed.product(inputs, bias)
+        for product in (packed.product, packed.product_of_decoded):
+            with pytest.raises(RuntimeError, match="is not"):
+                product(inputs, bias)
 
 
 def test_no_compiler_is_one_warning_and_right(monkeypatch, tmp_path):

@@ -85,3 +85,11 @@ def test_little_is_lost_to_padding(depth):
     matrix: Companded = coded(64, 100, depths=(depth,))
     words = len(packed_matrix(matrix).words)
     assert 0 <= 32 * words - 64 * 100 * depth < 64 * 32
+
+
+def test_weights_and_repeated_rows():
+    matrix = coded(25, 70, 2)
+    packed = packed_matrix(matrix)
+    torch.testing.assert_close(packed.decode().double(), reference.weights(matrix))
+    assert torch.equal(packed.repeated(3).decode(), packed.decode().repeat(3, 1))
+    assert packed.repeated(1).words.data_ptr() != packed.words.data_ptr()

@@ -1,8 +1,10 @@
-"""How fast packed matrices are multiplied."""
+"""How fast packed matrices are multiplied, and how fast a model decodes with them."""
 
 
 rule bench:
-    """Time products with packed matrices beside dense ones: the paper's Table 7."""
+    """Time products with packed matrices beside dense ones and ggml's: the paper's Table 7."""
+    input:
+        unpack(inputs_of("bench")),
     output:
         artifact=report(
             "results/table_kernel.csv",
@@ -25,9 +27,46 @@ rule bench:
     params:
         recipe=recipe_of("bench"),
         overrides=overrides_of("bench"),
+        inputs=given,
     shell:
         """
         radio bench {params.overrides:q} \
+            {params.inputs:q} \
+            threads={threads} \
+            "out='{output.artifact}'" \
+            >{log:q} 2>&1
+        """
+
+
+rule decode:
+    """Time decoding with packed weights beside dense ones and llama.cpp."""
+    input:
+        unpack(inputs_of("decode")),
+    output:
+        artifact=report(
+            "results/table_decode.csv",
+            caption="../report/decode.rst",
+            category="Tables",
+            subcategory="Table 7",
+            labels={"experiment": "table_decode", "form": "CSV"},
+        ),
+        rendering="results/table_decode.md",
+        manifest="results/table_decode.json",
+    log:
+        "logs/decode/table_decode.log",
+    benchmark:
+        "benchmarks/decode/table_decode.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    params:
+        recipe=recipe_of("decode"),
+        overrides=overrides_of("decode"),
+        inputs=given,
+    shell:
+        """
+        radio decode {params.overrides:q} \
+            {params.inputs:q} \
             threads={threads} \
             "out='{output.artifact}'" \
             >{log:q} 2>&1

@@ -5,10 +5,12 @@
 // the depth's levels and a multiply-add. Threads share out tiles of rows, and every row is summed in
 // one order, so that results do not depend on the number of threads.
 
+#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
 #include <torch/csrc/utils/pybind.h>
 
 #include <algorithm>
@@ -21,6 +23,7 @@ namespace {
 constexpr int kBlock = 32;      // columns whose codes fill whole words at any depth
 constexpr int kMaxBits = 8;
 constexpr int kAhead = 4096;    // bytes between what is read and what is fetched
+constexpr int kMinScattered = 1 << 14;  // least outputs to move for which a thread is woken
 constexpr int kMinTileCols = 1 << 14;  // least tiles x columns for which a thread is woken, 8 us
 
 struct Matrix {
@@ -129,22 +132,22 @@ void multiply_joint(const uint32_t* words, int columns, int64_t tiles, const flo
 }
 
 // Weights of a block, location + scale x level, to the columns' own places in `out` [cols, lanes].
-template <int B>
+template <int B, class T>
 void decode(const uint32_t* words, int columns, int64_t tiles, const Matrix& m, int64_t at, int64_t lanes,
-            float* out) {
+            T* out) {
   const Table<B> table(m.levels_of(B));
   const int64_t stride = words_of(columns, B);
   for (int k = 0; k < columns; ++k) {
     const Floats scale = all(half(m.scale[at + k])), location = all(half(m.location[at + k]));
-    float* column = out + m.columns[at + k] * lanes;
+    T* column = out + m.columns[at + k] * lanes;
     for (int64_t t = 0; t < tiles; ++t)
       store(column + kLanes * t, fma(table(code_at<B>(words + t * stride, k)), scale, location));
   }
 }
 
-template <int B = 1>
+template <int B = 1, class T>
 void decode_at(int bits, const uint32_t* words, int columns, int64_t tiles, const Matrix& m,
-               int64_t at, int64_t lanes, float* out) {
+               int64_t at, int64_t lanes, T* out) {
   if constexpr (B <= kMaxBits) {
     if (bits == B)
       decode<B>(words, columns, tiles, m, at, lanes, out);
@@ -268,17 +271,35 @@ void products(const Matrix& m, const float* x, const float* bias, float* y) {
 }
 
 // Weights of a cluster [cols, lanes], transposed.
-void decode_cluster(const Matrix& m, int64_t cluster, float* out) {
+template <class T>
+void decode_cluster(const Matrix& m, int64_t cluster, T* out) {
   const int64_t tiles = m.first_tile[cluster + 1] - m.first_tile[cluster], lanes = tiles * kLanes;
   at::parallel_for(0, tiles, std::max<int64_t>(1, kMinTileCols / m.cols), [&](int64_t from, int64_t to) {
-    float* first = out + from * kLanes;
+    T* first = out + from * kLanes;
     for (int64_t j = cluster * m.cols; j < cluster * m.cols + m.counts[cluster * (kMaxBits + 1)]; ++j)
-      std::fill_n(first + m.columns[j] * lanes, (to - from) * kLanes, half(m.location[j]));
+      std::fill_n(first + m.columns[j] * lanes, (to - from) * kLanes, T(half(m.location[j])));
     each_block(m, cluster, [&](int bits, const uint32_t* words, int columns, int64_t position,
                                int64_t tile_words) {
       decode_at(bits, words + from * tile_words, columns, to - from, m,
                 cluster * m.cols + position, lanes, first);
     });
+  });
+}
+
+// Moves a cluster's products [N, lanes] to their rows of y [N, rows], and adds the bias.
+template <class T>
+void scatter(const Matrix& m, int64_t cluster, const at::Tensor& part, const float* bias, at::Tensor& y) {
+  const int64_t lanes = part.size(1);
+  const int32_t* row = m.row + m.first_tile[cluster] * kLanes;
+  const T* from = part.const_data_ptr<T>();
+  T* to = y.mutable_data_ptr<T>();
+  at::parallel_for(0, part.size(0), kMinScattered / std::max<int64_t>(1, lanes) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n)
+      for (int64_t lane = 0; lane < lanes; ++lane)
+        if (row[lane] >= 0) {
+          const T value = from[n * lanes + lane];
+          to[n * m.rows + row[lane]] = bias ? T(float(value) + bias[row[lane]]) : value;
+        }
   });
 }
 
@@ -307,8 +328,7 @@ class Packed {
 
   // y [N, rows] = x [N, cols] W^T + bias, summed in float32.
   at::Tensor product(const at::Tensor& x, const std::optional<at::Tensor>& bias) const {
-    TORCH_CHECK(x.dim() == 2 && x.size(1) == m_.cols, "x is not [N, ", m_.cols, "]");
-    TORCH_CHECK(!bias || bias->numel() == m_.rows, "bias is not [", m_.rows, "]");
+    check(x, bias);
     const at::NoGradGuard no_grad;
     const at::Tensor inputs = x.to(at::kFloat).contiguous();
     const at::Tensor offset = bias ? bias->to(at::kFloat).contiguous() : at::Tensor();
@@ -328,16 +348,40 @@ class Packed {
     return y.to(x.scalar_type());
   }
 
-  // Weights of a cluster's lanes [cols, lanes], float32.
-  at::Tensor decode(int64_t cluster) const {
+  // The same by decoding a cluster's weights at a time, to bfloat16 where x is, else to float32.
+  at::Tensor product_of_decoded(const at::Tensor& x, const std::optional<at::Tensor>& bias) const {
+    check(x, bias);
+    const at::NoGradGuard no_grad;
+    const at::Tensor inputs = x.scalar_type() == at::kBFloat16 ? x : x.to(at::kFloat);
+    const at::Tensor offset = bias ? bias->to(at::kFloat).contiguous() : at::Tensor();
+    const float* shift = bias ? offset.const_data_ptr<float>() : nullptr;
+    at::Tensor y = at::empty({x.size(0), m_.rows}, inputs.options());
+    for (int64_t c = 0; c < m_.clusters; ++c) {
+      const at::Tensor part = at::mm(inputs, decode(c, inputs.scalar_type()));
+      AT_DISPATCH_SWITCH(part.scalar_type(), "scatter",
+        AT_DISPATCH_CASE(at::kFloat, [&] { scatter<scalar_t>(m_, c, part, shift, y); })
+        AT_DISPATCH_CASE(at::kBFloat16, [&] { scatter<scalar_t>(m_, c, part, shift, y); }));
+    }
+    return y.to(x.scalar_type());
+  }
+
+  // Weights of a cluster's lanes [cols, lanes], rounded once to float32 or bfloat16.
+  at::Tensor decode(int64_t cluster, at::ScalarType type) const {
     TORCH_CHECK(0 <= cluster && cluster < m_.clusters, "no cluster ", cluster);
     const int64_t tiles = m_.first_tile[cluster + 1] - m_.first_tile[cluster];
-    at::Tensor out = at::empty({m_.cols, tiles * kLanes}, kept_.back().options());
-    decode_cluster(m_, cluster, out.mutable_data_ptr<float>());
+    at::Tensor out = at::empty({m_.cols, tiles * kLanes}, type);
+    AT_DISPATCH_SWITCH(type, "decode",
+      AT_DISPATCH_CASE(at::kFloat, [&] { decode_cluster(m_, cluster, out.mutable_data_ptr<scalar_t>()); })
+      AT_DISPATCH_CASE(at::kBFloat16, [&] { decode_cluster(m_, cluster, out.mutable_data_ptr<scalar_t>()); }));
     return out;
   }
 
  private:
+  void check(const at::Tensor& x, const std::optional<at::Tensor>& bias) const {
+    TORCH_CHECK(x.dim() == 2 && x.size(1) == m_.cols, "x is not [N, ", m_.cols, "]");
+    TORCH_CHECK(!bias || bias->numel() == m_.rows, "bias is not [", m_.rows, "]");
+  }
+
   std::vector<at::Tensor> kept_;
   Matrix m_;
 };
@@ -350,5 +394,6 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
       .def(py::init<int64_t, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor,
                     at::Tensor, at::Tensor, at::Tensor>())
       .def("product", &Packed::product, Release())
+      .def("product_of_decoded", &Packed::product_of_decoded, Release())
       .def("decode", &Packed::decode, Release());
 }

