@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from radio.cli import main
+from radio.experiments import ARTIFACTS, Plan, job
+from radio.recipes import recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,11 +29,11 @@ RUN_BY = {
     ),
     "radio --help": "tests/test_docs.py::test_help_that_the_pages_name",
     "radio quantize --help": "tests/test_docs.py::test_help_that_the_pages_name",
-    f"{OF_ONE_MODEL}/size=100MB/wikipedia.csv": "tests/workflow/test_graph.py::test_targets",
-    f"{OF_ONE_MODEL}/bits=3/wikipedia.csv": "tests/workflow/test_graph.py::test_targets",
-    f"{OF_ONE_MODEL}/kl=0.2/wikipedia.csv": "tests/workflow/test_graph.py::test_targets",
+    f"{OF_ONE_MODEL}/size=100MB/wikipedia.csv": "tests/test_docs.py::test_paths_that_the_pages_name_can_be_made",
+    f"{OF_ONE_MODEL}/bits=3/wikipedia.csv": "tests/test_docs.py::test_paths_that_the_pages_name_can_be_made",
+    f"{OF_ONE_MODEL}/kl=0.2/wikipedia.csv": "tests/test_docs.py::test_paths_that_the_pages_name_can_be_made",
     f"{OF_ONE_MODEL}/perplexity_increase=10%/wikipedia.csv": (
-        "tests/workflow/test_graph.py::test_targets"
+        "tests/test_docs.py::test_paths_that_the_pages_name_can_be_made"
     ),
     "radio quantize model=smollm2-135m method=radio target.bits=3 out=OUT": (
         "tests/commands/test_commands.py"
@@ -99,6 +101,23 @@ def test_every_command_is_run_by_a_test_or_says_what_it_needs():
     assert not unknown, "name the test that runs it, or what it needs"
     for command, need in NEEDS.items():
         assert need != "a GPU" or "GPU" in told[command], command
+
+
+def test_paths_that_the_pages_name_can_be_made():
+    """All jobs behind an evaluation are planned and configured, as Snakemake would ask for them."""
+    form = ARTIFACTS["evaluate"].replace("{", "(?P<").replace("}", ">[^/]+)")
+    asked = [re.search(form, command) for command in found()]
+    names = [match.groupdict() for match in asked if match]
+    assert len(names) == 4
+    plan = Plan()
+    for each in names:
+        waiting, steps = [job("evaluate", each)], set()
+        while waiting:
+            of = waiting.pop()
+            steps.add(of.step)
+            assert recipe(plan, of.step, **dict(of.names))
+            waiting += plan.upstream(of)
+        assert ("target" in steps) == each["rate"].startswith(("kl", "perplexity"))
 
 
 def test_the_tests_that_run_them_exist():
