@@ -78,7 +78,7 @@ def test_tasks_are_run_on_quantized_models() -> None:
         "quantized": "results/smollm2-135m/quantized/rtn/3.safetensors",
     }
     local = PLAN.inputs("downstream", tasks="local", **names)
-    assert local == {**model, "items": "results/tasks/local.jsonl"}
+    assert local == {**model, "task_items": "results/tasks/local.jsonl"}
     assert PLAN.inputs("downstream", tasks="paper", **names) == model  # lm-eval brings the items
     assert PLAN.inputs("items", tasks="local") == {}
     manifests = PLAN.inputs("table", experiment="table_downstream_smollm2")["evaluations"]

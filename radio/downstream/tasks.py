@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 
@@ -49,12 +51,13 @@ class TaskResult:
     wall_s: float
 
 
-def tasks_of(config: Mapping[str, Any]) -> list[Task]:
+def tasks_of(config: DictConfig) -> list[Task]:
     """Tasks of a set, of which `config` is the part `tasks` of its YAML."""
-    known = ("metrics", "filter", "definition")
+    known, plain = ("metrics", "filter", "definition"), OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
     return [
-        Task(name, **{key: task[key] for key in known if key in task})
-        for name, task in config.items()
+        Task(str(name), **{key: task[key] for key in known if key in task})
+        for name, task in plain.items()
     ]
 
 
@@ -95,7 +98,7 @@ def with_items(
     for task in tasks:
         if task.name not in items:
             raise RadioError(
-                f"artifacts.items has no items of {task.name}: make it anew with `radio items`"
+                f"artifacts.task_items has no items of {task.name}: make it anew with `radio items`"
             )
         file = folder / f"{task.name}.jsonl"
         file.write_text("\n".join(json.dumps(item) for item in items[task.name]))

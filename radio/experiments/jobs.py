@@ -31,7 +31,7 @@ ARTIFACTS = {
 READ_AS = {
     "prepare": "model",
     "tokenize": "tokens",
-    "items": "items",
+    "items": "task_items",  # `items` is a word of Snakemake's
     "reference": "reference",
     "calibrate": "statistics",
     "refine": "statistics",

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from radio.checkpoint import install, load_quantized
 from radio.downstream.run import run_tasks
@@ -34,8 +34,8 @@ def run(cfg: DictConfig) -> None:
             install(model, load_quantized(coded))
             measured |= {name: made["measured"][name] for name in CARRIED}
             measured |= {"size_bytes": made["size_bytes"]}
-        tasks = tasks_of(OmegaConf.to_container(cfg.tasks.tasks))
-        file, tokenizer = given(cfg, "items"), load_tokenizer(checkpoint)
+        tasks = tasks_of(cfg.tasks.tasks)
+        file, tokenizer = given(cfg, "task_items"), load_tokenizer(checkpoint)
         items = None if file is None else load_items(file)
         results = run_tasks(model, tokenizer, tasks, items, cfg.batch, cfg.seed, partial)
         rows = [

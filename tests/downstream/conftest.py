@@ -38,6 +38,4 @@ def items():
 
 @pytest.fixture(scope="session")
 def tasks():
-    from omegaconf import OmegaConf
-
-    return tasks_of(OmegaConf.to_container(compose_step("downstream").tasks.tasks))
+    return tasks_of(compose_step("downstream").tasks.tasks)

@@ -6,7 +6,6 @@ import datasets
 import pytest
 import torch
 from lm_eval import evaluator
-from omegaconf import OmegaConf
 
 from radio.downstream.harness import load_tasks, run_task, wrapped
 from radio.downstream.run import run_tasks
@@ -147,7 +146,7 @@ def hub(monkeypatch):
 
 
 def paper_tasks() -> list[Task]:
-    return tasks_of(OmegaConf.to_container(compose_step("downstream", ["tasks=paper"]).tasks.tasks))
+    return tasks_of(compose_step("downstream", ["tasks=paper"]).tasks.tasks)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from radio.models.spec import HubSource, ModelSpec, TrainedSource, WheelSource
+from radio.models.spec import HubSource, ModelSpec, RandomSource, TrainedSource, WheelSource
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 
@@ -19,6 +19,7 @@ PAPER += ["opt-66b", "llama2-7b", "llama2-13b", "llama2-70b"]
 
 
 SMOKE = ["smoke-opt", "smoke-opt-350m", "smoke-llama2"]
+GEOMETRIES = [f"random-{name}" for name in (*PAPER[:5], "llama2-7b")]
 
 
 def config(name: str) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def config(name: str) -> dict[str, Any]:
 
 
 def test_all_models_are_there() -> None:
-    assert set(NAMES) == {*PAPER, *SMOKE, "smollm2-135m", "opt-nano", "local"}
+    assert set(NAMES) == {*PAPER, *SMOKE, *GEOMETRIES, "smollm2-135m", "opt-nano", "local"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,6 +39,15 @@ def test_yaml_makes_a_spec_of_its_own_name(name: str) -> None:
     assert spec.name == name
     texts = dict.fromkeys(PAPER, "c4") | dict.fromkeys(SMOKE, "smoke")
     assert spec.calibration_data == texts.get(name, "wikipedia")
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_random_geometries_are_those_of_the_paper(name: str) -> None:
+    random = ModelSpec.from_config(config(name))
+    paper = ModelSpec.from_config(config(name.removeprefix("random-")))
+    assert isinstance(random.source, RandomSource) and paper.architecture is not None
+    assert random.source.settings == {**paper.architecture, "dtype": "bfloat16"}
+    assert (random.family, random.group_rows) == (paper.family, paper.group_rows)
 
 
 def test_revisions_are_full_hashes_and_all_different() -> None:
