@@ -72,7 +72,7 @@ def test_the_downstream_table(tmp_path: Path) -> None:
     "arguments, sentence",
     [
         (["results/table_optt.csv"], "unknown experiment 'table_optt': did you mean table_opt"),
-        (["results/figures/x.png"], "unknown figure 'x': there are grouping_gain_smollm2"),
+        (["results/figures/x.png"], "unknown figure 'x': there are depth_atlas_opt_125m"),
         (["results/opt-125/model.json"], "unknown model 'opt-125': did you mean opt-125m"),
         (["results/opt-125m/quantized/rtm/3.safetensors"], "unknown method 'rtm': did you mean"),
         (["results/opt-125m/tokens/c5.safetensors"], "unknown text 'c5': there are c4"),
