@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from radio.cli import main
+from radio.experiments import ARTIFACTS, Plan, job
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = ("snakemake", "radio", "make", "wandb", "export", "hf")
 OF_ONE_MODEL = "snakemake results/smollm2-135m/evaluation/radio"
+
+PLANNED = "tests/test_docs.py::test_paths_that_the_pages_name_can_be_made"
 
 # a test that runs the command, maybe on a tiny model and text
 RUN_BY = {
@@ -27,12 +30,10 @@ RUN_BY = {
     ),
     "radio --help": "tests/test_docs.py::test_help_that_the_pages_name",
     "radio quantize --help": "tests/test_docs.py::test_help_that_the_pages_name",
-    f"{OF_ONE_MODEL}/size=100MB/wikipedia.csv": "tests/workflow/test_graph.py::test_targets",
-    f"{OF_ONE_MODEL}/bits=3/wikipedia.csv": "tests/workflow/test_graph.py::test_targets",
-    f"{OF_ONE_MODEL}/kl=0.2/wikipedia.csv": "tests/workflow/test_graph.py::test_targets",
-    f"{OF_ONE_MODEL}/perplexity_increase=10%/wikipedia.csv": (
-        "tests/workflow/test_graph.py::test_targets"
-    ),
+    f"{OF_ONE_MODEL}/size=100MB/wikipedia.csv": PLANNED,
+    f"{OF_ONE_MODEL}/bits=3/wikipedia.csv": PLANNED,
+    f"{OF_ONE_MODEL}/kl=0.2/wikipedia.csv": PLANNED,
+    f"{OF_ONE_MODEL}/perplexity_increase=10%/wikipedia.csv": (PLANNED),
     "radio quantize model=smollm2-135m method=radio target.bits=3 out=OUT": (
         "tests/commands/test_commands.py"
     ),
@@ -61,6 +62,7 @@ NEEDS = {
     "make table": "an hour; tests/workflow/test_graph.py has its jobs",
     "make test": "it is what runs the tests",
     "snakemake paper": "a GPU",
+    "snakemake -n paper": "most of a minute; tests/test_paper_targets.py has what it asks for",
     "snakemake --executor slurm --jobs 20 results/table_opt.csv": "a cluster",
     "snakemake --touch results/NAME.csv": "a name",
     "wandb sync logs/wandb/offline-run-*": "an account",
@@ -99,6 +101,26 @@ def test_every_command_is_run_by_a_test_or_says_what_it_needs():
     assert not unknown, "name the test that runs it, or what it needs"
     for command, need in NEEDS.items():
         assert need != "a GPU" or "GPU" in told[command], command
+
+
+def test_paths_that_the_pages_name_can_be_made():
+    """All jobs behind an evaluation are planned and configured, as Snakemake would ask for them."""
+    form = ARTIFACTS["evaluate"].replace("{", "(?P<").replace("}", ">[^/]+)")
+    asked = [re.search(form, command) for command in found()]
+    names = [match.groupdict() for match in asked if match]
+    assert len(names) == 4
+    plan = Plan()
+    for each in names:
+        waiting, planned = [job("evaluate", each)], set()
+        while waiting:
+            of = waiting.pop()
+            if of not in planned:
+                planned.add(of)
+                assert plan.compose(of.step, **dict(of.names))
+                waiting += plan.upstream(of)
+        assert ("target" in {of.step for of in planned}) == each["rate"].startswith(
+            ("kl", "perplexity")
+        )
 
 
 def test_the_tests_that_run_them_exist():

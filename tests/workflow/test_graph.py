@@ -58,14 +58,6 @@ def test_the_list_has_a_sentence_for_each_rule(tmp_path: Path) -> None:
     assert {"paper", "ledger", "table_1_embedded", "figure_4_embedded"} <= set(listed)
 
 
-def test_targets(tmp_path: Path) -> None:
-    """A rate may be a file size, true bits, a divergence, or an increase of perplexity."""
-    kinds = ("size=100MB", "bits=3", "kl=0.2", "perplexity_increase=10%")
-    paths = [f"results/smollm2-135m/evaluation/radio/{kind}/wikipedia.csv" for kind in kinds]
-    counts = job_counts(snakemake(tmp_path, "--dry-run", *paths))
-    assert (counts["evaluate"], counts["target"], counts["calibrate"]) == (4, 2, 1)
-
-
 @pytest.mark.slow
 def test_the_downstream_table(tmp_path: Path) -> None:
     output = snakemake(tmp_path, "--dry-run", "results/table_downstream_smollm2.csv")
@@ -80,7 +72,7 @@ def test_the_downstream_table(tmp_path: Path) -> None:
     "arguments, sentence",
     [
         (["results/table_optt.csv"], "unknown experiment 'table_optt': did you mean table_opt"),
-        (["results/figures/x.png"], "unknown figure 'x': there are grouping_gain_smollm2"),
+        (["results/figures/x.png"], "unknown figure 'x': there are depth_atlas_opt_125m"),
         (["results/opt-125/model.json"], "unknown model 'opt-125': did you mean opt-125m"),
         (["results/opt-125m/quantized/rtm/3.safetensors"], "unknown method 'rtm': did you mean"),
         (["results/opt-125m/tokens/c5.safetensors"], "unknown text 'c5': there are c4"),
