@@ -113,7 +113,7 @@ def compress(
     """
     coded = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
     named = model.named_parameters(prefix)
-    rest = {n: p.detach().half() for n, p in named if n not in coded and not p.is_meta}
+    rest = {n: p.detach().half() for n, p in named if n not in coded}
     return QuantizedModel(dict(layers), rest)
 
 

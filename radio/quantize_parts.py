@@ -6,7 +6,7 @@ A killed run goes on at the block that it had come to.
 import shutil
 from pathlib import Path
 
-from radio.checkpoint import Size, compress, join_parts, save_part
+from radio.checkpoint import QuantizedModel, Size, compress, join_parts, save_part
 from radio.methods.base import Method
 from radio.models import StreamedModel, decoder_linears
 from radio.quantize import BlockStates, Given, check_layers, quantize_blocks
@@ -45,7 +45,8 @@ def quantize_to_file(
     _claim(parts, decided_by)
     states = None if given.blocks is None else BlockStates.before_all(streamed.model, given)
     done = _blocks_done(parts, states)
-    save_part(parts / OUTSIDE, compress(streamed.model, {}))
+    held = {n: t for n, t in compress(streamed.model, {}).rest.items() if not t.is_meta}
+    save_part(parts / OUTSIDE, QuantizedModel({}, held))
     blocks = quantize_blocks(streamed.blocks(start=done), method, rate_bits, given, states)
     count = streamed.block_count
     for each in progress(blocks, f"quantize blocks {done + 1} to {count}", count - done):
