@@ -22,9 +22,9 @@ def test_rates_are_medians_without_the_first_turn():
         asked.append((len(prompt), new_tokens))
         return Times(next(prefills), next(decodes))
 
-    rates = measure({"some": decode}, 50, [8, 20], 6, rounds=3)
+    (rates,) = measure([decode], 50, [8, 20], 6, rounds=3)
     assert asked == [(8, 6), (20, 0)] * 4
-    assert rates["some"] == {
+    assert rates == {
         "decode_tokens_per_s": 6 / 4,
         "prefill_8_tokens_per_s": 8 / 4,
         "prefill_20_tokens_per_s": 20 / 5,
