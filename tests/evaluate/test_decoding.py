@@ -1,5 +1,7 @@
 """Decoding speeds: medians over turns, and a table with every way to run a model."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -81,7 +83,7 @@ def test_answers_of_other_lengths_are_refused(monkeypatch):
     fake = type("Fake", (), {"Server": Server, "CommonParams": Settings})
     monkeypatch.setattr(decoding, "import_module", lambda _: fake)
     with pytest.raises(decoding.RadioError, match="read 3 tokens and wrote 2, not 3 and 3"):
-        decoding.llama_cpp_decoder("x.gguf", 64)([1, 2, 3], 2)
+        decoding.llama_cpp_decoder(Path("x.gguf"), 64)([1, 2, 3], 2)
 
 
 class Settings:
