@@ -1,6 +1,6 @@
 """How fast a model reads a prompt and writes greedily after it, in torch and in llama.cpp."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -75,12 +75,12 @@ def llama_cpp_decoder(gguf: Path, context_tokens: int) -> Decoder:
 
 
 def measure(
-    decoders: Mapping[str, Decoder],
+    decoders: Sequence[Decoder],
     vocabulary: int,
     prompt_tokens: Sequence[int],
     new_tokens: int,
     rounds: int,
-) -> dict[str, dict[str, float]]:
+) -> list[dict[str, float]]:
     """Tokens a second of each decoder: medians over `rounds` turns, after one to warm up.
 
     Args:
@@ -92,14 +92,15 @@ def measure(
     """
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in prompt_tokens]
-    turns: dict[str, list[list[Times]]] = {name: [] for name in decoders}
+    turns: list[list[list[Times]]] = [[] for _ in decoders]
     for _ in progress(range(1 + rounds), "turns"):
-        for name, decode in decoders.items():
-            turns[name].append([decode(p, new_tokens if p is prompts[0] else 0) for p in prompts])
-    rates = {}
-    for name, (_, *timed) in turns.items():
-        rates[name] = {"decode_tokens_per_s": new_tokens / median(t[0].decode_s for t in timed)}
+        for past, decode in zip(turns, decoders, strict=True):
+            past.append([decode(p, new_tokens if p is prompts[0] else 0) for p in prompts])
+    rates = []
+    for _, *timed in turns:
+        rate = {"decode_tokens_per_s": new_tokens / median(turn[0].decode_s for turn in timed)}
         for i, n in enumerate(prompt_tokens):
             seconds = median(turn[i].prefill_s for turn in timed)
-            rates[name][f"prefill_{n}_tokens_per_s"] = n / seconds
+            rate[f"prefill_{n}_tokens_per_s"] = n / seconds
+        rates.append(rate)
     return rates

@@ -14,6 +14,7 @@ from radio.evaluate.decoding import Decoder, llama_cpp_decoder, measure, torch_d
 from radio.hf.directory import write_packed
 from radio.kernels import ggml
 from radio.models import ModelSpec, load_model
+from radio.models.load import skeleton
 from radio.models.spec import WheelSource
 from radio.report.decoding import markdown
 from radio.runtime.files import atomic
@@ -29,11 +30,8 @@ def run(cfg: DictConfig) -> None:
     """`artifacts.model` and `artifacts.quantized` -> a table at `out`, and as Markdown."""
     out = Path(cfg.out)
     with recorded("decode", cfg, out) as measured:
-        decoders, rows = dict[str, Decoder](), dict[str, dict[str, Any]]()
-        for name, (row, decoder) in enumerate(_ways(cfg)):
-            decoders[str(name)], rows[str(name)] = decoder, row
-        checkpoint = checkpoint_path(cfg)
-        vocabulary = load_model(checkpoint, torch.bfloat16).config.vocab_size
+        ways, vocabulary = _ways(cfg), skeleton(checkpoint_path(cfg)).config.vocab_size
+        decoders = [decoder for _, decoder in ways]
         rates = measure(decoders, vocabulary, cfg.prompt_tokens, cfg.new_tokens, cfg.rounds)
         machine = {
             "device": "cpu",
@@ -43,9 +41,8 @@ def run(cfg: DictConfig) -> None:
             "transformers": version("transformers"),
             "xllamacpp": ggml.installed(),
         }
-        table = pd.DataFrame(
-            [{"model": cfg.model.name, **rows[name], **rates[name], **machine} for name in rows]
-        )
+        rows = [row | rate | machine for (row, _), rate in zip(ways, rates, strict=True)]
+        table = pd.DataFrame([{"model": cfg.model.name} | row for row in rows])
         with atomic(out) as scratch:
             table.to_csv(scratch, index=False)
         with atomic(out.with_suffix(".md")) as scratch:

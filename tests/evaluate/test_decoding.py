@@ -1,5 +1,7 @@
 """Decoding speeds: medians over turns, and a table with every way to run a model."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -22,9 +24,9 @@ def test_rates_are_medians_without_the_first_turn():
         asked.append((len(prompt), new_tokens))
         return Times(next(prefills), next(decodes))
 
-    rates = measure({"some": decode}, 50, [8, 20], 6, rounds=3)
+    (rates,) = measure([decode], 50, [8, 20], 6, rounds=3)
     assert asked == [(8, 6), (20, 0)] * 4
-    assert rates["some"] == {
+    assert rates == {
         "decode_tokens_per_s": 6 / 4,
         "prefill_8_tokens_per_s": 8 / 4,
         "prefill_20_tokens_per_s": 20 / 5,
@@ -81,7 +83,7 @@ def test_answers_of_other_lengths_are_refused(monkeypatch):
     fake = type("Fake", (), {"Server": Server, "CommonParams": Settings})
     monkeypatch.setattr(decoding, "import_module", lambda _: fake)
     with pytest.raises(decoding.RadioError, match="read 3 tokens and wrote 2, not 3 and 3"):
-        decoding.llama_cpp_decoder("x.gguf", 64)([1, 2, 3], 2)
+        decoding.llama_cpp_decoder(Path("x.gguf"), 64)([1, 2, 3], 2)
 
 
 class Settings:
