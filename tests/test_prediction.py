@@ -15,8 +15,9 @@ from tests.tiny import tiny_llama, tiny_opt
 IDS = torch.randint(2, 300, (48, 16), generator=torch.Generator().manual_seed(2))
 
 
-@pytest.fixture(params=[tiny_llama, tiny_opt], ids=["llama", "opt"])
-def calibrated(request, tmp_path):
+@pytest.fixture(scope="module", params=[tiny_llama, tiny_opt], ids=["llama", "opt"])
+def calibrated(request, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("calibrated")
     path = request.param(tmp_path / "model")
     text = IDS.repeat(16, 1)  # with signs of its own for every repetition
     estimator = RandomSign(16, len(text), 2, "float32", "hidden")
