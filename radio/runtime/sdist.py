@@ -7,8 +7,6 @@ deleted; only the files asked for stay.
 
 import logging
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 import zlib
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
+from radio.runtime.pip import pip_download
 from radio.runtime.wheel import sha256_of
 
 log = logging.getLogger(__name__)
@@ -56,22 +55,11 @@ def download_sdist(requirement: str, sha256: str, folder: Path) -> Path:
     Raises:
         RadioError: pip fails (no network, no such version, another hash, no space).
     """
-    log.info("downloading the source archive of %s", requirement)
     asked = folder / "requirements.txt"
     asked.write_text(f"{requirement} --hash=sha256:{sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary=:all:"]
-    command += ["--disable-pip-version-check", "--no-cache-dir", "--quiet", "--retries=2"]
-    command += ["--require-hashes", f"--requirement={asked}", f"--dest={folder}"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    archives = list(folder.glob("*.tar.gz"))
-    if answer.returncode == 0 and len(archives) == 1:
-        return archives[0]
-    lines = [line for line in answer.stderr.splitlines() if "ERROR" in line] or ["none came"]
-    raise RadioError(
-        f"pip could not download the source archive of {requirement} ({lines[-1].strip()}): "
-        "connect to the network (or point PIP_INDEX_URL at a mirror) and run again, or copy "
-        "RADIO_CACHE from a machine that has it"
-    )
+    # an archive of hundreds of megabytes is not wanted in pip's cache too
+    arguments = ["--no-binary=:all:", "--no-cache-dir", "--require-hashes"]
+    return pip_download(requirement, [*arguments, f"--requirement={asked}"], ".tar.gz", folder)
 
 
 def _unpack(archive: Path, sha256: str, members: Collection[str], folder: Path) -> None:

