@@ -1,6 +1,7 @@
 """The table of the benchmark: the paper's ratios beside ours, and a rendering for readers."""
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -65,5 +66,7 @@ def grid(table: pd.DataFrame, shown: Mapping[str, str]) -> list[str]:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "—" if pd.isna(value) else f"{value:#.3g}".rstrip(".")
+        if isnan(value):
+            return "—"
+        return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
     return str(value)
