@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 # of what was made here, as manifests tell: git keeps tables of other machines
 MADE = $$(ls results/table_*.json | sed 's/json$$/csv/') $$(ls results/figures/*.json | sed 's/json$$/png/')
 
-.PHONY: setup table report test lint clean
+.PHONY: setup table report test lint pytest clean
 
 setup: $(READY)
 
@@ -38,8 +38,11 @@ lint: setup
 	snakemake --lint
 	mypy
 
-test: lint
-	pytest -n 2 --dist loadfile
+pytest: setup
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: setup
+	$(MAKE) -j 2 lint pytest
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -37,6 +37,9 @@ def _seeded() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # files with long tests first: begun last, one would keep one core while the other waits
+    long = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: item.path not in long)
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:

@@ -11,7 +11,7 @@ from radio.experiments.fitting import why_too_large
 from radio.experiments.ledger import SPEEDUP, side_of
 from radio.experiments.manifests import manifests_digest
 from radio.experiments.paper import fitting_targets, paper_numbers, paper_targets
-from radio.models.absence import keep_absence
+from radio.runtime.absence import keep_absence
 from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest

@@ -8,7 +8,7 @@ import pytest
 from radio.experiments import Plan
 from radio.experiments.partial import existing, missing_models, partial_command
 from radio.experiments.smoke import check_smoke, smoke_experiments
-from radio.models.absence import absence_kept, why_absent
+from radio.runtime.absence import absence_kept, why_absent
 from radio.runtime.errors import RadioError
 
 PLAN = Plan()

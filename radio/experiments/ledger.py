@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from radio.experiments.fitting import why_too_large
 from radio.experiments.jobs import ARTIFACTS, Job
 from radio.experiments.plan import Plan
-from radio.models.absence import why_absent
 from radio.report.downstream import asked_of, build_downstream_table
 from radio.report.experiment import paper_tables
 from radio.report.ledger.cells import value_columns
@@ -18,6 +17,7 @@ from radio.report.ledger.ledger import Ours, Side
 from radio.report.names import task_set
 from radio.report.paper import PaperTable, Study, load_paper_table
 from radio.report.table import build_table, cell_of, repetitions
+from radio.runtime.absence import why_absent
 from radio.runtime.errors import RadioError
 
 BENCH = "table_kernel"

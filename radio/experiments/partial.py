@@ -9,7 +9,7 @@ from typing import Any
 
 from radio.experiments.jobs import job
 from radio.experiments.plan import Plan
-from radio.models.absence import keep_absence, why_absent
+from radio.runtime.absence import keep_absence, why_absent
 
 
 def missing_models(plan: Plan, experiment: str) -> dict[str, str]:

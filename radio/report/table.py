@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from radio.models.absence import why_absent
 from radio.rates import target
 from radio.report.paper import PaperTable
+from radio.runtime.absence import why_absent
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import manifest_path, read_manifest

@@ -6,10 +6,10 @@ from omegaconf import DictConfig
 
 from radio.data.wikipedia import articles
 from radio.models import ModelSpec, locate
-from radio.models.absence import absence_kept
 from radio.models.inspect import inspect_weights
 from radio.models.load import count_parameters
 from radio.models.spec import RandomSource, TrainedSource
+from radio.runtime.absence import absence_kept
 from radio.runtime.manifest import recorded
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from radio.experiments import Plan
-from radio.models.absence import absence_kept
 from radio.report.downstream import asked_of, build_downstream_table, load_downstream_table
 from radio.report.experiment import paper_tables
 from radio.report.names import task_set
+from radio.runtime.absence import absence_kept
 from radio.runtime.compose import CONFIG, compose_step
 from radio.runtime.errors import RadioError
 from radio.steps import table as step

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from radio.models.absence import absence_kept
 from radio.report.paper import load_paper_table
 from radio.report.table import CELL_COLUMNS, COLUMNS, build_table, load_table, save_table
+from radio.runtime.absence import absence_kept
 from radio.runtime.compose import CONFIG
 from radio.runtime.errors import RadioError
 from tests.report.conftest import CELLS, write_evaluation

@@ -14,10 +14,11 @@ PAPER_CELLS, CELLS = 1 + 8 * RATES, 1 + 3 * RATES
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, models", [("table_llama2", 3), ("table_opt", 8)])
-def test_tables_of_the_paper(name: str, models: int, tmp_path: Path) -> None:
+def test_tables_of_the_paper(tmp_path: Path) -> None:
+    """Of Llama-2 in 5 s of processor, where every model adds what its compositions take."""
+    models = 3
     start = os.times()
-    output = snakemake(tmp_path, "--dry-run", f"results/{name}.csv")
+    output = snakemake(tmp_path, "--dry-run", "results/table_llama2.csv")
     assert job_counts(output) == {
         "prepare": models,
         "tokenize": models * TEXTS,
@@ -29,7 +30,7 @@ def test_tables_of_the_paper(name: str, models: int, tmp_path: Path) -> None:
         "evaluate": models * PAPER_CELLS * TEXTS,
         "table": 1,
     }
-    assert os.times().children_user - start.children_user < 40  # seconds of processor
+    assert os.times().children_user - start.children_user < 20  # seconds of processor
     assert not list(tmp_path.glob("results/*"))
 
 

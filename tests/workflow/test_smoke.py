@@ -60,5 +60,5 @@ def test_without_weights_the_table_says_so_and_the_run_fails(tmp_path: Path) -> 
 
 
 def test_a_table_of_what_is_there_asks_for_nothing_else(tmp_path: Path) -> None:
-    arguments = ["--config", "partial=true", "--", "results/table_opt.csv"]
+    arguments = ["--config", "partial=true", "--", "results/table_smollm2.csv"]
     assert job_counts(snakemake(tmp_path, "--dry-run", *arguments)) == {"table": 1}
