@@ -6,28 +6,23 @@ as in method=radio@fit=moments; other keys are Hydra overrides for all steps tha
 directory that holds an earlier model is replaced, any other that is not empty is refused.
 """
 
-import json
 import logging
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.utils import instantiate
 
 from radio.commands.words import pairs
+from radio.commands.workflow import make
 from radio.experiments import Plan, job
 from radio.hf.directory import check_replaceable, read_manifest_of, write_packed
 from radio.rates import KINDS, asked_rate, rate_text
-from radio.runtime.compose import CONFIG, compose_step
+from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 from radio.variants import canonical
 
 log = logging.getLogger(__name__)
-
-SNAKEFILE = CONFIG.parent / "Snakefile"
 
 
 def run(words: Sequence[str]) -> None:
@@ -66,27 +61,8 @@ def _compress(out: Path, names: dict[str, str], overrides: Sequence[str], thread
     """Have the quantized file made, and pack it."""
     check_replaceable(out)
     coded, prepared = (Path(job(step, names).artifact) for step in ("quantize", "prepare"))
-    _make(coded, overrides, threads)
+    make(coded, overrides, threads)
     manifest = read_manifest(coded)
     write_packed(out, coded, Path(read_manifest(prepared)["measured"]["path"]), manifest)
     bits_true, size_bytes = manifest["measured"]["bits_true"], read_manifest_of(out)["size_bytes"]
     log.info("%s: %.3f true bits a weight, %d bytes", out, bits_true, size_bytes)
-
-
-def _make(artifact: Path, overrides: Sequence[str], threads: str) -> None:
-    """Let Snakemake make an artifact and all that it needs.
-
-    Raises:
-        RadioError: it could not.
-    """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), str(artifact)]
-    settings = ["--cores", threads, "--config", f"overrides={json.dumps(list(overrides))}"]
-    with subprocess.Popen([*command, *settings]) as process:
-        try:
-            status = process.wait()
-        except BaseException:
-            process.send_signal(signal.SIGINT)  # by which Snakemake stops its jobs
-            process.wait()
-            raise
-    if status:
-        raise RadioError(f"the workflow could not make {artifact}: it says above why")

@@ -91,7 +91,7 @@ def test_the_workflow_is_asked_for_the_file_that_was_meant(
         raise RadioError("stop")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(quantize, "_make", make)
+    monkeypatch.setattr(quantize, "make", make)
     words = ["model=opt-125m", "method=radio@seed=0,fit=moments", "target.size=100MB", "threads=2"]
     with pytest.raises(RadioError, match="stop"):
         quantize.run([*words, "model.group_rows=64", "out=OUT"])
