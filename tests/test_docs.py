@@ -51,10 +51,10 @@ RUN_BY = {
         "tests/workflow/test_smoke.py::test_every_step_of_the_papers_tables_runs_on_miniatures"
     ),
     "export PYTHONPATH=mine RADIO_CONFIG_DIRS=mine/config": (
-        "tests/workflow/test_end_to_end.py::test_a_baseline_from_outside_gets_its_row"
+        "tests/test_notebooks.py::test_the_files_of_the_page_make_a_row"
     ),
     "snakemake results/mine.csv": (
-        "tests/workflow/test_end_to_end.py::test_a_baseline_from_outside_gets_its_row"
+        "tests/test_notebooks.py::test_the_files_of_the_page_make_a_row"
     ),
 }
 # what a test cannot have; where it is a GPU, the page says so

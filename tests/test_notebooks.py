@@ -67,7 +67,7 @@ def test_theory_agrees_with_simulation(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # N
+@pytest.mark.timeout(900)  # half a minute on two cores of one's own
 def test_a_model_is_compressed_to_a_size(folder: Path) -> None:
     notebook = executed("02_compress_a_model.ipynb", folder)
     (file,) = folder.glob("results/smoke-llama2/packed/*/model.safetensors")
@@ -76,7 +76,7 @@ def test_a_model_is_compressed_to_a_size(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # N
+@pytest.mark.timeout(900)  # half a minute on two cores of one's own
 def test_the_files_of_the_page_make_a_row(folder: Path) -> None:
     """They stand in the notebook as on the page; an edit makes the method's row anew, no other."""
     name = "03_add_a_baseline.ipynb"

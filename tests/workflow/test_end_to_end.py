@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -13,13 +12,12 @@ import pandas as pd
 import pytest
 
 from tests.tiny import tiny_llama
-from tests.workflow.snake import ROOT, command, environment, job_counts, snakemake
+from tests.workflow.snake import command, environment, snakemake
 
 SENTENCE = "The {} fox number {} jumps over the lazy dog, and the dog sleeps until {} in the sun."
 
 
 RESOURCES = ["--cores", "2", "--max-threads", "1", "--resources", "gpu=2"]
-PAGE = ROOT / "docs/adding_a_baseline.md"
 
 
 def local(folder: Path, *overrides: str) -> list[str]:
@@ -102,34 +100,6 @@ def test_a_target_of_accuracy_and_a_method_that_learns(resumed: Run) -> None:
     assert found[1]["bits_paper"] == pytest.approx(3, abs=0.05)
     table = pd.read_csv(resumed.folder / "results/smoke.csv").set_index("method")
     assert found[1]["kl"] < table.kl["radio"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # half a minute on two cores of one's own
-def test_a_baseline_from_outside_gets_its_row(resumed: Run) -> None:
-    """The files of the page on baselines, as they stand there; only the model is a tiny one."""
-    folder = resumed.folder
-    for name, content in re.findall(r'^```\w+ title="(.+)"\n([^`]+)^```', PAGE.read_text(), re.M):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content.replace("smollm2-135m", "local").replace("wikipedia", "local"))
-    mine = folder / "mine"
-    variables = {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{mine}",
-        "RADIO_CONFIG_DIRS": str(mine / "config"),
-    }
-    run = ["results/mine.csv", *resumed.arguments]
-    snakemake(folder, *run, **variables)
-    table = pd.read_csv(folder / "results/mine.csv").set_index("method")
-    assert list(table.index) == ["rtn", "ternary"]
-    assert table.bits_paper["ternary"] == 2 < table.bits_true["ternary"]
-    assert 0 < table.kl["ternary"] < table.kl["rtn"]
-    assert "| Ternary |" in (folder / "results/mine.md").read_text()
-
-    module = mine / "ternary.py"
-    module.write_text(module.read_text().replace("min=1)", "min=2)"))
-    pending = job_counts(snakemake(folder, "--dry-run", *run, **variables))
-    assert pending == {"quantize": 1, "evaluate": 1, "table": 1}
 
 
 def run_and_kill(command: list[str], folder: Path, step: str) -> None:
