@@ -14,10 +14,10 @@ PLAN = Plan()
 def test_every_experiment_is_the_product_of_its_parts(name: str) -> None:
     experiment = PLAN.experiment(name)
     evaluations = experiment.evaluations()
-    measured = len(experiment.data) + len(experiment.tasks)
+    measured = len(experiment.data) + len(experiment.tasks) + bool(experiment.stages)
     count = len(experiment.models) * measured * len(experiment.cells)
     assert len(set(evaluations)) == len(evaluations) == count > 0
-    assert ("fp16", "16") in experiment.cells
+    assert ("fp16", "16") in experiment.cells or experiment.stages
 
 
 def test_paths() -> None:
@@ -83,6 +83,25 @@ def test_tasks_are_run_on_quantized_models() -> None:
     assert PLAN.inputs("items", tasks="local") == {}
     manifests = PLAN.inputs("table", experiment="table_downstream_smollm2")["evaluations"]
     assert manifests[0] == "results/smollm2-135m/downstream/fp16/16/local.json"
+
+
+def test_stages_are_jobs_behind_the_quantized_model(tmp_path: Path) -> None:
+    manifests = PLAN.inputs("table", experiment="table_scaling")["evaluations"]
+    settings = "pilot_sequences=2,sequences=8,streaming=true"
+    assert manifests[:4] == [
+        "results/random-opt-125m/model.json",
+        f"results/random-opt-125m/statistics/random-sign@{settings}.json",
+        f"results/random-opt-125m/allocation/radio@{settings}/3.json",
+        f"results/random-opt-125m/quantized/radio@{settings}/3.json",
+    ]
+    assert len(manifests) == 4 * 6
+    few = Plan(overrides=("experiment.models=[random-opt-350m]",))
+    assert len(few.inputs("table", experiment="table_scaling")["evaluations"]) == 4
+    bad = plan_with(tmp_path, "stages: [calibrate]\ncells: [{method: rtn, rates: [3]}]\n")
+    with pytest.raises(
+        RadioError, match=r"stages of experiment mine has calibrate, and .* prepare"
+    ):
+        bad.inputs("table", experiment="mine")
 
 
 def test_a_figure_is_drawn_from_what_it_names() -> None:

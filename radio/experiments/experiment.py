@@ -20,6 +20,7 @@ class Experiment:
 
     Attributes:
         cells: methods and their rates; a method under several seeds stands there with each.
+        stages: steps behind a quantized model that the table is about, in place of its accuracy.
     """
 
     name: str
@@ -28,10 +29,12 @@ class Experiment:
     data: tuple[str, ...]
     cells: tuple[tuple[str, str], ...]
     tasks: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
 
     def evaluations(self) -> list[Job]:
-        """The evaluations behind the table, in the order of its rows."""
-        measured = [("evaluate", {"data": data}) for data in self.data]
+        """The evaluations behind the table, or the quantized models, in the order of its rows."""
+        measured = [("quantize", dict[str, str]())] if self.stages else []
+        measured += [("evaluate", {"data": data}) for data in self.data]
         measured += [("downstream", {"tasks": tasks}) for tasks in self.tasks]
         return [
             job(step, {"model": model, "method": method, "rate": rate, **on})
@@ -64,14 +67,15 @@ def read_experiment(of: Settings, name: str) -> Experiment:
             name=name,
             title=content["title"],
             models=tuple(content["models"]),
-            data=tuple(content["data"] if "tasks" not in content else ()),
+            data=tuple(content["data"] if not {"tasks", "stages"} & set(content) else ()),
             tasks=tuple(content.get("tasks", ())),
+            stages=tuple(content.get("stages", ())),
             cells=tuple(cells),
         )
     except (KeyError, TypeError) as error:
         raise RadioError(
             f"experiment {name} is not whole ({error!r}): its YAML needs title, models, data (or "
-            "tasks) and cells, each cell with a method, and rates there or for all cells"
+            "tasks or stages) and cells, each cell with a method, and rates there or for all cells"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Our side of the paper's tables: the evaluations behind them, or why there are none."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def _ours(plan: Plan, name: str, row: Mapping[Any, Any], quantity: str, jobs: li
     """A row of a table of ours as one side of a cell."""
     value = _number(row[quantity])
     model = str(row["model"])
-    behind = [path for each in jobs for path in _manifests(plan, each)] if value else []
+    behind = [Path(made.manifest) for each in jobs for made in plan.behind(each) if value]
     seeds = _number(row.get("seeds"))
     return Ours(
         experiment=name,
@@ -142,13 +142,6 @@ def _ours(plan: Plan, name: str, row: Mapping[Any, Any], quantity: str, jobs: li
         note=_why_not(plan, name, model) if value is None else str(row["note"]),
         manifests=list(dict.fromkeys(behind)),
     )
-
-
-def _manifests(plan: Plan, of: Job) -> Iterator[Path]:
-    """Manifests of a job and of all jobs behind it, the first ones first."""
-    for above in plan.upstream(of):
-        yield from _manifests(plan, above)
-    yield Path(of.manifest)
 
 
 def _why_not(plan: Plan, experiment: str, model: str) -> str:

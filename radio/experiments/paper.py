@@ -96,7 +96,7 @@ def fitting_targets(plan: Plan) -> Fitting:
         missing = [model for model in models.get(name, []) if model in too_large]
         if missing:
             without[name] = missing
-            jobs = plan.experiment(name).evaluations()
+            jobs = plan.upstream(job("table", {"experiment": name}))
             targets += [each.manifest for each in jobs if dict(each.names)["model"] not in missing]
         else:
             targets += _of_experiment(plan, name)

@@ -103,11 +103,39 @@ class Plan(Settings):
                 made = ["prepare", "quantize", *self._items(names)]
                 return [job(step, names) for step in made]
             case "table":
-                return list(self.experiment(names["experiment"]).evaluations())
+                return self._behind_rows(self.experiment(names["experiment"]))
             case "figure":
                 inputs = self.compose("figure", figure=names["figure"]).figure.inputs
                 return [job(each.step, _canonical_names(each)) for each in inputs]
         raise RadioError(unknown("step", of.step, ARTIFACTS))
+
+    def behind(self, of: Job) -> Iterator[Job]:
+        """The jobs that a job's numbers rest on, at any depth, the first ones first, and itself.
+
+        One that several others read comes once for each of them.
+        """
+        for above in self.upstream(of):
+            yield from self.behind(above)
+        yield of
+
+    def _behind_rows(self, of: Experiment) -> list[Job]:
+        """The jobs that an experiment's table is read from, in the order of its rows.
+
+        Raises:
+            RadioError: a stage that a method does not have.
+        """
+        if not of.stages:
+            return of.evaluations()
+        rows = []
+        for quantized in of.evaluations():
+            made = {each.step: each for each in self.behind(quantized)}
+            if missing := [stage for stage in of.stages if stage not in made]:
+                raise RadioError(
+                    f"stages of experiment {of.name} has {missing[0]}, and what is made for "
+                    f"{quantized.artifact} is {', '.join(made)}: name some of these"
+                )
+            rows += [made[stage] for stage in of.stages]
+        return rows
 
     def _calibration_text(self, names: Mapping[str, str]) -> Job:
         data = self.compose("prepare", model=names["model"]).model.calibration_data

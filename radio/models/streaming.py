@@ -63,6 +63,11 @@ class StreamedModel:
         self.block_count = len(decoder_blocks(model))
         self.weights: Mapping[str, Tensor] = _Weights(self._stored, decoder_linears(model))
 
+    @property
+    def weights_read_bytes(self) -> int:
+        """Bytes of tensors, as they are stored, that were read so far."""
+        return self._stored.read_bytes
+
     def blocks(self, *, backward: bool = False, start: int = 0) -> Iterator[tuple[str, nn.Module]]:
         """Each decoder block from `start` by its full name, in order of execution, or in reverse.
 
@@ -120,7 +125,7 @@ class _Stored:
     """Tensors of a checkpoint on disk. Files are opened for each reading, so none stays mapped."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.read_bytes = path, 0
         self._file: dict[str, Path] = {}
         for file in weight_files(path):
             with opened(file) as tensors:
@@ -138,7 +143,9 @@ class _Stored:
             with opened(file) as tensors:
                 for key, (home, stored) in places.items():
                     if home == file:
-                        found[key] = tensors[stored].to(dtype, copy=True)
+                        tensor = tensors[stored]
+                        self.read_bytes += tensor.nbytes
+                        found[key] = tensor.to(dtype, copy=True)
         for key, tensor in found.items():
             check_finite(names[key], tensor, self.path)
         return found

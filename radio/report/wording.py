@@ -11,7 +11,7 @@ from radio.report.table import NOTES
 from radio.report.verdict import Tolerance
 
 MISSING = "—"
-WORDS = {"Model", "Method", "Text", "Verdict", "Note"}
+WORDS = {"Model", "Method", "Stage", "Text", "Verdict", "Note"}
 
 
 def table_lines(rows: Sequence[Mapping[str, str]]) -> list[str]:

@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from omegaconf.errors import MissingMandatoryValue
 from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json, write_json
 from radio.runtime.tracking import configured_mode, log_job
+from radio.runtime.usage import peak_memory_bytes, traffic
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
     if manifest != out:
         manifest.unlink(missing_ok=True)
     measured: dict[str, Any] = {}
-    start = time.perf_counter()
+    start, moved = time.perf_counter(), traffic()
     yield measured
     wall_s = time.perf_counter() - start
     if manifest != out and not out.exists():
@@ -87,7 +87,8 @@ def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
         "versions": _versions(),
         "device": _device(config.get("threads")),
         "wall_s": round(wall_s, 3),
-        "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(),
+        **{name: total - moved[name] for name, total in traffic().items()},
         "size_bytes": _size_bytes(out) if manifest != out else None,
         "measured": finite,
         "not_finite": not_finite,
@@ -210,16 +211,6 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _peak_memory_bytes() -> int:
-    """Largest resident set of this process, plus what torch held at most on a GPU."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        peak += torch.cuda.max_memory_allocated()
-    return peak
 
 
 def _size_bytes(artifact: Path) -> int:

@@ -31,5 +31,7 @@ def run(cfg: DictConfig) -> None:
         save_statistics(out, statistics)
         measured["protocol"] = blocks.protocol
         measured["streamed"] = isinstance(model, Recomputing)
+        if isinstance(model, Recomputing):
+            measured["weights_read_bytes"] = model.streamed.weights_read_bytes
         measured["groups"] = sum(entry.grad_var.numel() for entry in statistics.values())
     partial.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ def run(cfg: DictConfig) -> None:
             identity = identity_of(method, rate_bits, given.blocks, given.dtype, read)
             model = StreamedModel(checkpoint, torch.float32)
             size = quantize_to_file(model, method, rate_bits, given, out, parts, identity)
+            measured["weights_read_bytes"] = model.weights_read_bytes
         else:
             size = _quantize_in_memory(checkpoint, method, rate_bits, given, out)
         measured["method"] = cfg.method.name

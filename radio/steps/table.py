@@ -1,23 +1,27 @@
 """Gather the evaluations of an experiment in a table: CSV for machines, Markdown for readers."""
 
+from itertools import product
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from radio.report import downstream_markdown, markdown
+from radio.report import downstream_markdown, markdown, scaling_markdown
 from radio.report.downstream import asked_of, build_downstream_table, load_downstream_table
 from radio.report.experiment import paper_tables, tolerances
 from radio.report.names import cell_labels, labels, notes, task_labels, task_set
+from radio.report.scaling import StageOf, build_scaling_table, load_scaling_table, paper_times
 from radio.report.table import build_table, load_table, save_table
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded
+from radio.variants import canonical
 
 
 def run(cfg: DictConfig) -> None:
     """The manifests `artifacts.evaluations` -> a table at `out`, and beside it as Markdown."""
     out = Path(cfg.out)
     evaluations = [Path(path) for path in cfg.artifacts.evaluations]
-    make = _of_tasks if "tasks" in cfg.experiment else _of_texts
+    kinds = {"tasks": _of_tasks, "stages": _of_stages}
+    make = next((kinds[key] for key in kinds if key in cfg.experiment), _of_texts)
     with recorded("table", cfg, out) as measured:
         rendered, rows, missing = make(cfg, evaluations, out)
         markdown.save(rendered, out.with_suffix(".md"), readme=cfg.readme)
@@ -61,3 +65,26 @@ def _of_tasks(cfg: DictConfig, evaluations: list[Path], out: Path) -> tuple[str,
         provenance=markdown.provenance(evaluations),
     )
     return rendered, len(table), int(table.score.isna().sum())
+
+
+def _of_stages(cfg: DictConfig, manifests: list[Path], out: Path) -> tuple[str, int, int]:
+    """What stages took: the Markdown, the rows, and how many of ours are empty."""
+    of = cfg.experiment
+    cells = [(canonical(cell.method), float(rate)) for cell in of.cells for rate in cell.rates]
+    asked = [
+        StageOf(model, *cell, stage) for model, cell, stage in product(of.models, cells, of.stages)
+    ]
+    paper = paper_times(CONFIG / "paper", of.times.file, of.times.method)
+    rows = build_scaling_table(list(zip(asked, manifests, strict=True)), of.total, paper)
+    save_table(rows, out)
+    table = load_scaling_table(out)
+    rendered = scaling_markdown.render(
+        table,
+        of.title,
+        total=of.total,
+        device=of.times.device,
+        model_labels=labels("model", table.model.dropna()),
+        model_notes=notes("model", of.models),
+        provenance=markdown.provenance(manifests),
+    )
+    return rendered, len(table), int(table.wall_s[table.model.notna()].isna().sum())

@@ -49,6 +49,19 @@ def test_blocks_are_those_of_the_model_in_both_directions(checkpoint, dtype):
         assert torch.equal(weight, load_model(checkpoint).get_submodule(name).weight)
 
 
+def test_every_reading_of_a_block_counts(tmp_path):
+    """As stored, in twice the bytes that are computed with."""
+    path = tiny_llama(tmp_path / "model")
+    streamed = StreamedModel(path, torch.bfloat16)
+    outside, model = streamed.weights_read_bytes, load_model(path)
+    assert outside == 4 * (300 * 64 + 64)  # the embedding, which the head is too, and the last norm
+    passes = 3
+    for _ in range(passes):
+        list(streamed.blocks())
+    block = sum(p.numel() for b in decoder_blocks(model).values() for p in b.parameters())
+    assert streamed.weights_read_bytes == outside + 4 * passes * block
+
+
 def test_nothing_but_two_blocks_is_in_memory(checkpoint):
     streamed = StreamedModel(checkpoint, torch.float32)
     for _ in streamed.blocks():

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 from radio.runtime import manifest
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import commit, read_manifest, recorded
+from radio.runtime.usage import traffic
 
 
 @pytest.fixture
@@ -53,7 +55,22 @@ def test_content(cfg):
     assert 0 <= content["wall_s"] < 10
     # this process holds torch: hundreds of megabytes, no terabytes (a unit taken for another)
     assert 5e7 < content["peak_memory_bytes"] < 1e12
+    if sys.platform == "linux":
+        assert min(content["read_bytes"], content["written_bytes"]) >= 0
     assert content["measured"] == {"bits_true": 3.1, "method": "radio", "codes": [1, 2]}
+
+
+def test_traffic_is_that_of_the_block(cfg, monkeypatch, tmp_path):
+    """Counters go on from what the process had read and written before."""
+    counters = tmp_path / "io"
+    counters.write_text("rchar: 9\nread_bytes: 100\nwrite_bytes: 7\ncancelled_write_bytes: 1\n")
+    monkeypatch.setattr(manifest, "traffic", lambda: traffic(counters))
+    with recorded("quantize", cfg, tmp_path / "a.csv"):
+        (tmp_path / "a.csv").write_text("x")
+        counters.write_text(counters.read_text().replace("100", "140").replace(": 7", ": 19"))
+    content = read_manifest(tmp_path / "a.csv")
+    assert (content["read_bytes"], content["written_bytes"]) == (40, 12)
+    assert traffic(tmp_path / "none") == {}
 
 
 def test_wall_time_is_that_of_the_block(cfg, monkeypatch):

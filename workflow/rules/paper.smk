@@ -120,7 +120,7 @@ rule table_6:
 
 
 rule table_6_embedded:
-    """Table 6 on SmolLM2-135M: the column `wall_s`."""
+    """Table 6 on random weights in the geometries of OPT 125M to 6.7B and Llama-2-7B."""
     input:
         targets_of("table_6", embedded=True),
 

@@ -13,8 +13,10 @@ from radio.report.figures.grouping_gain import grouping_gain
 from radio.report.figures.iterations import Trace, iterations
 from radio.report.figures.optimal_depths import optimal_depths
 from radio.report.figures.rate_distortion import rate_distortion
+from radio.report.figures.scaling import scaling
 from radio.report.figures.style import COLOURS
 from radio.report.names import cell_labels, labels
+from radio.report.scaling import load_scaling_table
 from radio.report.table import load_table
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
@@ -31,6 +33,12 @@ def of_table(table: Sequence[str]) -> Figure:
         model_labels=labels("model", rows.model),
         text_labels=labels("data", rows.text),
     )
+
+
+def of_sizes(table: Sequence[str], device: str) -> Figure:
+    """Time and memory against size, from an experiment's table."""
+    (path,) = map(Path, table)
+    return scaling(load_scaling_table(path), device)
 
 
 def of_sensitivities(

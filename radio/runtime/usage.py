@@ -1,0 +1,31 @@
+"""What this process has taken of the machine so far."""
+
+import resource
+import sys
+from pathlib import Path
+
+COUNTERS = {"read_bytes": "read_bytes", "write_bytes": "written_bytes"}
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process, plus what torch held at most on a GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        peak += torch.cuda.max_memory_allocated()
+    return peak
+
+
+def traffic(counters: Path = Path("/proc/self/io")) -> dict[str, int]:
+    """Bytes that came from storage (`read_bytes`) and went there (`written_bytes`).
+
+    Mapped files count as their pages are fetched; what the system still had in memory does not, and
+    what is written counts when it is handed over. Empty where the system does not tell.
+    """
+    try:
+        lines = counters.read_text().splitlines()
+    except OSError:
+        return {}
+    told = dict(line.split(": ") for line in lines)
+    return {name: int(told[key]) for key, name in COUNTERS.items()}
