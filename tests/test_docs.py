@@ -14,6 +14,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PROGRAMS = ("snakemake", "radio", "make", "wandb", "export", "hf")
 OF_ONE_MODEL = "snakemake results/smollm2-135m/evaluation/radio"
 
+BASELINE = "tests/test_notebooks.py::test_the_files_of_the_page_make_a_row"
 PLANNED = "tests/test_docs.py::test_paths_that_the_pages_name_can_be_made"
 
 # a test that runs the command, maybe on a tiny model and text
@@ -47,15 +48,14 @@ RUN_BY = {
     "model.calibration_data=local, data.path=/texts/mine.txt]'": (
         "tests/workflow/test_end_to_end.py::test_killed_resumed_and_done_once"
     ),
+    "snakemake --resources gpu=2 -- results/table_opt.csv": (
+        "tests/workflow/test_smoke.py::test_every_step_of_the_papers_tables_runs_on_miniatures"
+    ),
     "snakemake --config smoke=true": (
         "tests/workflow/test_smoke.py::test_every_step_of_the_papers_tables_runs_on_miniatures"
     ),
-    "export PYTHONPATH=mine RADIO_CONFIG_DIRS=mine/config": (
-        "tests/workflow/test_end_to_end.py::test_a_baseline_from_outside_gets_its_row"
-    ),
-    "snakemake results/mine.csv": (
-        "tests/workflow/test_end_to_end.py::test_a_baseline_from_outside_gets_its_row"
-    ),
+    "export PYTHONPATH=mine RADIO_CONFIG_DIRS=mine/config": BASELINE,
+    "snakemake results/mine.csv": BASELINE,
 }
 # what a test cannot have; where it is a GPU, the page says so
 NEEDS = {
@@ -67,6 +67,8 @@ NEEDS = {
     "snakemake --touch results/NAME.csv": "a name",
     "wandb sync logs/wandb/offline-run-*": "an account",
     "hf auth login": "an account",
+    "snakemake results/llama2-7b/model.json": "weights from the hub",
+    "pytest tests/kernels": "a GPU",
 }
 
 

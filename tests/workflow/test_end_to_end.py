@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -12,13 +11,10 @@ import pandas as pd
 import pytest
 
 from tests.tiny import tiny_llama
-from tests.workflow.snake import ROOT, command, environment, job_counts, snakemake
+from tests.workflow.snake import command, environment, snakemake
 
 SENTENCE = "The {} fox number {} jumps over the lazy dog, and the dog sleeps until {} in the sun."
-
-
 RESOURCES = ["--cores", "2", "--max-threads", "1", "--resources", "gpu=2"]
-PAGE = ROOT / "docs/adding_a_baseline.md"
 
 
 def local(folder: Path, *overrides: str) -> list[str]:
@@ -39,33 +35,6 @@ def local(folder: Path, *overrides: str) -> list[str]:
     }
     (folder / "config.json").write_text(json.dumps(config))
     return [*RESOURCES, "--configfile", str(folder / "config.json")]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # half a minute on two cores of one's own
-def test_a_baseline_from_outside_gets_its_row(tmp_path: Path) -> None:
-    """The files of the page on baselines, as they stand there; only the model is a tiny one."""
-    for name, content in re.findall(r'^```\w+ title="(.+)"\n([^`]+)^```', PAGE.read_text(), re.M):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content.replace("smollm2-135m", "local").replace("wikipedia", "local"))
-    mine = tmp_path / "mine"
-    variables = {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{mine}",
-        "RADIO_CONFIG_DIRS": str(mine / "config"),
-    }
-    run = ["results/mine.csv", *local(tmp_path)]
-    snakemake(tmp_path, *run, **variables)
-    table = pd.read_csv(tmp_path / "results/mine.csv").set_index("method")
-    assert list(table.index) == ["rtn", "ternary"]
-    assert table.bits_paper["ternary"] == 2 < table.bits_true["ternary"]
-    assert 0 < table.kl["ternary"] < table.kl["rtn"]
-    assert "| Ternary |" in (tmp_path / "results/mine.md").read_text()
-
-    module = mine / "ternary.py"
-    module.write_text(module.read_text().replace("min=1)", "min=2)"))
-    pending = job_counts(snakemake(tmp_path, "--dry-run", *run, **variables))
-    assert pending == {"quantize": 1, "evaluate": 1, "table": 1}
 
 
 @pytest.mark.slow
