@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import radio.theory
 from radio.cli import main
 from radio.experiments import ARTIFACTS, Plan, job
 
@@ -143,3 +144,11 @@ def test_make_has_the_targets_that_the_pages_name():
 def test_help_that_the_pages_name(arguments, capsys):
     assert main(arguments) == 0
     assert "usage: radio" in capsys.readouterr().out
+
+
+def test_the_symbols_of_the_method_are_those_of_the_package():
+    page = (ROOT / "docs/method.md").read_text()
+    below = page.partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [" ".join(row.replace("|", " ").split()) for row in below.splitlines()]
+    table = (radio.theory.__doc__ or "").split("\n\n")[2]
+    assert rows == [" ".join(line.split()) for line in table.splitlines()]
