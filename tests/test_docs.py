@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import radio.theory
 from radio.cli import main
 from radio.experiments import ARTIFACTS, Plan, job
 
@@ -14,6 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PROGRAMS = ("snakemake", "radio", "make", "wandb", "export", "hf")
 OF_ONE_MODEL = "snakemake results/smollm2-135m/evaluation/radio"
 
+BASELINE = "tests/test_notebooks.py::test_the_files_of_the_page_make_a_row"
 PLANNED = "tests/test_docs.py::test_paths_that_the_pages_name_can_be_made"
 
 # a test that runs the command, maybe on a tiny model and text
@@ -47,15 +49,14 @@ RUN_BY = {
     "model.calibration_data=local, data.path=/texts/mine.txt]'": (
         "tests/workflow/test_end_to_end.py::test_killed_resumed_and_done_once"
     ),
+    "snakemake --resources gpu=2 -- results/table_opt.csv": (
+        "tests/workflow/test_smoke.py::test_every_step_of_the_papers_tables_runs_on_miniatures"
+    ),
     "snakemake --config smoke=true": (
         "tests/workflow/test_smoke.py::test_every_step_of_the_papers_tables_runs_on_miniatures"
     ),
-    "export PYTHONPATH=mine RADIO_CONFIG_DIRS=mine/config": (
-        "tests/test_notebooks.py::test_the_files_of_the_page_make_a_row"
-    ),
-    "snakemake results/mine.csv": (
-        "tests/test_notebooks.py::test_the_files_of_the_page_make_a_row"
-    ),
+    "export PYTHONPATH=mine RADIO_CONFIG_DIRS=mine/config": BASELINE,
+    "snakemake results/mine.csv": BASELINE,
 }
 # what a test cannot have; where it is a GPU, the page says so
 NEEDS = {
@@ -67,6 +68,8 @@ NEEDS = {
     "snakemake --touch results/NAME.csv": "a name",
     "wandb sync logs/wandb/offline-run-*": "an account",
     "hf auth login": "an account",
+    "snakemake results/llama2-7b/model.json": "weights from the hub",
+    "pytest tests/kernels": "a GPU",
 }
 
 
@@ -141,3 +144,11 @@ def test_make_has_the_targets_that_the_pages_name():
 def test_help_that_the_pages_name(arguments, capsys):
     assert main(arguments) == 0
     assert "usage: radio" in capsys.readouterr().out
+
+
+def test_the_symbols_of_the_method_are_those_of_the_package():
+    page = (ROOT / "docs/method.md").read_text()
+    below = page.partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [" ".join(row.replace("|", " ").split()) for row in below.splitlines()]
+    table = (radio.theory.__doc__ or "").split("\n\n")[2]
+    assert rows == [" ".join(line.split()) for line in table.splitlines()]

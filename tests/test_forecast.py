@@ -1,5 +1,7 @@
 """Plans: published sizes, all models of the paper offline, arithmetic against measurement."""
 
+import re
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,7 +20,7 @@ from radio.models.geometry import Geometry
 from radio.models.load import count_parameters
 from radio.quantize import Given, quantize_layers
 from radio.rates import target
-from radio.runtime.compose import compose_step, options
+from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors
 from radio.statistics import save_statistics
@@ -160,3 +162,13 @@ def test_a_model_without_an_architecture(monkeypatch):
 
     with pytest.raises(RadioError, match="no architecture in its YAML"):
         geometry_of(replace(spec, architecture=None))
+
+
+def test_the_page_on_running_has_the_numbers_of_the_plan(capsys):
+    page = (CONFIG.parent / "docs/running.md").read_text()
+    table = [line.strip("| \n").split(" | ") for line in page.splitlines() if line[:1] == "|"]
+    names, rows = table[0][1:], table[2:6]
+    for model, *values in rows:
+        assert main(["plan", f"model={model}", "method=radio", "target.bits=3"]) == 0
+        told = dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
+        assert values == [told[name].partition(" (")[0] for name in names]

@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from tests.workflow.snake import ROOT, environment, job_counts, snakemake
+from tests.workflow.snake import ROOT, job_counts, snakemake
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGE = ROOT / "docs/adding_a_baseline.md"
@@ -33,14 +33,14 @@ def executed(name: str, folder: Path) -> NotebookNode:
         notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(folder)}}
     )
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in {**environment(), "RADIO_FAST": "1"}.items():
-            patch.setenv(key, value)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RADIO_FAST", "1")
         client.execute()
     return notebook
 
 
 def shown(notebook: NotebookNode, kind: str) -> list[str]:
-    """What the cells show of a MIME type, or print (text)."""
+    """What the cells show of a MIME type."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [each["data"][kind] for each in outputs if kind in each.get("data", {})]
 
@@ -60,6 +60,7 @@ def test_stored_without_outputs(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_theory_agrees_with_simulation(folder: Path) -> None:
     """What it claims is asserted in its cells."""
     notebook = executed("01_rate_distortion.ipynb", folder)
@@ -76,7 +77,7 @@ def test_a_model_is_compressed_to_a_size(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # half a minute on two cores of one's own
+@pytest.mark.timeout(900)  # a minute on two cores of one's own
 def test_the_files_of_the_page_make_a_row(folder: Path) -> None:
     """They stand in the notebook as on the page; an edit makes the method's row anew, no other."""
     name = "03_add_a_baseline.ipynb"
