@@ -9,11 +9,12 @@ and those of the paper by their numbers: `snakemake --list` has a sentence each.
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.utils import min_version, validate
 
-from radio.experiments import ARTIFACTS, Plan, argument
+from radio.experiments import ARTIFACTS, Plan, argument, job
 from radio.experiments.manifests import manifests_digest
 from radio.experiments.paper import fitting_targets, paper_numbers, paper_targets
 from radio.experiments.partial import (

@@ -30,6 +30,10 @@ RUN_BY = {
     "make report": (
         "tests/workflow/test_rerun.py::test_the_report_is_one_file_with_the_ledger_in_front"
     ),
+    "snakemake --workflow-profile workflow/profiles/slurm results/table_opt.csv": (
+        "tests/workflow/test_slurm.py::test_jobs_run_and_a_killed_one_asks_for_more"
+    ),
+    "export RADIO_MEMORY_GB=200": "tests/test_calibrate_streaming.py",
     "radio --help": "tests/test_docs.py::test_help_that_the_pages_name",
     "radio quantize --help": "tests/test_docs.py::test_help_that_the_pages_name",
     f"{OF_ONE_MODEL}/size=100MB/wikipedia.csv": PLANNED,
@@ -64,7 +68,7 @@ NEEDS = {
     "make test": "it is what runs the tests",
     "snakemake paper": "a GPU",
     "snakemake -n paper": "most of a minute; tests/test_paper_targets.py has what it asks for",
-    "snakemake --executor slurm --jobs 20 results/table_opt.csv": "a cluster",
+    "snakemake --until tokenize items --cores 4 -- results/table_opt.csv": "the hub",
     "snakemake --touch results/NAME.csv": "a name",
     "wandb sync logs/wandb/offline-run-*": "an account",
     "hf auth login": "an account",

@@ -158,7 +158,7 @@ def test_a_model_without_an_architecture(monkeypatch):
     spec = ModelSpec.from_config(compose_step("prepare", ["model=opt-125m", "out=x"]).model)
     from dataclasses import replace
 
-    from radio.commands.plan import geometry_of
+    from radio.models.planned import geometry_of
 
     with pytest.raises(RadioError, match="no architecture in its YAML"):
         geometry_of(replace(spec, architecture=None))

@@ -13,10 +13,11 @@ from functools import partial
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from radio.commands.words import pairs
 from radio.experiments import Job, Plan, job
+from radio.experiments.resources import calibration_tokens, read_device
 from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
     CalibrationFootprint,
@@ -24,11 +25,10 @@ from radio.models.footprint import (
     streaming_quantization_bytes,
 )
 from radio.models.geometry import Geometry
-from radio.models.random_weights import configuration
-from radio.models.spec import ModelSpec, RandomSource
+from radio.models.planned import geometry_of
+from radio.models.spec import ModelSpec
 from radio.rates import KINDS, Target, asked_rate, rate_text
-from radio.runtime.compose import CONFIG, compose_step, options, unknown
-from radio.runtime.errors import RadioError
+from radio.runtime.compose import compose_step
 from radio.variants import canonical, split
 
 DEVICE = "cpu-2core"
@@ -42,7 +42,7 @@ def run(words: Sequence[str]) -> None:
         RadioError: bad input, or a model whose architecture its YAML does not have.
     """
     given = pairs(words)
-    device = _device(given.pop("device", DEVICE))
+    device = read_device(given.pop("device", DEVICE))
     targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
     rate = asked_rate(given.pop("rate_bits", None), targets)
     defaults = compose_step("quantize")
@@ -92,7 +92,7 @@ def _calibration(
 ) -> Iterator[tuple[str, str]]:
     """What gradient variances take."""
     estimator = plan.compose("calibrate", **dict(of.names)).calibration.estimator
-    length = _length(plan, spec)
+    length = calibration_tokens(plan, spec)
     dtype: torch.dtype = getattr(torch, estimator.dtype)
     footprint = CalibrationFootprint(geometry, length, spec.group_rows, dtype.itemsize)
     work = partial(
@@ -125,46 +125,13 @@ def _calibration(
             yield f"time, {how}", _time(max(work(recomputed=True) / speed, reading_s))
 
 
-def geometry_of(spec: ModelSpec) -> Geometry:
-    """A model's geometry, from its YAML or from a checkpoint on this machine.
-
-    Raises:
-        RadioError: neither has it.
-    """
-    if spec.path is not None:
-        return Geometry.of_checkpoint(spec.path)
-    settings = spec.architecture
-    if isinstance(spec.source, RandomSource):
-        settings = configuration(spec.source)
-    if settings is None or spec.family is None:
-        raise RadioError(
-            f"model {spec.name!r} has no architecture in its YAML: add it from config.json, or "
-            "give model=local model.path=DIR"
-        )
-    return Geometry.of_architecture(spec.family, settings)
-
-
 def _kept_states(plan: Plan, method: DictConfig, spec: ModelSpec, geometry: Geometry) -> int:
     """Bytes of the calibration text's hidden states, for a method that needs inputs."""
     if "inputs" not in method.needs:
         return 0
     dtype: torch.dtype = getattr(torch, method.inputs.dtype)
-    tokens: int = method.inputs.sequences * _length(plan, spec)
+    tokens: int = method.inputs.sequences * calibration_tokens(plan, spec)
     return tokens * geometry.width * dtype.itemsize
-
-
-def _length(plan: Plan, spec: ModelSpec) -> int:
-    """Tokens of a calibration sequence."""
-    return int(plan.compose("tokenize", data=spec.calibration_data).data.context_tokens)
-
-
-def _device(name: str) -> DictConfig:
-    """A device's YAML."""
-    if name not in options("device"):
-        raise RadioError(unknown("device", name, options("device")))
-    device = OmegaConf.load(CONFIG / "device" / f"{name}.yaml")
-    assert isinstance(device, DictConfig)
-    return device
 
 
 def _gb(size_bytes: int) -> str:

@@ -71,6 +71,13 @@ class CalibrationFootprint:
         return max(logits, matrix * (self.dtype_bytes + 2 * FLOAT32_BYTES))
 
 
+def whole_model_bytes(geometry: Geometry, copies: int, length: int) -> int:
+    """So many float32 copies of a model, and its outputs of one sequence of `length` tokens."""
+    # logits, their logarithms of probabilities, those of the original, and what is between
+    logits = 5 * FLOAT32_BYTES * length * geometry.vocabulary
+    return PROCESS_BYTES + copies * FLOAT32_BYTES * geometry.parameters + logits
+
+
 def quantization_bytes(geometry: Geometry) -> int:
     """Peak of a model that is quantized in memory: float32 weights, and a byte for each code."""
     return PROCESS_BYTES + FLOAT32_BYTES * geometry.parameters + geometry.weights

@@ -1,18 +1,59 @@
 """How much memory a job may take."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-# of a job in a container or under a scheduler: version 2 of control groups, then version 1
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# of the job alone, less what the workflow's own processes beside it take
+OWN_SHARE = 0.9
+# a control group that Slurm makes for a job
+JOB = re.compile(r"/job_\d+(/|$)")
 
 
-def memory_bytes() -> int:
+def memory_for_job(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that a job may take where nobody says: its grant from Slurm, or half of all there is.
+
+    Args:
+        proc: what the system tells of this process.
+        root: where the system shows control groups.
+    """
+    of_job = any(JOB.search(group) for _, group in _groups(proc))
+    return int(memory_bytes(proc, root) * (OWN_SHARE if of_job else 0.5))
+
+
+def memory_bytes(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> int:
     """Memory of this machine, or of the part of it that this process is confined to."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for limit in LIMITS:
+    for limit in _limits(proc, root):
         try:
-            found.append(int(Path(limit).read_text()))
+            found.append(int(limit.read_text()))
         except (OSError, ValueError):  # there is none; "max"
             continue
     return min(found)
+
+
+def _limits(proc: Path, root: Path) -> Iterator[Path]:
+    """Files that may have a limit: of the process's control groups and of all around them."""
+    yield root / "memory.max"  # of a container, which sees its own group as the root
+    yield root / "memory/memory.limit_in_bytes"
+    for version, group in _groups(proc):
+        top, name = (
+            (root, "memory.max") if version == 2 else (root / "memory", "memory.limit_in_bytes")
+        )
+        inner = top / group.strip("/")
+        yield from (each / name for each in (inner, *inner.parents) if each.is_relative_to(top))
+
+
+def _groups(proc: Path) -> list[tuple[int, str]]:
+    """Version and path of the control groups that confine this process's memory."""
+    try:
+        lines = (proc / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    fields = [line.split(":", 2) for line in lines]
+    return [
+        (1 if kinds else 2, group)
+        for _, kinds, group in fields
+        if not kinds or "memory" in kinds.split(",")
+    ]

@@ -11,7 +11,7 @@ from radio.models import Recomputing, StreamedModel, load_model
 from radio.models.footprint import CalibrationFootprint
 from radio.models.geometry import Geometry
 from radio.runtime.errors import RadioError
-from radio.runtime.memory import memory_bytes
+from radio.runtime.memory import memory_for_job
 from radio.steps.inputs import checkpoint_path
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def allowed_bytes(cfg: DictConfig) -> int:
     """
     given = cfg.memory_gb
     if given is None:
-        return memory_bytes() // 2
+        return memory_for_job()
     if not isinstance(given, int | float) or isinstance(given, bool) or given <= 0:
         raise RadioError(f"memory_gb={given} is no amount of memory: set gigabytes, or null")
     return int(given * GB)

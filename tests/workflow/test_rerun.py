@@ -1,5 +1,6 @@
 """What an edit makes Snakemake do again, and the report, with steps that only pretend to work."""
 
+import itertools
 import os
 import re
 import shutil
@@ -16,13 +17,15 @@ from tests.workflow.snake import ROOT, job_counts, snakemake
 pytestmark = pytest.mark.slow
 
 PRETENDER = """
-import pathlib, sys
+import pathlib, sys, time
 
 def main():
+    began = time.time()
+    time.sleep(0.1)
     out = next(word for word in sys.argv if word.startswith("out="))
     path = pathlib.Path(out.removeprefix("out=").strip("'"))
     for suffix in (path.suffix, ".json", ".md", ".pdf", ".html"):
-        path.with_suffix(suffix).write_text(sys.argv[1])
+        path.with_suffix(suffix).write_text(f"{sys.argv[1]} {began} {time.time()}")
 """
 
 
@@ -35,7 +38,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
     (root / "profiles").symlink_to("workflow/profiles")
     (root / "radio/cli.py").write_text(PRETENDER)
-    snakemake(root, "--cores", "2", root=root)
+    snakemake(root, "--cores", "2", "--max-threads", "1", root=root)
     return root
 
 
@@ -46,6 +49,18 @@ def pending(root: Path, *arguments: str) -> dict[str, int]:
 
 def test_a_second_time_there_is_nothing_to_do(copy: Path) -> None:
     assert "Nothing to be done" in snakemake(copy, "--cores", "2", root=copy)
+
+
+def test_the_gpu_is_for_one_job_at_a_time(copy: Path) -> None:
+    """Though there are two processors, and each job has one."""
+    told = [path.read_text().split() for path in copy.glob("results/*/**/*.safetensors")]
+    of_gpu = {"reference", "calibrate", "quantize"}  # `evaluate` leaves a CSV
+    spans = sorted((float(began), float(ended)) for step, began, ended in told if step in of_gpu)
+    assert len(spans) == 1 + 1 + 7
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    for step in (*of_gpu, "refine", "target", "evaluate", "downstream", "bench"):
+        assert "gpu=1," in rules.partition(f"rule {step}:")[2].partition("shell:")[0], step
 
 
 def test_time_stamps_and_words_make_nothing_anew(copy: Path) -> None:

@@ -15,6 +15,8 @@ rule codebook:
     conda:
         "../../environment.yml"
     threads: 16
+    resources:
+        **asks("codebook"),
     params:
         recipe=recipe_of("codebook"),
         overrides=overrides_of("codebook"),
@@ -43,6 +45,8 @@ rule distortion:
     conda:
         "../../environment.yml"
     threads: 16
+    resources:
+        **asks("distortion"),
     params:
         recipe=recipe_of("distortion"),
         overrides=overrides_of("distortion"),
@@ -71,6 +75,7 @@ rule target:
         "../../environment.yml"
     threads: 16
     resources:
+        **asks("target"),
         gpu=1,
     params:
         recipe=recipe_of("target"),

@@ -24,7 +24,7 @@ rule bench:
         "benchmarks/bench/table_kernel.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: all_cores
     resources:
         gpu=1,
     params:
@@ -61,7 +61,7 @@ rule decode:
         "benchmarks/decode/table_decode.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: all_cores
     params:
         recipe=recipe_of("decode"),
         overrides=overrides_of("decode"),

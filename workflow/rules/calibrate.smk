@@ -16,6 +16,7 @@ rule calibrate:
         "../../environment.yml"
     threads: 16
     resources:
+        **asks("calibrate"),
         gpu=1,
     params:
         recipe=recipe_of("calibrate"),
@@ -46,6 +47,7 @@ rule refine:
         "../../environment.yml"
     threads: 16
     resources:
+        **asks("refine"),
         gpu=1,
     params:
         recipe=recipe_of("refine"),

@@ -6,6 +6,8 @@ is_smoke, is_partial = (
 )
 shortened = config["smoke_overrides"] if is_smoke else []
 plan = Plan(overrides=(*shortened, *config["overrides"]))
+# for jobs that have a machine for themselves; a cluster has no number of cores
+all_cores = workflow.resource_settings.cores or 16
 # experiments whose tables are in the graph; what this machine makes of the paper, once it is asked
 tabled, fitting = set(), []
 
@@ -49,6 +51,31 @@ def overrides_of(step):
 def recipe_of(step):
     """Function for `params`: the digest of all that decides the numbers of a job of `step`."""
     return looked_up(recipe, plan, step)
+
+
+def asks(step):
+    """For `resources`: what a job of `step` asks of a cluster; on one machine nothing is computed."""
+    whole_nodes = workflow.resource_settings.nodes is not None
+    if not whole_nodes or workflow.remote_exec or workflow.subprocess_exec:
+        return {}
+
+    def function_for(what):
+        return lambda wildcards, attempt: getattr(
+            sized(step, attempt, tuple(wildcards.items())), what
+        )
+
+    return {what: function_for(what) for what in ("mem_mb", "runtime", "disk_mb")}
+
+
+@cache
+def sized(step, attempt, names):
+    """Memory, time and disk of a job, in Snakemake's units."""
+    from radio.experiments.resources import asked  # which imports torch
+
+    try:
+        return asked(plan, job(step, dict(names)), **config["node"], attempt=attempt)
+    except RadioError as error:
+        raise RadioError(str(error)) from None
 
 
 def given(wildcards, input):

@@ -17,6 +17,7 @@ rule reference:
         "../../environment.yml"
     threads: 16
     resources:
+        **asks("reference"),
         gpu=1,
     params:
         recipe=recipe_of("reference"),
@@ -50,6 +51,7 @@ rule evaluate:
         "../../environment.yml"
     threads: 16
     resources:
+        **asks("evaluate"),
         gpu=1,
     params:
         recipe=recipe_of("evaluate"),
@@ -80,6 +82,7 @@ rule downstream:
         "../../environment.yml"
     threads: 16
     resources:
+        **asks("downstream"),
         gpu=1,
     params:
         recipe=recipe_of("downstream"),

@@ -12,6 +12,8 @@ rule prepare:
     conda:
         "../../environment.yml"
     threads: 16
+    resources:
+        **asks("prepare"),
     params:
         recipe=recipe_of("prepare"),
         overrides=overrides_of("prepare"),

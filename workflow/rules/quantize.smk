@@ -16,6 +16,7 @@ rule quantize:
         "../../environment.yml"
     threads: 16
     resources:
+        **asks("quantize"),
         gpu=1,
     params:
         recipe=recipe_of("quantize"),
