@@ -201,15 +201,17 @@ class Radio:
     ) -> Tensor:
         """Codes [rows, cols] of all weights as they are."""
         assert layer.statistics is not None and layer.depths is not None
-        codes = torch.zeros(layer.weight.shape, dtype=torch.uint8)
+        codes = torch.empty(layer.weight.shape, dtype=torch.uint8)
         for c, depths in enumerate(layer.depths):
             rows = (layer.statistics.cluster == c).nonzero()[:, 0]
             groups = layer.weight[rows].T.contiguous()
+            coded = torch.empty(groups.shape, dtype=torch.uint8)
             for bits in depths.unique().tolist():
                 cols = (depths == bits).nonzero()[:, 0]
                 location, scale = (line[c, cols] for line in lines)
-                coded = encode(groups[cols], location, scale, books[bits])
-                codes[rows[:, None], cols] = coded.T.to(codes)
+                of_depth = encode(groups[cols], location, scale, books[bits])
+                coded.index_copy_(0, cols, of_depth.to(coded))
+            codes.index_copy_(0, rows, coded.T.contiguous())
         return codes
 
     def _encode_with_feedback(

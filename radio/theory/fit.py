@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from radio.theory.codebook import Codebook
+from radio.theory.order import in_order
 
 # log2 of the scale factors tried, and shifts of the location in units of the scale (author's code)
 SEARCH_GRID = torch.arange(-16, 17) / 8
@@ -132,7 +133,7 @@ class _Sorted(NamedTuple):
 
     @classmethod
     def of(cls, weight: Float[Tensor, "groups numel"]) -> "_Sorted":
-        ordered = weight.sort(dim=1).values
+        ordered = in_order(weight)
         return cls(ordered, torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0)))
 
 

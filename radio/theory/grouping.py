@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from radio.theory.order import in_order
+
 
 def cluster_count(rows: int, group_rows: int) -> int:
     """Clusters that rows are cut into; one if there are fewer than two times `group_rows`."""
@@ -53,7 +55,9 @@ def locations_and_scales(
     weight: Float[Tensor, "rows cols"], cluster: Int[Tensor, " rows"], clusters: int
 ) -> tuple[Float[Tensor, "clusters cols"], Float[Tensor, "clusters cols"]]:
     """Median and root mean square about it, of every group (author's code; paper: mean, std)."""
-    locations = torch.stack([weight[cluster == c].median(dim=0).values for c in range(clusters)])
+    groups = (in_order(weight[cluster == c].T) for c in range(clusters))
+    # of an even number the lower of the two in the middle
+    locations = torch.stack([ordered[:, (ordered.shape[1] - 1) // 2] for ordered in groups])
     squares = cluster_mean((weight - locations[cluster]).square(), cluster, clusters)
     return locations, squares.sqrt()
 
