@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -34,6 +34,7 @@ from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scal
 
 SAVE_EVERY_S = 30.0
 OUTPUTS = ("hidden", "kl")
+TOKENS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -172,11 +173,24 @@ def backward_random_signs(
         (hidden * signs.to(hidden)).sum().backward()
         return
     logits = head(model)(hidden)
-    with torch.no_grad():
-        root = logits.float().softmax(dim=-1).sqrt()
+    logits.backward(_signed_root(logits.detach(), generator))
+
+
+def _signed_root(
+    logits: Float[Tensor, "batch length vocabulary"], generator: torch.Generator
+) -> Float[Tensor, "batch length vocabulary"]:
+    """S e for signs e and the root S of diag p - p p^T, of the distribution p at each token.
+
+    Some tokens at a time, whose float32 tensors stay in a processor's cache.
+    """
+    direction = torch.empty_like(logits)
+    for some, out in zip(
+        *(each.split(TOKENS_AT_ONCE, 1) for each in (logits, direction)), strict=True
+    ):
+        root = some.float().softmax(dim=-1).sqrt()
         signed = root * _signs(root.shape, generator)
-        direction = signed - root.square() * signed.sum(dim=-1, keepdim=True)
-    logits.backward(direction.to(logits))
+        out.copy_(signed - root.square() * signed.sum(dim=-1, keepdim=True))
+    return direction
 
 
 def _signs(shape: torch.Size, generator: torch.Generator) -> Tensor:

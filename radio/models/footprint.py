@@ -64,8 +64,8 @@ class CalibrationFootprint:
     def _passing_bytes(self) -> int:
         """The larger of what the head and what a matrix takes for a moment."""
         of = self.geometry
-        # logits and their gradient; five float32 tensors that its direction is made of
-        logits = self.length * of.vocabulary * (2 * self.dtype_bytes + 5 * FLOAT32_BYTES)
+        # logits and their gradient
+        logits = self.length * of.vocabulary * 2 * self.dtype_bytes
         # a gradient, its float32 copy, its square
         matrix = max(rows * cols for rows, cols in of.linears)
         return max(logits, matrix * (self.dtype_bytes + 2 * FLOAT32_BYTES))

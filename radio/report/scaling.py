@@ -26,6 +26,7 @@ COLUMNS = {
     "read_bytes": "Int64",
     "written_bytes": "Int64",
     "weights_read_bytes": "Int64",
+    "share_of_peak": "float64",
     "exponent": "float64",
     "exponent_se": "float64",
     "models": "Int64",
@@ -35,6 +36,8 @@ OURS, PAPER, TOTAL = "ours", "paper", "total"
 # of several stages: times and bytes add up, memory does not
 SUMMED = ("wall_s", "read_bytes", "written_bytes", "weights_read_bytes")
 MAXIMAL = "peak_memory_bytes"
+# what a stage has to do, and how much of it the machine does in a second at best
+PEAKS = {"flops": "peak_flops_per_s", "moved_bytes": "peak_bytes_per_s"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,11 @@ def build_scaling_table(
         paper: columns model, method, parameters and wall_s.
 
     Returns:
-        `COLUMNS`. `source` says whose a row is. A row without a model has the `exponent` of
-        wall_s against parameters over `models` of them, with its standard error from the residuals
-        where there are more than two. An empty cell is NA and its row's note says why.
+        `COLUMNS`. `source` says whose a row is; `share_of_peak` is that of the machine's measured
+        matrix products in calibration, and of its memory's bandwidth in quantization. A row without
+        a model has the `exponent` of wall_s against parameters over `models` of them, with its
+        standard error from the residuals where there are more than two. An empty cell is NA and its
+        row's note says why.
     """
     read = [_row(of, path) for of, path in stages]
     rows = []
@@ -124,7 +129,11 @@ def _row(of: StageOf, path: Path) -> dict[str, Any]:
     if made != (of.stage, of.model):
         return row | {"note": f"not read: {path} is about {made}: delete it and run again"}
     told = manifest | manifest["measured"]
-    return row | {name: told.get(name) for name in (*SUMMED, MAXIMAL, "parameters")}
+    row |= {name: told.get(name) for name in (*SUMMED, MAXIMAL, "parameters")}
+    for work, peak in PEAKS.items():
+        if work in told:
+            row["share_of_peak"] = told[work] / told["wall_s"] / told[peak]
+    return row
 
 
 def _why_not(model: str, path: Path) -> str:
@@ -137,7 +146,8 @@ def _why_not(model: str, path: Path) -> str:
 def _total(own: Sequence[dict[str, Any]], stages: Sequence[str]) -> dict[str, Any]:
     """All `stages` of a model together; without numbers where one is missing."""
     parts = [row for row in own if row["stage"] in stages]
-    row: dict[str, Any] = {**own[0], **dict.fromkeys((*SUMMED, MAXIMAL)), "stage": TOTAL}
+    unknown = dict.fromkeys((*SUMMED, MAXIMAL, "share_of_peak"))
+    row: dict[str, Any] = {**own[0], **unknown, "stage": TOTAL}
     if missing := [part["stage"] for part in parts if part.get("wall_s") is None]:
         return row | {"note": f"without {', '.join(missing)}"}
     for name in (*SUMMED, MAXIMAL):

@@ -18,6 +18,9 @@ from radio.report.wording import (
 NOTE = (
     "Time and peak memory are those of a job, without the start of its process. *Weights read* "
     "counts every reading of a block; *from disk* came what the system had not in memory any more. "
+    "*Share of peak*: of calibration, its operations a second in those of a product of matrices "
+    "that fit in the caches; of quantization, its float32 weights and result in what a sum reads "
+    "from memory, both measured in the job. "
     "*Total* is that of {total}. Exponents are those of time against parameters, by least squares "
     "in the logarithms; ± is one standard error."
 )
@@ -58,6 +61,7 @@ def render(
             "Stage": str(row["stage"]),
             "Time, s": number(row["wall_s"], 1),
             "s per 10^9 parameters": number(row["s_per_billion"], 0),
+            "Share of peak": number(row["share_of_peak"], 3),
             "Peak memory, GB": number(scaled(row["peak_memory_bytes"], 1e-9), 2),
             "Weights read, GB": number(scaled(row["weights_read_bytes"], 1e-9), 2),
             "Read from disk, GB": number(scaled(row["read_bytes"], 1e-9), 2),

@@ -7,10 +7,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
+from radio.forecast import calibration_flops
 from radio.models import Recomputing
+from radio.models.geometry import Geometry
 from radio.runtime.manifest import recorded
+from radio.runtime.peak import matmul_flops_per_s
 from radio.statistics import save_statistics
 from radio.steps.holding import model_to_calibrate
+from radio.steps.inputs import checkpoint_path
 
 
 def run(cfg: DictConfig) -> None:
@@ -34,4 +38,12 @@ def run(cfg: DictConfig) -> None:
         if isinstance(model, Recomputing):
             measured["weights_read_bytes"] = model.streamed.weights_read_bytes
         measured["groups"] = sum(entry.grad_var.numel() for entry in statistics.values())
+        measured["flops"] = calibration_flops(
+            Geometry.of_checkpoint(checkpoint_path(cfg)),
+            estimator.sequences,
+            blocks.ids.shape[1],
+            output=estimator.output,
+            recomputed=measured["streamed"],
+        )
+        measured["peak_flops_per_s"] = matmul_flops_per_s(getattr(torch, estimator.dtype))
     partial.unlink(missing_ok=True)

@@ -9,12 +9,13 @@ from omegaconf import DictConfig
 from radio.checkpoint import Size, compress, save_quantized
 from radio.methods.base import Method
 from radio.models import StreamedModel, load_model
-from radio.models.footprint import quantization_bytes
+from radio.models.footprint import FLOAT32_BYTES, quantization_bytes
 from radio.models.geometry import Geometry
 from radio.quantize import Given, quantize_layers
 from radio.quantize_parts import quantize_to_file
 from radio.runtime.identity import identity_of
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.peak import read_bytes_per_s
 from radio.steps.holding import streams
 from radio.steps.inputs import checkpoint_path, needed
 from radio.steps.method_inputs import given_to_method, method_and_rate
@@ -49,6 +50,9 @@ def run(cfg: DictConfig) -> None:
         measured["bits_paper"] = size.bits_paper()
         measured["bits_true"] = size.bits_true()
         measured["weights"] = size.weights
+        # float32 weights in, the result out: what no way to quantize moves less of
+        measured["moved_bytes"] = FLOAT32_BYTES * size.weights + size.own_bytes
+        measured["peak_bytes_per_s"] = read_bytes_per_s()
         measured["upstream_wall_s"] = sum(
             manifest["wall_s"] + manifest["measured"].get("upstream_wall_s", 0)
             for manifest in upstream

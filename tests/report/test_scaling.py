@@ -118,6 +118,16 @@ def test_what_was_not_run_says_why_and_is_in_no_total_and_no_fit(tmp_path):
     assert row_of(table, model=None, stage="calibrate")["models"] == 2
 
 
+def test_shares_of_what_the_machine_does_at_best(tmp_path):
+    asked = written(tmp_path)
+    write(tmp_path, "small", "calibrate", 4.0, flops=6e9, peak_flops_per_s=3e9)
+    write(tmp_path, "small", "quantize", 5.0, moved_bytes=10, peak_bytes_per_s=200)
+    table = build_scaling_table(asked, ["calibrate", "quantize"], PAPER)
+    shares = [row_of(table, model="small", stage=stage)["share_of_peak"] for stage in STAGES]
+    assert pd.isna(shares[0]) and shares[1:] == [pytest.approx(0.5), pytest.approx(0.01)]
+    assert pd.isna(row_of(table, model="small", stage="total")["share_of_peak"])
+
+
 def test_a_system_that_counts_no_traffic_leaves_its_cells_empty(tmp_path):
     asked = written(tmp_path)
     for stage in STAGES:
