@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.evaluate.perplexity import standard_error
+from radio.evaluate.spread import standard_error
 
 PERPLEXITY = "perplexity"
 

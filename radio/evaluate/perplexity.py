@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from radio.evaluate.divergence import token_metrics
 from radio.evaluate.reference import Reference
+from radio.evaluate.spread import standard_error
 from radio.models import final_hidden, head
 from radio.runtime.progress import progress
 
@@ -68,11 +69,6 @@ class Evaluation:
             {name: float(values[block]) for name, values in columns.items()}
             for block in range(len(self.nll))
         ]
-
-
-def standard_error(values: Float[Tensor, " count"]) -> float:
-    """Standard error of the mean; 0 for a single value, which tells nothing of its spread."""
-    return float(values.double().std() / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 @torch.no_grad()

@@ -1,18 +1,16 @@
 """Solve the rate-distortion problem: a bit depth for every group at one rate."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.allocate import share_at_depth_zero
-from radio.budget import mean_depth
-from radio.codebook import load_codebooks
 from radio.depths import save_depths
-from radio.models.load import skeleton
 from radio.rates import ACCURACY, Target
 from radio.runtime.manifest import read_manifest, recorded
-from radio.statistics import load_statistics
+from radio.statistics import LayerStatistics, load_statistics
 from radio.steps.inputs import asked, checkpoint_path, given, needed
 from radio.steps.solver import solver
 
@@ -28,15 +26,7 @@ def run(cfg: DictConfig) -> None:
             rate = float(found["rate_bits"])
             measured["loss_validation"] = found["loss_validation"]
         if isinstance(rate, Target):
-            needed(cfg, "model")
-            codebook = given(cfg, "codebook")
-            rate = mean_depth(
-                rate,
-                skeleton(checkpoint_path(cfg)),
-                instantiate(cfg.method.quantizer),
-                statistics,
-                None if codebook is None else load_codebooks(codebook),
-            )
+            rate = _depth_within(cfg, rate, statistics)
         depths, allocation = solve(rate)
         save_depths(out, depths)
         before = [given(cfg, name) for name in ("distortion", "target")]
@@ -46,3 +36,23 @@ def run(cfg: DictConfig) -> None:
         measured["log2_price"] = allocation.log2_price
         measured["pruned"] = share_at_depth_zero(statistics, depths)
         measured["groups_at_depth"] = allocation.depths.bincount(minlength=9).tolist()
+
+
+def _depth_within(
+    cfg: DictConfig, target: Target, statistics: Mapping[str, LayerStatistics]
+) -> float:
+    """Mean depth that spends a target of bits or bytes on `artifacts.model`."""
+    # of models, whose library takes most of the time that a job at a plain rate would
+    from radio.budget import mean_depth
+    from radio.codebook import load_codebooks
+    from radio.models.load import skeleton
+
+    needed(cfg, "model")
+    codebook = given(cfg, "codebook")
+    return mean_depth(
+        target,
+        skeleton(checkpoint_path(cfg)),
+        instantiate(cfg.method.quantizer),
+        statistics,
+        None if codebook is None else load_codebooks(codebook),
+    )
