@@ -130,8 +130,10 @@ def _row(of: StageOf, path: Path) -> dict[str, Any]:
         return row | {"note": f"not read: {path} is about {made}: delete it and run again"}
     told = manifest | manifest["measured"]
     row |= {name: told.get(name) for name in (*SUMMED, MAXIMAL, "parameters")}
+    if told.get("resumed"):
+        row |= {"wall_s": None, "note": "killed and resumed: its time is not known"}
     for work, peak in PEAKS.items():
-        if work in told:
+        if work in told and not told["resumed"]:
             row["share_of_peak"] = told[work] / told["wall_s"] / told[peak]
     return row
 

@@ -41,6 +41,9 @@ LIBRARIES = (
     "hydra-core",
 )
 
+# what a killed job leaves beside its artifact, to go on from: `wall_s` is then of the last attempt
+STATES = (".partial", ".parts")
+
 
 @contextmanager
 def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
@@ -69,6 +72,7 @@ def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
     if manifest != out:
         manifest.unlink(missing_ok=True)
     measured: dict[str, Any] = {}
+    resumed = any(out.with_suffix(suffix).exists() for suffix in STATES)
     start, moved = time.perf_counter(), traffic()
     yield measured
     wall_s = time.perf_counter() - start
@@ -87,6 +91,7 @@ def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
         "versions": _versions(),
         "device": _device(config.get("threads")),
         "wall_s": round(wall_s, 3),
+        "resumed": resumed,
         "peak_memory_bytes": peak_memory_bytes(),
         **{name: total - moved[name] for name, total in traffic().items()},
         "size_bytes": _size_bytes(out) if manifest != out else None,

@@ -22,13 +22,13 @@ PAPER = paper_times(CONFIG / "paper", "table6_quantization_time_a100.csv", "radi
 SIZES = {"small": 1e8, "middle": 1e9, "large": 1e10}
 
 
-def write(root, model, stage, wall_s, memory=5, read=7, **measured):
+def write(root, model, stage, wall_s, memory=5, read=7, resumed=False, **measured):
     """One job's manifest, where the table looks for it."""
     path = root / model / f"{stage}.json"
     path.parent.mkdir(exist_ok=True)
     told = {"step": stage, "config": {"model": {"name": model}}, "commit": "0", "versions": {}}
     told |= {"device": {"name": "A processor", "threads": 2}, "measured": measured}
-    told |= {"wall_s": wall_s, "peak_memory_bytes": memory}
+    told |= {"wall_s": wall_s, "resumed": resumed, "peak_memory_bytes": memory}
     told |= {"read_bytes": read, "written_bytes": 2 * read} if read else {}
     path.write_text(json.dumps(told))
 
@@ -126,6 +126,16 @@ def test_shares_of_what_the_machine_does_at_best(tmp_path):
     shares = [row_of(table, model="small", stage=stage)["share_of_peak"] for stage in STAGES]
     assert pd.isna(shares[0]) and shares[1:] == [pytest.approx(0.5), pytest.approx(0.01)]
     assert pd.isna(row_of(table, model="small", stage="total")["share_of_peak"])
+
+
+def test_a_killed_jobs_last_attempt_is_no_time(tmp_path):
+    asked = written(tmp_path)
+    write(tmp_path, "small", "calibrate", 4.0, resumed=True, flops=6e9, peak_flops_per_s=3e9)
+    table = build_scaling_table(asked, ["calibrate", "quantize"], PAPER)
+    row = row_of(table, model="small", stage="calibrate")
+    assert pd.isna(row["wall_s"]) and pd.isna(row["share_of_peak"]) and "resumed" in row["note"]
+    assert row["peak_memory_bytes"] == 5
+    assert row_of(table, model="small", stage="total")["note"] == "without calibrate"
 
 
 def test_a_system_that_counts_no_traffic_leaves_its_cells_empty(tmp_path):
