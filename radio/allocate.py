@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from radio.depths import Depths, Distortion
@@ -38,27 +38,34 @@ def allocate_layers(
     """
     _check(statistics, rate_bits, solver, distortion)
     shapes = {name: entry.grad_var.shape for name, entry in statistics.items()}
-    numel = torch.cat([_numel(entry).flatten() for entry in statistics.values()])
-    sensitivity = torch.cat([(e.grad_var * e.weight_var).flatten() for e in statistics.values()])
+    numel = [_numel(entry).flatten() for entry in statistics.values()]
     if solver == "uniform":
-        depths = torch.full_like(numel, int(rate_bits))
+        depths = torch.full((sum(map(len, numel)),), int(rate_bits))
         allocation = Allocation(depths, rate_bits, math.nan)
     elif solver == "ascent":
-        allocation = allocate_bits(sensitivity, numel, rate_bits)
-    elif distortion is None:
-        allocation = allocate_integer(model_distortion(sensitivity), numel, rate_bits)
+        sensitivity = torch.cat([_sensitivity(entry) for entry in statistics.values()])
+        allocation = allocate_bits(sensitivity, torch.cat(numel), rate_bits)
     else:
-        tables = [
-            (entry.grad_var[..., None] * distortion[name]).flatten(0, 1)
-            for name, entry in statistics.items()
-        ]
-        allocation = allocate_integer(torch.cat(tables), numel, rate_bits)
+        layers = list(statistics.items())
+
+        def table_of(index: int) -> Float[Tensor, "groups 9"]:
+            name, entry = layers[index]
+            if distortion is None:
+                return model_distortion(_sensitivity(entry))
+            return (entry.grad_var[..., None] * distortion[name]).flatten(0, 1)
+
+        allocation = allocate_integer(table_of, numel, rate_bits)
     parts = allocation.depths.split([shape.numel() for shape in shapes.values()])
     by_layer = {
         name: part.view(shape).to(torch.uint8)
         for (name, shape), part in zip(shapes.items(), parts, strict=True)
     }
     return by_layer, allocation
+
+
+def _sensitivity(entry: LayerStatistics) -> Float[Tensor, " groups"]:
+    """G_n^2 S_n^2 of each group."""
+    return (entry.grad_var * entry.weight_var).flatten()
 
 
 def _check(

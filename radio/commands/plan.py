@@ -21,6 +21,7 @@ from radio.experiments.resources import calibration_tokens, read_device
 from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
     CalibrationFootprint,
+    allocation_bytes,
     quantization_bytes,
     streaming_quantization_bytes,
 )
@@ -100,6 +101,7 @@ def _calibration(
     )
     speed = device.flops_per_s.get(estimator.dtype)
     yield "weight groups", f"{geometry.groups(spec.group_rows):,}"
+    yield "memory, allocation", _gb(allocation_bytes(geometry, spec.group_rows))
     yield "disk, statistics", _gb(statistics_bytes(geometry, spec.group_rows))
     yield "memory, calibration", _gb(footprint.in_memory_bytes())
     yield "work, calibration", _flops(work(recomputed=False))

@@ -14,6 +14,7 @@ from radio.experiments.plan import Plan
 from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes
 from radio.models.footprint import (
     CalibrationFootprint,
+    allocation_bytes,
     quantization_bytes,
     streaming_quantization_bytes,
     whole_model_bytes,
@@ -37,6 +38,7 @@ COPIES |= {"target": 2, "refine": 3, "prepare": 2}
 PROBES = 8  # of the search for a target; docs/log.md has 4
 TEST_TOKENS = 600_000  # of the longest test text, C4's, and a few more
 TASK_TOKENS = 10**7  # of a set of downstream tasks
+GROUPS_PER_S = 5e5  # that are given depths
 DEPTHS = 8  # at which distortions are measured
 CODED_ON = "cpu-2core"  # whose speed of quantization is known
 
@@ -145,6 +147,11 @@ def _size(plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, speeds: Dict
             each = plan.compose("refine", **names).refinement.estimator
             work_s = backward_s(each.batch * each.iterations * each.tokens, "hidden")
             return whole(work_s, 2 * statistics_bytes(geometry, spec.group_rows))
+        case "allocate":
+            groups = geometry.groups(spec.group_rows)
+            return _Size(
+                allocation_bytes(geometry, spec.group_rows), groups / GROUPS_PER_S, 2 * groups
+            )
         case "quantize":
             return _Size(quantization_bytes(geometry), coding_s, 2 * result_bytes)
         case "codebook" | "distortion":

@@ -11,6 +11,8 @@ from radio.models.geometry import Geometry
 # the compiled matrix products hold beyond what is asked of them
 PROCESS_BYTES = 580_000_000
 FLOAT32_BYTES = 4
+# of an allocation: statistics, measured errors, the vertices of a hull, depths, numbers of weights
+GROUP_BYTES = 150
 # float32 copies of a matrix while it is coded, and of the second moment of its inputs
 MATRIX_COPIES, MOMENT_COPIES = 6, 4
 
@@ -76,6 +78,11 @@ def whole_model_bytes(geometry: Geometry, copies: int, length: int) -> int:
     # logits, their logarithms of probabilities, those of the original, and what is between
     logits = 5 * FLOAT32_BYTES * length * geometry.vocabulary
     return PROCESS_BYTES + copies * FLOAT32_BYTES * geometry.parameters + logits
+
+
+def allocation_bytes(geometry: Geometry, group_rows: int) -> int:
+    """Peak of an exact allocation, whose tables are in memory layer by layer."""
+    return PROCESS_BYTES + GROUP_BYTES * geometry.groups(group_rows)
 
 
 def quantization_bytes(geometry: Geometry) -> int:

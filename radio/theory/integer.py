@@ -6,19 +6,30 @@ A group's best next move is the depth to which its distortion per weight falls m
 bit; from depth 0 these moves trace the lower convex hull of its curve. Moves of all groups, taken
 in the order of their slopes, are optimal wherever the budget ends between two of them (Everett's
 theorem), and elsewhere within the gain of the first move that does not fit.
+
+A model of 7 billion weights has 27 million groups. Tables come in parts, of which one is in memory
+at a time; a sample shows near which slope the budget ends, and only segments about there are
+sorted. What is found is what sorting all of them would find.
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from radio.theory.allocation import MAX_BITS, Allocation, mean_bits
 
 # rate x weights is a whole number of bits up to the rounding of a product
 BUDGET_ROUNDING = 1e-12
+# groups that show where the budget ends; where there are no more, they show it exactly
+SAMPLE_GROUPS = 2**18
+
+
+# makes the table of a part [groups, depths], whenever it is asked
+TableOf = Callable[[int], Tensor]
 
 
 class _Hulls(NamedTuple):
@@ -31,15 +42,34 @@ class _Hulls(NamedTuple):
     slopes: Float[Tensor, "groups segments"]
 
 
+class _Part(NamedTuple):
+    """Segments of some groups: how many are steeper than a window, and each one inside it."""
+
+    vertices: UInt8[Tensor, "groups depths"]
+    steeper: Int[Tensor, " groups"]
+    steeper_cost: int
+    least_steeper: float
+    group: Int[Tensor, " inside"]
+    slope: Float[Tensor, " inside"]
+    cost: Int[Tensor, " inside"]
+
+
+class _Move(NamedTuple):
+    """A group's step to a larger depth: the fall of distortion per bit, and its cost in bits."""
+
+    fall: float
+    group: int
+    depth: int
+    cost: int
+
+
 def model_distortion(sensitivity: Float[Tensor, " groups"]) -> Float[Tensor, "groups 9"]:
     """High-resolution distortion per weight s 4^-B at B = 0..8 (paper), as a table."""
     return sensitivity.double()[:, None] * torch.exp2(-2.0 * torch.arange(MAX_BITS + 1))
 
 
 def allocate_integer(
-    distortion: Float[Tensor, "groups depths"],
-    numel: Int[Tensor, " groups"],
-    rate_bits: float,
+    table_of: TableOf, numel: Sequence[Int[Tensor, " _"]], rate_bits: float
 ) -> Allocation:
     """Depths of least sum_n P_n d_n(B_n) whose mean is at most `rate_bits`.
 
@@ -47,39 +77,103 @@ def allocate_integer(
     one segment, goes to the steepest moves that still fit, hull or not, until none does.
 
     Args:
-        distortion: d_n(B), a group's output distortion per weight at depth B = column index;
-            finite and non-negative, not necessarily convex, nor falling.
-        numel: P_n, weights in each group.
+        table_of: d_n(B) of each part, a group's output distortion per weight at depth B = column
+            index; finite and non-negative, not necessarily convex, nor falling.
+        numel: P_n, weights in each group of each part.
         rate_bits: R, 0 < R <= 8.
 
     Returns:
-        The depths and their rate; the price is the slope of the last segment that was taken
-        before one did not fit, the fall of distortion per weight for one more bit.
+        The depths, part after part, and their rate; the price is the slope of the last segment
+        that was taken before one did not fit, the fall of distortion per weight for one more bit.
 
     Raises:
-        ValueError: `rate_bits` outside (0, 8], a negative or non-finite distortion, or a table
-            that falls nowhere.
+        ValueError: `rate_bits` outside (0, 8], a negative or non-finite distortion, or tables
+            that fall nowhere.
     """
     if not 0 < rate_bits <= MAX_BITS:
         raise ValueError(f"rate_bits={rate_bits} is outside (0, {MAX_BITS}]")
-    if not torch.isfinite(distortion).all() or (distortion < 0).any():
-        raise ValueError("distortion has negative or non-finite entries")
-    hulls = _lower_hulls(distortion.double())
-    group, segment = (hulls.slopes > 0).nonzero(as_tuple=True)
-    if not len(group):
+    weights = sum(int(each.sum()) for each in numel)
+    budget = math.floor(rate_bits * float(weights) * (1 + BUDGET_ROUNDING))
+    for low, high in _windows(table_of, numel, rate_bits):
+        parts = [_split(table_of(i), sizes, low, high) for i, sizes in enumerate(numel)]
+        left = budget - sum(part.steeper_cost for part in parts)
+        slopes, order = torch.cat([part.slope for part in parts]).sort(descending=True, stable=True)
+        costs = torch.cat([part.cost for part in parts])[order]
+        if left >= 0 and (low == 0 or left < int(costs.sum())):
+            break
+    taken = int(torch.searchsorted(costs.cumsum(0), left, right=True))
+    steepness = [*slopes[:taken][-1:].tolist(), min(part.least_steeper for part in parts)]
+    steepness = [each for each in steepness if each < math.inf] or slopes[:1].tolist()
+    if not steepness:
         raise ValueError("distortion falls nowhere: no group is worth a bit")
-    slopes, order = hulls.slopes[group, segment].sort(descending=True, stable=True)
-    costs = (hulls.vertices.diff(dim=1) * numel[:, None])[group, segment][order]
-    budget = math.floor(rate_bits * float(numel.sum()) * (1 + BUDGET_ROUNDING))
-    taken = int(torch.searchsorted(costs.cumsum(0), budget, right=True))
-    segments = torch.bincount(group[order[:taken]], minlength=len(numel))
-    depths = hulls.vertices.gather(1, segments[:, None])[:, 0]
-    depths = _spend(distortion.double(), numel, depths, budget - int(costs[:taken].sum()))
-    return Allocation(depths, mean_bits(depths, numel), math.log2(float(slopes[max(taken - 1, 0)])))
+    chosen = torch.zeros(len(order), dtype=torch.bool)
+    chosen[order[:taken]] = True
+    inside = chosen.split([len(part.slope) for part in parts])
+    depths = [_depths(*each) for each in zip(parts, inside, strict=True)]
+    _spend(table_of, numel, depths, left - int(costs[:taken].sum()))
+    found, sizes = torch.cat(depths), torch.cat(list(numel))
+    return Allocation(found, mean_bits(found, sizes), math.log2(steepness[0]))
+
+
+def _windows(
+    table_of: TableOf, numel: Sequence[Tensor], rate_bits: float
+) -> Iterator[tuple[float, float]]:
+    """Slopes between which the budget should end, as a sample has it, ever further apart.
+
+    A sample of all groups is right at once. The last window has every segment.
+    """
+    every = math.ceil(sum(len(each) for each in numel) / SAMPLE_GROUPS)
+    found, weights = [], 0
+    for i, sizes in enumerate(numel):
+        hulls, some = _lower_hulls(table_of(i)[::every]), sizes[::every]
+        rising = hulls.slopes > 0
+        steps = hulls.vertices.diff(dim=1) * some[:, None]
+        found.append(torch.stack([hulls.slopes[rising], steps[rising].double()]))
+        weights += int(some.sum())
+    slopes, costs = torch.cat(found, dim=1)
+    slopes, order = slopes.sort(descending=True)
+    budget = math.floor(rate_bits * float(weights) * (1 + BUDGET_ROUNDING))
+    end = int(torch.searchsorted(costs[order].cumsum(0), float(budget), right=True))
+    margin = 0 if every == 1 else math.ceil(2 * len(slopes) ** 0.5)
+    while True:
+        first, last = min(end - margin, len(slopes) - 1), end + margin
+        yield (
+            float(slopes[last]) if last < len(slopes) else 0.0,
+            float(slopes[first]) if first >= 0 else math.inf,
+        )
+        margin = 8 * margin + 1
+
+
+def _split(
+    table: Float[Tensor, "groups depths"], numel: Int[Tensor, " groups"], low: float, high: float
+) -> _Part:
+    """Segments of slopes above `high`, and from `low` to `high`."""
+    hulls = _lower_hulls(table)
+    costs = hulls.vertices.diff(dim=1) * numel[:, None]
+    steeper = hulls.slopes > high
+    inside = (hulls.slopes > 0) & (hulls.slopes >= low) & ~steeper
+    return _Part(
+        vertices=hulls.vertices.to(torch.uint8),
+        steeper=steeper.sum(dim=1),
+        steeper_cost=int(costs[steeper].sum()),
+        least_steeper=float(hulls.slopes[steeper].min()) if steeper.any() else math.inf,
+        group=inside.nonzero()[:, 0],
+        slope=hulls.slopes[inside],
+        cost=costs[inside],
+    )
+
+
+def _depths(part: _Part, chosen: Tensor) -> Int[Tensor, " groups"]:
+    """Depths where the steeper segments end, and the chosen ones of those inside the window."""
+    more = torch.bincount(part.group[chosen], minlength=len(part.steeper))
+    return part.vertices.gather(1, (part.steeper + more)[:, None])[:, 0].long()
 
 
 def _lower_hulls(table: Float[Tensor, "groups depths"]) -> _Hulls:
     """The falling part of every curve's lower convex hull."""
+    if not torch.isfinite(table).all() or (table < 0).any():
+        raise ValueError("distortion has negative or non-finite entries")
+    table = table.double()
     groups, depths = table.shape
     vertex = torch.zeros(groups, dtype=torch.int64)
     vertices, slopes = [vertex], []
@@ -105,21 +199,39 @@ def _falls(
 
 
 def _spend(
+    table_of: TableOf, numel: Sequence[Tensor], depths: Sequence[Tensor], budget: int
+) -> None:
+    """Spend the bits that are left on the steepest moves that fit, until none does.
+
+    `depths` of all parts are overwritten.
+    """
+    if budget < min(int(each.min()) for each in numel):
+        return  # not one bit for the smallest group
+
+    def best_of(part: int) -> _Move | None:
+        return _best_move(table_of(part), numel[part], depths[part], budget)
+
+    moves = dict(enumerate(map(best_of, range(len(numel)))))
+    while possible := {part: move for part, move in moves.items() if move}:
+        best = max(possible, key=lambda part: possible[part].fall)
+        depths[best][possible[best].group] = possible[best].depth
+        budget -= possible[best].cost
+        for part, move in possible.items():
+            if part == best or move.cost > budget:
+                moves[part] = best_of(part)
+
+
+def _best_move(
     table: Float[Tensor, "groups depths"],
     numel: Int[Tensor, " groups"],
     depths: Int[Tensor, " groups"],
     budget: int,
-) -> Int[Tensor, " groups"]:
-    """Spend the bits that are left on the steepest moves that fit, until none does."""
-    depths = depths.clone()
-    falls = _falls(table, depths)
+) -> _Move | None:
+    """The first of the steepest moves that fit, None if there is none."""
+    falls = _falls(table.double(), depths)
     costs = (torch.arange(table.shape[1]) - depths[:, None]) * numel[:, None]
-    while True:
-        falls[costs > budget] = -torch.inf
-        group, depth = divmod(int(falls.argmax()), table.shape[1])
-        if falls[group, depth] <= 0:
-            return depths
-        budget -= int(costs[group, depth])
-        depths[group] = depth
-        falls[group] = _falls(table[group, None], depths[group, None])[0]
-        costs[group] = (torch.arange(table.shape[1]) - depth) * numel[group]
+    falls[costs > budget] = -torch.inf
+    group, depth = divmod(int(falls.argmax()), table.shape[1])
+    if falls[group, depth] <= 0:
+        return None
+    return _Move(float(falls[group, depth]), group, depth, int(costs[group, depth]))

@@ -6,13 +6,20 @@ import time
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from radio.theory import integer
 from radio.theory.allocation import Allocation, allocate_bits, distortion
-from radio.theory.integer import allocate_integer, model_distortion
+from radio.theory.integer import model_distortion
 
 DEPTHS = 5  # of the small tables: 5^5 allocations are tried one by one
+
+
+def allocate_integer(table, numel, rate_bits: float, parts: int = 1) -> Allocation:
+    """All groups in some parts."""
+    table_of = table.tensor_split(parts).__getitem__
+    return integer.allocate_integer(table_of, numel.tensor_split(parts), rate_bits)
 
 
 def total(table, numel, depths) -> float:
@@ -111,6 +118,22 @@ def test_budget_is_kept_and_spent_to_the_last_group(seed, rate):
         for deeper in range(depth + 1, 9):
             gains = table[n, deeper] < table[n, depth]
             assert not gains or left < (deeper - depth) * int(numel[n])
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), rate=st.floats(0.01, 8.0), parts=st.integers(1, 20))
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_sample_and_parts_find_what_all_groups_at_once_do(monkeypatch, ties, seed, rate, parts):
+    """Whatever window the sample gives, and where many segments are equally steep."""
+    table, numel = problem(seed)
+    if ties:
+        table = torch.exp2(table.clamp(1e-9).log2().round())
+    whole = allocate_integer(table, numel, rate)
+    with monkeypatch.context() as context:
+        context.setattr(integer, "SAMPLE_GROUPS", 1 + seed % 40)
+        found = allocate_integer(table, numel, rate, parts)
+    assert torch.equal(found.depths, whole.depths)
+    assert found[1:] == whole[1:]
 
 
 @settings(max_examples=6)

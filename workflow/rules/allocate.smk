@@ -104,6 +104,8 @@ rule allocate:
         "benchmarks/allocate/{model}/{method}/{rate}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        **asks("allocate"),
     params:
         recipe=recipe_of("allocate"),
         overrides=overrides_of("allocate"),
