@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from radio.calibrate import RandomSign
 from radio.checkpoint import compress, save_quantized
 from radio.cli import main
-from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes, stored
+from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.methods.awq import Awq
 from radio.methods.fp16 import Fp16
 from radio.methods.owq import Owq
@@ -18,6 +18,7 @@ from radio.methods.rtn import Rtn
 from radio.models import ModelSpec, Recomputing, StreamedModel, load_model
 from radio.models.geometry import Geometry
 from radio.models.load import count_parameters
+from radio.models.operations import calibration_flops
 from radio.quantize import Given, quantize_layers
 from radio.rates import target
 from radio.runtime.compose import CONFIG, compose_step, options

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from radio.commands.words import pairs
 from radio.experiments import Job, Plan, job
 from radio.experiments.resources import calibration_tokens, read_device
-from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes, stored
+from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
     CalibrationFootprint,
     allocation_bytes,
@@ -26,6 +26,7 @@ from radio.models.footprint import (
     streaming_quantization_bytes,
 )
 from radio.models.geometry import Geometry
+from radio.models.operations import calibration_flops
 from radio.models.planned import geometry_of
 from radio.models.spec import ModelSpec
 from radio.rates import KINDS, Target, asked_rate, rate_text

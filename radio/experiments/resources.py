@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from radio.experiments.jobs import Job
 from radio.experiments.plan import Plan
-from radio.forecast import calibration_flops, checkpoint_bytes, statistics_bytes
+from radio.forecast import checkpoint_bytes, statistics_bytes
 from radio.models.footprint import (
     CalibrationFootprint,
     allocation_bytes,
@@ -20,6 +20,7 @@ from radio.models.footprint import (
     whole_model_bytes,
 )
 from radio.models.geometry import Geometry
+from radio.models.operations import calibration_flops
 from radio.models.planned import geometry_of
 from radio.models.spec import ModelSpec, TrainedSource, WheelSource
 from radio.runtime.compose import CONFIG, options, unknown

@@ -7,9 +7,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
-from radio.forecast import calibration_flops
 from radio.models import Recomputing
 from radio.models.geometry import Geometry
+from radio.models.operations import calibration_flops
 from radio.runtime.manifest import recorded
 from radio.runtime.peak import matmul_flops_per_s
 from radio.statistics import save_statistics
