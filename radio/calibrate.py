@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from radio.data.tokens import drawn
-from radio.models import Recomputing, decoder_linears, final_hidden, head
+from radio.models import Recomputing, decoder_linears, final_hidden, head, place
+from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from radio.runtime.identity import identity_of
@@ -75,11 +76,13 @@ class RandomSign:
         blocks: Int[Tensor, "blocks length"],
         seed: int,
         partial: Path,
+        devices: Devices = ON_CPU,
     ) -> dict[str, LayerStatistics]:
-        """Statistics of every linear layer in the decoder; `model` is cast to `dtype` on the way.
+        """Statistics of every linear layer in the decoder, on the CPU.
 
-        G_n^2 is summed over output coordinates and averaged over tokens. A model whose blocks are
-        on disk gives the same bytes as one in memory.
+        A model in memory comes from the CPU, is cast to `dtype` and put on `devices`; one on disk
+        computes where it was told to. Both give the same bytes. G_n^2 is summed over output
+        coordinates and averaged over tokens.
 
         The state is saved to `partial` every half minute, or after as many sequences as go through
         a block on disk together, and found there after a kill: signs depend on the seed and the
@@ -96,7 +99,9 @@ class RandomSign:
             )
         blocks = drawn(blocks, self.sequences, seed)
         gradients = (
-            _ByBlocks(model) if isinstance(model, Recomputing) else _Whole(model, self.dtype)
+            _ByBlocks(model)
+            if isinstance(model, Recomputing)
+            else _Whole(model, self.dtype, devices)
         )
         weights = gradients.weights
         identity = identity_of(self, seed, blocks, weights)
@@ -126,13 +131,13 @@ class _Whole:
 
     at_once = 1
 
-    def __init__(self, model: PreTrainedModel, dtype: str) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: str, devices: Devices) -> None:
         linears = decoder_linears(model)
         self.weights: Mapping[str, Tensor] = {
             name: linear.weight.detach().float() for name, linear in linears.items()
         }
         self.shapes = _shapes(linears)
-        self._model = model.to(getattr(torch, dtype))
+        self._model = place(model, devices, getattr(torch, dtype))
 
     def add(self, sums: "_Sums", ids: Tensor, output: str, seed: int) -> None:
         with accumulating(self._model, sums):
@@ -188,7 +193,7 @@ def _signed_root(
         *(each.split(TOKENS_AT_ONCE, 1) for each in (logits, direction)), strict=True
     ):
         root = some.float().softmax(dim=-1).sqrt()
-        signed = root * _signs(root.shape, generator)
+        signed = root * _signs(root.shape, generator).to(root.device)
         out.copy_(signed - root.square() * signed.sum(dim=-1, keepdim=True))
     return direction
 
@@ -221,25 +226,25 @@ class _Sums:
     def set_clusters(self, weights: Mapping[str, Tensor], group_rows: int) -> None:
         """Cluster rows by the pilot's gradient variances and start the sums by group."""
         for name, weight in weights.items():
-            row_var = weight.var(dim=1, correction=0)
-            self.cluster[name] = cluster_rows(row_var, self.row_grad[name], group_rows)
+            row_var, row_grad = weight.var(dim=1, correction=0), self.row_grad[name].cpu()
+            self.cluster[name] = cluster_rows(row_var, row_grad, group_rows)
             clusters = int(self.cluster[name].max()) + 1
             self.group_grad[name] = torch.zeros(clusters, weight.shape[1])
 
     def add_gradient(self, name: str, gradient: Tensor) -> None:
         square = gradient.float().square()
         if self.cluster:
-            group = self.group_grad[name]
-            group += cluster_mean(square, self.cluster[name], len(group))
+            cluster = self.cluster[name].to(square.device)
+            add(self.group_grad, name, cluster_mean(square, cluster, len(self.group_grad[name])))
         else:
-            self.row_grad[name] += square.mean(dim=1)
+            add(self.row_grad, name, square.mean(dim=1))
 
     def statistics(
         self, weights: Mapping[str, Tensor], pilot: int, length: int
     ) -> dict[str, LayerStatistics]:
         result = {}
         for name, weight in weights.items():
-            cluster, grad = self.cluster[name], self.group_grad[name]
+            cluster, grad = self.cluster[name], self.group_grad[name].cpu()
             if not torch.isfinite(grad).all():
                 raise RadioError(
                     f"gradients of {name} are not finite: set calibration.dtype=float32"
@@ -249,7 +254,7 @@ class _Sums:
                 cluster=cluster,
                 grad_var=grad / ((self.done - pilot) * length),
                 weight_var=scales.square(),
-                input_mean=self.input_sum[name] / (self.done * length),
+                input_mean=self.input_sum[name].cpu() / (self.done * length),
             )
         return result
 
@@ -270,6 +275,11 @@ class _Sums:
             kind, name = key.split("/", 1)
             kinds[kind][name] = tensor
         return cls(identity, metadata["done"], **kinds)
+
+
+def add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+    """Add to a sum where `value` is: a new one, or one that was read from a file, moves there."""
+    sums[name] = sums[name].to(value.device).add_(value)
 
 
 @runtime_checkable
@@ -306,7 +316,7 @@ def reducing(linears: Mapping[str, nn.Linear], sums: Accumulator) -> Iterator[No
 
         def keep_inputs(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
             inputs = args[0].detach().flatten(0, -2)
-            sums.input_sum[name] += inputs.float().sum(dim=0)
+            add(sums.input_sum, name, inputs.float().sum(dim=0))
 
         def keep_gradient(weight: Tensor, name: str = name) -> None:
             assert weight.grad is not None

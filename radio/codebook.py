@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from radio.runtime.device import CPU, making_on, moved
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from radio.statistics import LayerStatistics
@@ -22,6 +23,7 @@ def fit_codebooks(
     weights: Mapping[str, Float[Tensor, "_rows _cols"]],
     statistics: Mapping[str, LayerStatistics],
     seed: int,
+    device: torch.device = CPU,
 ) -> Codebooks:
     """Levels of depths 0..8 of least squared error on a random sample of all layers' groups.
 
@@ -29,6 +31,7 @@ def fit_codebooks(
         weights: [rows, cols] by layer.
         statistics: row clusters, by layer.
         seed: of the sample.
+        device: where the sample is fitted.
 
     Raises:
         RadioError: statistics of another model, or weights that are all the same.
@@ -48,7 +51,7 @@ def fit_codebooks(
         start += clusters * cols
         for c in range(clusters):
             groups = weight[cluster == c][:, inside[inside // cols == c] % cols].T.float()
-            by_numel.setdefault(groups.shape[1], []).append(groups)
+            by_numel.setdefault(groups.shape[1], []).append(groups.to(device))
     batches = [
         batch
         for parts in by_numel.values()
@@ -56,7 +59,8 @@ def fit_codebooks(
         if len(batch)
     ]
     try:
-        return learn_codebooks(batches)
+        with making_on(device):
+            return moved(learn_codebooks(batches), CPU)
     except ValueError as error:
         raise RadioError(f"no codebook can be learned ({error}): give another model") from error
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
+import torch
 from transformers import PreTrainedModel
 
 from radio.depths import Distortion
 from radio.methods.base import DepthMethod, LinearLayer
 from radio.models import decoder_linears
+from radio.runtime.device import CPU, making_on, moved
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
 from radio.statistics import LayerStatistics
@@ -18,8 +20,11 @@ def measure_distortion(
     method: object,
     statistics: Mapping[str, LayerStatistics],
     codebooks: Codebooks | None = None,
+    device: torch.device = CPU,
 ) -> Distortion:
     """Mean squared weight error of every group at depths 0..8, [clusters, cols, 9] by layer.
+
+    Each layer is on `device` for its turn.
 
     Raises:
         RadioError: a method without depths by group, or statistics of another model.
@@ -33,14 +38,10 @@ def measure_distortion(
         raise RadioError(
             "artifacts.statistics belongs to a model with other layers: make it for this model"
         )
-    return {
-        name: method.distortion(
-            LinearLayer(
-                name,
-                linear.weight.detach().float(),
-                statistics=statistics[name],
-                codebooks=codebooks,
-            )
-        )
-        for name, linear in progress(linears.items(), "distortion")
-    }
+    measured = {}
+    for name, linear in progress(linears.items(), "distortion"):
+        weight = linear.weight.detach().float()
+        layer = LinearLayer(name, weight, statistics=statistics[name], codebooks=codebooks)
+        with making_on(device):
+            measured[name] = method.distortion(moved(layer, device)).cpu()
+    return measured

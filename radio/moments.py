@@ -60,7 +60,7 @@ def input_moments(
             reads[name] = next(same, name)
             seen[name] = inputs
         if reads[name] == name:
-            sums.setdefault(name, _Sums(inputs.shape[-1])).add(inputs)
+            sums.setdefault(name, _Sums(inputs)).add(inputs)
 
     handles = [
         linear.register_forward_pre_hook(lambda _, args, name=name: add(name, args[0]))
@@ -77,11 +77,12 @@ def input_moments(
 
 
 class _Sums:
-    """Running sums of x, |x| and x x^T."""
+    """Running sums of x, |x| and x x^T, where inputs like `inputs` are."""
 
-    def __init__(self, cols: int) -> None:
-        self.first, self.absolute = torch.zeros(cols), torch.zeros(cols)
-        self.second = torch.zeros(cols, cols)
+    def __init__(self, inputs: Tensor) -> None:
+        cols, device = inputs.shape[-1], inputs.device
+        self.first, self.absolute = (torch.zeros(cols, device=device) for _ in range(2))
+        self.second = torch.zeros(cols, cols, device=device)
         self.tokens = 0
 
     def add(self, inputs: Tensor) -> None:

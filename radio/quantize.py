@@ -15,6 +15,7 @@ from radio.methods.base import BlockMethod, LinearLayer, Method
 from radio.models import copy_in, decoder_blocks, decoder_linears, first_block_inputs
 from radio.moments import InputMoments, input_moments
 from radio.packing.codecs import QuantizedLinear
+from radio.runtime.device import CPU, making_on, moved
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
 from radio.statistics import LayerStatistics
@@ -44,7 +45,11 @@ NOTHING = Given()
 
 
 def quantize_layers(
-    model: PreTrainedModel, method: Method, rate_bits: float, given: Given = NOTHING
+    model: PreTrainedModel,
+    method: Method,
+    rate_bits: float,
+    given: Given = NOTHING,
+    device: torch.device = CPU,
 ) -> dict[str, QuantizedLinear]:
     """Codes and side information of every linear layer inside the decoder blocks.
 
@@ -56,11 +61,12 @@ def quantize_layers(
     hidden states of the whole text in memory. A `BlockMethod` costs a third pass, with moments.
 
     Args:
-        model: with the weights to be quantized, in evaluation mode.
+        model: with the weights to be quantized, in evaluation mode, on the CPU.
         method: what turns a layer into codes.
         rate_bits: nominal bits a weight.
         given: what the method needs. Moments of inputs are float32, and weights are quantized from
             those of `model`, whatever the dtype of activations.
+        device: where each block is for its turn.
 
     Raises:
         RadioError: statistics or depths that were made for another model, or inputs that are not
@@ -71,7 +77,7 @@ def quantize_layers(
     states = None if given.blocks is None else BlockStates.before_all(model, given)
     done: dict[str, QuantizedLinear] = {}
     for each in quantize_blocks(
-        progress(blocks.items(), "quantize blocks"), method, rate_bits, given, states
+        progress(blocks.items(), "quantize blocks"), method, rate_bits, given, states, device
     ):
         done |= each.layers
     return done
@@ -118,6 +124,7 @@ def quantize_blocks(
     rate_bits: float,
     given: Given,
     states: BlockStates | None,
+    device: torch.device = CPU,
 ) -> Iterator[QuantizedBlock]:
     """Quantize the layers of one block after another.
 
@@ -130,17 +137,21 @@ def quantize_blocks(
         rate_bits: nominal bits a weight.
         given: what the method needs.
         states: of a calibration text.
+        device: where each block is for its turn; it comes from the CPU and goes back there.
     """
+    others = {} if states is None else moved(states.others, device)
 
     def moments_within(block: nn.Module) -> dict[str, InputMoments]:
         if states is None:
             return {}
-        return _moments_within(copy_in(block, given.dtype), states.hidden, states.others)
+        return _moments_within(copy_in(block, given.dtype), states.hidden, others, device)
 
     for prefix, block in blocks:
+        block.to(device)
         moments = moments_within(block)
         if states is not None and isinstance(method, BlockMethod):
-            method.reparametrize(block, moments, rate_bits)
+            with making_on(device):
+                method.reparametrize(block, moments, rate_bits)
             moments = moments_within(block)
         done = {}
         for name, linear in _linears(block).items():
@@ -154,12 +165,14 @@ def quantize_blocks(
                 inputs=moments.get(name),
                 codebooks=given.codebooks,
             )
-            done[full] = method.quantize(layer, rate_bits)
-            if states is not None:
-                install_layer(linear, done[full])
+            with making_on(device):
+                coded = method.quantize(moved(layer, device), rate_bits)
+                if states is not None:
+                    install_layer(linear, coded)
+            done[full] = moved(coded, CPU)
         if states is not None:
-            _advance(copy_in(block, given.dtype), states.hidden, states.others)
-        yield QuantizedBlock(prefix, block, done)
+            _advance(copy_in(block, given.dtype), states.hidden, others, device)
+        yield QuantizedBlock(prefix, block.to(CPU), done)
 
 
 def _linears(block: nn.Module) -> dict[str, nn.Linear]:
@@ -169,14 +182,17 @@ def _linears(block: nn.Module) -> dict[str, nn.Linear]:
 
 @torch.no_grad()
 def _moments_within(
-    block: nn.Module, hidden: Tensor, others: Mapping[str, object]
+    block: nn.Module, hidden: Tensor, others: Mapping[str, object], device: torch.device
 ) -> dict[str, InputMoments]:
     """Moments of the inputs of a block's linear layers, by their names in the block."""
-    return input_moments(_linears(block), (block(states, **others) for states in hidden.split(1)))
+    passes = (block(states.to(device), **others) for states in hidden.split(1))
+    return input_moments(_linears(block), passes)
 
 
 @torch.no_grad()
-def _advance(block: nn.Module, hidden: Tensor, others: Mapping[str, object]) -> None:
+def _advance(
+    block: nn.Module, hidden: Tensor, others: Mapping[str, object], device: torch.device
+) -> None:
     """Overwrite each sequence's hidden states by what the block makes of them."""
     for states in hidden.split(1):
-        states.copy_(block(states, **others))
+        states.copy_(block(states.to(device), **others))

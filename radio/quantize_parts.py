@@ -6,10 +6,13 @@ A killed run goes on at the block that it had come to.
 import shutil
 from pathlib import Path
 
+import torch
+
 from radio.checkpoint import QuantizedModel, Size, compress, join_parts, save_part
 from radio.methods.base import Method
 from radio.models import StreamedModel, decoder_linears
 from radio.quantize import BlockStates, Given, check_layers, quantize_blocks
+from radio.runtime.device import CPU
 from radio.runtime.files import load_tensors, read_json, save_tensors, write_json
 from radio.runtime.progress import progress
 
@@ -24,6 +27,7 @@ def quantize_to_file(
     out: Path,
     parts: Path,
     decided_by: str,
+    device: torch.device = CPU,
 ) -> Size:
     """Write what `save_quantized` would write of the model in memory, byte for byte.
 
@@ -37,6 +41,7 @@ def quantize_to_file(
         out: path of the quantized file.
         parts: folder for the blocks that are done; the caller removes it.
         decided_by: all that decides the codes; parts under another are not used.
+        device: where each block is for its turn.
 
     Raises:
         RadioError: as for `quantize_layers`, or a block cannot be read.
@@ -47,7 +52,8 @@ def quantize_to_file(
     done = _blocks_done(parts, states)
     held = {n: t for n, t in compress(streamed.model, {}).rest.items() if not t.is_meta}
     save_part(parts / OUTSIDE, QuantizedModel({}, held))
-    blocks = quantize_blocks(streamed.blocks(start=done), method, rate_bits, given, states)
+    left = streamed.blocks(start=done)
+    blocks = quantize_blocks(left, method, rate_bits, given, states, device)
     count = streamed.block_count
     for each in progress(blocks, f"quantize blocks {done + 1} to {count}", count - done):
         save_part(_part(parts, done), compress(each.block, each.layers, each.name))

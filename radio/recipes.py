@@ -48,8 +48,9 @@ def _recipe(plan: Plan, of: Job) -> str:
     ]
     if of.step == "ledger":
         shown.append(_files(plan, "paper/*.csv", "experiment/*.yaml"))
-    unused = MACHINE | PLANS
-    numbers = _without(config, unused if of.step in REPORT else unused | WORDS)
+    # of the top level alone: `device` is also a word of figures
+    told = {key: value for key, value in config.items() if key not in MACHINE}
+    numbers = _without(told, PLANS if of.step in REPORT else PLANS | WORDS)
     targets = _targets(config)
     skipped = _code_of_other_kinds(config) - targets
     code = code_digest({f"radio.steps.{of.step}", *targets}, plan.package, skipped)

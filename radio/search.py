@@ -7,15 +7,18 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from radio.checkpoint import compress, install
 from radio.data.tokens import TokenBlocks
 from radio.depths import Depths
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
 from radio.methods.base import Method
-from radio.models import head, load_model
+from radio.models import head, load_model, place
 from radio.quantize import Given, quantize_layers
 from radio.rates import Target
+from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.files import read_json, write_json
 from radio.runtime.identity import identity_of
 from radio.target import Probe, least_rate
@@ -33,6 +36,8 @@ def search(
     tolerance: float,
     partial: Path,
     decided_by: str,
+    dtype: torch.dtype = torch.float32,
+    devices: Devices = ON_CPU,
 ) -> tuple[Probe, list[Probe]]:
     """The least mean depth found at which `target` is kept to on `blocks`, and all probes.
 
@@ -50,23 +55,30 @@ def search(
         tolerance: relative distance below the target that is near enough.
         partial: path of the losses measured so far.
         decided_by: all that decides a loss; losses in `partial` under another are not used.
+        dtype: what models compute losses in.
+        devices: where they do, and quantization on the first.
 
     Raises:
         RadioError: the target is out of reach.
     """
-    original = load_model(checkpoint)
-    reference = compute_reference(original, blocks.ids, blocks.sha256)
+    original = load_model(checkpoint, dtype)
     reference_head = deepcopy(head(original))
+    original = place(original, devices)
+    reference = compute_reference(original, blocks.ids, blocks.sha256)
+    del original  # from its devices
     identity = identity_of(target.kind, blocks.sha256, decided_by)
     measured = _resumed(partial, identity)
 
     def measure(rate_bits: float) -> float:
         if str(rate_bits) not in measured:
             model = load_model(checkpoint)
-            layers = quantize_layers(
-                model, method, rate_bits, replace(given, depths=solve(rate_bits))
-            )
-            install(model, compress(model, layers))
+            probed = replace(given, depths=solve(rate_bits))
+            layers = quantize_layers(model, method, rate_bits, probed, devices[0])
+            coded = compress(model, layers)
+            if dtype != torch.float32:
+                # not cast, which would round what no parameter is, such as the angles of positions
+                model = load_model(checkpoint, dtype)
+            model = place(install(model, coded), devices)
             summary = evaluate(model, blocks.ids, reference, reference_head).summary()
             ratio = summary["perplexity"] / summary["perplexity_fp16"] - 1
             measured[str(rate_bits)] = summary["kl"] if target.kind == "kl" else ratio

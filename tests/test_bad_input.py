@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from radio.cli import main
+from radio.data.tokens import hashed_blocks, save_token_splits
+from radio.runtime.files import write_json
 from radio.statistics import LayerStatistics, save_statistics
+from tests.tiny import tiny_llama
 
 
 @pytest.fixture
@@ -150,3 +153,21 @@ def test_what_cannot_be_asked(arguments, sentence, statistics, tmp_path, capsys)
     out = tmp_path / "made" / "out.safetensors"
     assert sentence in complaint(capsys, step, *overrides, *given, f"out={out}")
     assert not list(tmp_path.glob("made/**/*.*"))
+
+
+@pytest.mark.parametrize(
+    "override, sentence",
+    [
+        ("device=cuda:7", "device=cuda:7 is none that torch sees"),
+        ("dtype=int8", "dtype=int8 is un"),
+    ],
+)
+def test_devices_and_types_that_are_none(override, sentence, tmp_path, capsys):
+    ids = hashed_blocks(torch.zeros(1, 4, dtype=torch.int64), "x", [])
+    save_token_splits(tmp_path / "tokens.safetensors", {"test": ids})
+    write_json(tmp_path / "model.json", {"measured": {"path": str(tiny_llama(tmp_path / "model"))}})
+    given = [f"artifacts.model={tmp_path / 'model.json'}"]
+    given += [f"artifacts.tokens={tmp_path / 'tokens.safetensors'}"]
+    out = tmp_path / "reference.safetensors"
+    assert sentence in complaint(capsys, "reference", *given, f"out={out}", override)
+    assert not out.exists()

@@ -56,6 +56,9 @@ RUN_BY = {
     "snakemake --resources gpu=2 -- results/table_opt.csv": (
         "tests/workflow/test_smoke.py::test_every_step_of_the_papers_tables_runs_on_miniatures"
     ),
+    "snakemake results/table_llama2.csv --config 'overrides=[dtype=bfloat16]'": (
+        "tests/test_on_gpus.py::test_steps_take_the_device_that_is_set"
+    ),
     "snakemake --config smoke=true": (
         "tests/workflow/test_smoke.py::test_every_step_of_the_papers_tables_runs_on_miniatures"
     ),
@@ -73,7 +76,7 @@ NEEDS = {
     "wandb sync logs/wandb/offline-run-*": "an account",
     "hf auth login": "an account",
     "snakemake results/llama2-7b/model.json": "weights from the hub",
-    "pytest tests/kernels": "a GPU",
+    "pytest tests/kernels tests/test_on_gpus.py": "a GPU",
 }
 
 

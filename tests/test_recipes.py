@@ -69,7 +69,16 @@ def test_edits_that_decide_no_number_of_the_table(before: dict[Job, str], tmp_pa
     edit(config / "model/opt-125m.yaml", "group_rows: 768", "group_rows: 512")
     edit(config / "common.yaml", "mode: auto", "mode: disabled")
     edit(config / "common.yaml", "threads: null", "threads: 1")
+    edit(config / "device.yaml", "RADIO_DEVICE,auto", "RADIO_DEVICE,cpu")
     assert recipes(config, PACKAGE) == before
+
+
+def test_settings_of_the_machine_are_known_by_their_place(tmp_path: Path) -> None:
+    """`device` is also what the times of a figure are of."""
+    config = shutil.copytree(CONFIG, tmp_path / "config")
+    edit(config / "figure/scaling.yaml", "device: A100", "device: H100")
+    plans = Plan(), Plan(config=config)
+    assert len({recipe(plan, "figure", figure="scaling") for plan in plans}) == 2
 
 
 @pytest.mark.parametrize(

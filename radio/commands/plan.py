@@ -5,7 +5,7 @@ usage: radio plan model=NAME method=NAME (rate_bits=BITS|target.bits=BITS|target
 
 Parameters, groups, bytes on disk and in memory, operations and time, by arithmetic from the
 architecture in the model's YAML (or the config.json of model=local model.path=DIR). Devices are in
-config/device; a time is told where the device's YAML has the speed.
+config/hardware; a time is told where the device's YAML has the speed.
 """
 
 from collections.abc import Iterator, Sequence

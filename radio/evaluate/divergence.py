@@ -63,4 +63,4 @@ def _log_probs(states: Tensor, head: nn.Linear) -> Tensor:
 
 
 def _nll(log_q: Tensor, targets: Tensor) -> Tensor:
-    return -log_q.gather(1, targets.long()[:, None])[:, 0]
+    return -log_q.gather(1, targets.to(log_q.device).long()[:, None])[:, 0]

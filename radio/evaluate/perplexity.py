@@ -11,6 +11,7 @@ from radio.evaluate.divergence import token_metrics
 from radio.evaluate.reference import Reference
 from radio.evaluate.spread import standard_error
 from radio.models import final_hidden, head
+from radio.runtime.device import CPU, moved
 from radio.runtime.progress import progress
 
 
@@ -78,7 +79,11 @@ def evaluate(
     reference: Reference,
     reference_head: nn.Linear,
 ) -> Evaluation:
-    """Run `model` over all blocks and compare with the reference at every target."""
+    """Run `model` over all blocks and compare with the reference at every target, on the CPU.
+
+    `reference_head` is moved to where the model's head is.
+    """
+    reference_head.to(head(model).weight.device)
     nll, kl, same = [], [], []
     for ids, states in zip(progress(blocks, "evaluate"), reference.hidden, strict=True):
         hidden = final_hidden(model, ids[None])[0]
@@ -86,10 +91,11 @@ def evaluate(
         nll.append(metrics.nll.mean())
         kl.append(metrics.kl)
         same.append(metrics.same_top1.float().mean())
-    return Evaluation(
+    evaluation = Evaluation(
         nll=torch.stack(nll),
         nll_reference=reference.nll,
         kl=torch.stack([values.mean() for values in kl]),
         token_kl=torch.cat(kl),
         top1_agreement=torch.stack(same),
     )
+    return moved(evaluation, CPU)

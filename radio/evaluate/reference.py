@@ -38,12 +38,12 @@ class Reference:
 def compute_reference(
     model: PreTrainedModel, blocks: Int[Tensor, "blocks length"], text_sha256: str
 ) -> Reference:
-    """Run `model` over all blocks."""
+    """Run `model` over all blocks; what it gives is on the CPU."""
     hidden, nll = [], []
     for ids in progress(blocks, "reference"):
         states = final_hidden(model, ids[None])[0]
-        nll.append(token_nll(states, ids, head(model)).mean())
-        hidden.append(states.half())
+        nll.append(token_nll(states, ids, head(model)).mean().cpu())
+        hidden.append(states.half().cpu())
     return Reference(torch.stack(hidden), torch.stack(nll), text_sha256)
 
 

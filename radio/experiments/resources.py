@@ -66,7 +66,7 @@ def asked(plan: Plan, of: Job, device: str, memory_gb: float | int, attempt: int
     Args:
         plan: the job graph.
         of: a job on a model.
-        device: name of the YAML in config/device with the speeds of a node.
+        device: name of the YAML in config/hardware with the speeds of a node.
         memory_gb: of a node. A calibration or quantization that needs more streams within it.
         attempt: from 1.
 
@@ -95,9 +95,9 @@ def read_device(name: str) -> DictConfig:
     Raises:
         RadioError: there is none of that name.
     """
-    if name not in options("device"):
-        raise RadioError(unknown("device", name, options("device")))
-    device = OmegaConf.load(CONFIG / "device" / f"{name}.yaml")
+    if name not in options("hardware"):
+        raise RadioError(unknown("device", name, options("hardware")))
+    device = OmegaConf.load(CONFIG / "hardware" / f"{name}.yaml")
     assert isinstance(device, DictConfig)
     return device
 

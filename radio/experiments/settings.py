@@ -42,8 +42,8 @@ class Settings:
             if _head(override) in MACHINE:
                 raise RadioError(
                     f"overrides has {override}, which changes no number: set WANDB_MODE, "
-                    "RADIO_STREAMING or RADIO_MEMORY_GB, use snakemake's --set-threads, or edit "
-                    "config/common.yaml"
+                    "RADIO_DEVICE, RADIO_STREAMING or RADIO_MEMORY_GB, use snakemake's "
+                    "--set-threads, or edit config/common.yaml"
                 )
             if _head(override) not in known:
                 raise RadioError(unknown("key in overrides", _head(override), known - MACHINE))

@@ -24,6 +24,7 @@ from radio.kernels import ggml, reference
 from radio.kernels.layout import packed_matrix
 from radio.kernels.linear import packed_linear
 from radio.packing.codecs import Companded
+from radio.runtime.device import free_bytes, name_of
 from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS
 
@@ -80,7 +81,7 @@ def fits(shape: Shape, device: torch.device) -> bool:
     """Whether memory holds a matrix of this shape in all its forms, most of it dense."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if device.type == "cuda":
-        memory = min(memory, torch.cuda.mem_get_info(device)[0])
+        memory = min(memory, free_bytes(device))
     return shape.rows * shape.cols * WEIGHT_BYTES + 14 * COPIES_BYTES + STREAM_BYTES < memory
 
 
@@ -239,7 +240,7 @@ def _row(
         "packed_gb_per_s": reached,
         "read_gb_per_s": bandwidth,
         "bandwidth_share": reached / bandwidth,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": name_of(device),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -8,18 +8,18 @@ are unpacked by shifts that are computed for each column, so that one body serve
 
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
 from radio.kernels.layout import PackedMatrix
+from radio.runtime.device import gpus
 
 # right-hand sides of one launch
 MAX_VECTORS = 8
 # tiles and warps of a program, to be chosen by time; the interpreter cannot tell, and has one
-CHOICES = [(1, 2), (1, 4), (2, 4), (4, 4), (4, 8)] if torch.cuda.is_available() else [(2, 4)]
+CHOICES = [(1, 2), (1, 4), (2, 4), (4, 4), (4, 8)] if gpus() else [(2, 4)]
 CONFIGS = [triton.Config({"TILES": tiles}, num_warps=warps) for tiles, warps in CHOICES]
 
 

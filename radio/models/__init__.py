@@ -11,6 +11,7 @@ from radio.models.load import (
     load_tokenizer,
 )
 from radio.models.locate import locate
+from radio.models.placing import place
 from radio.models.recompute import Recomputing
 from radio.models.spec import ModelSpec
 from radio.models.streaming import StreamedModel
@@ -31,4 +32,5 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "locate",
+    "place",
 ]

@@ -36,13 +36,16 @@ def first_block_inputs(
         model: in its own dtype.
         ids: sequences of equal length; they are run one at a time.
         dtype: what hidden states and floating-point arguments are cast to.
+
+    Returns:
+        Hidden states on the CPU, since they are many, and arguments where the model is.
     """
     hidden: list[Tensor] = []
     others: dict[str, Any] = {}
 
     def capture(block: nn.Module, args: tuple[Tensor], kwargs: dict[str, Any]) -> None:
         (states,) = args
-        hidden.append(states.to(dtype))
+        hidden.append(states.to(dtype).cpu())
         others.update(kwargs)
         raise _Captured
 

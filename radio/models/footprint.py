@@ -40,6 +40,12 @@ class CalibrationFootprint:
         saved = of.blocks * self._saved_bytes()
         return self._always_bytes() + copies * of.parameters + saved + self._passing_bytes()
 
+    def on_gpu_bytes(self) -> int:
+        """Peak of a model on GPUs, whose float32 weights stay in the memory of the host."""
+        of = self.geometry
+        held = self.dtype_bytes * of.parameters + of.blocks * self._saved_bytes()
+        return held + self._passing_bytes() + FLOAT32_BYTES * of.groups(self.group_rows)
+
     def streaming_bytes(self, sequences: int, *, on_disk: bool) -> int:
         """Peak of a model on disk, with as many sequences going through a block together."""
         of = self.geometry

@@ -125,7 +125,8 @@ def final_hidden(
 ) -> Float[Tensor, "batch length width"]:
     """What goes into the head: after the final norm, and after OPT-350M's output projection."""
     base: Any = model.base_model
-    hidden: Tensor = base(input_ids=ids, use_cache=False).last_hidden_state
+    device: Any = model.get_input_embeddings().weight.device
+    hidden: Tensor = base(input_ids=ids.to(device), use_cache=False).last_hidden_state
     return hidden
 
 

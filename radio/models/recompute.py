@@ -55,14 +55,16 @@ class Recomputing:
         shelf = _Shelf(self.folder)
         shelf.clear()
         count = self.streamed.block_count
+        device = self.streamed.device
         hidden, others = first_block_inputs(self.streamed.model, ids, self.streamed.dtype)
         with torch.no_grad():
             for name, block in progress(self.streamed.blocks(), f"{what} forward", count):
                 shelf.put(name, hidden)
-                hidden = torch.cat([block(states, **others) for states in hidden.split(1)])
+                outputs = [block(states.to(device), **others).cpu() for states in hidden.split(1)]
+                hidden = torch.cat(outputs)
         gradient = torch.empty_like(hidden)
         for index, states in enumerate(hidden.split(1)):
-            leaf = states.clone().requires_grad_(True)
+            leaf = states.to(device, copy=True).requires_grad_(True)
             with self.streamed.after_blocks(leaf):
                 from_output(index)
             gradient[index] = _gradient(leaf)
@@ -76,8 +78,8 @@ class Recomputing:
             }
             with watching(linears):
                 for index, states in enumerate(inputs.split(1)):
-                    leaf = states.clone().requires_grad_(True)
-                    block(leaf, **others).backward(gradient[index : index + 1])
+                    leaf = states.to(device, copy=True).requires_grad_(True)
+                    block(leaf, **others).backward(gradient[index : index + 1].to(device))
                     gradient[index] = _gradient(leaf)
         shelf.clear()
 
@@ -110,6 +112,6 @@ class _Shelf:
 
 
 def _gradient(leaf: Tensor) -> Tensor:
-    """What a backward pass has left at a leaf, less the leaf's batch axis."""
+    """What a backward pass has left at a leaf, on the CPU, less the leaf's batch axis."""
     assert leaf.grad is not None
-    return leaf.grad[0]
+    return leaf.grad[0].cpu()

@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from radio.models.blocks import decoder_blocks
 from radio.models.inspect import opened, weight_files
 from radio.models.load import DECODER, check_finite, decoder_linears, family_of
+from radio.runtime.device import CPU, moved
 from radio.runtime.errors import RadioError
 
 
@@ -31,23 +32,25 @@ class StreamedModel:
     Attributes:
         model: the whole model in evaluation mode, its decoder blocks on the meta device.
         dtype: of all that is computed with.
+        device: where all of that happens.
         block_count: number of decoder blocks.
         weights: float32 weights of the linear layers by name, read whenever one is asked for.
     """
 
-    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+    def __init__(self, path: Path, dtype: torch.dtype, device: torch.device = CPU) -> None:
         """Read what is outside the decoder blocks of the checkpoint in directory `path`.
 
         Args:
             path: directory of a checkpoint.
             dtype: of all that is computed with.
+            device: what blocks are handed out on, and all else is kept on.
 
         Raises:
             RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a
                 weight that is NaN or infinite; of blocks, when they are read.
         """
         family_of(path)
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device
         self._stored = _Stored(path)
         with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(
@@ -58,7 +61,11 @@ class StreamedModel:
         model.tie_weights()  # the wrapping into meta parameters has untied them
         inside = f"{DECODER[model.config.model_type]}.layers."
         outside = [name for name, _ in model.named_parameters() if not name.startswith(inside)]
-        _fill(model, self._stored.read({name: name for name in outside}, dtype), path, strict=False)
+        held = moved(self._stored.read({name: name for name in outside}, dtype), device)
+        _fill(model, held, path, strict=False)
+        for module in model.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer.to(device))
         model.tie_weights()
         self.block_count = len(decoder_blocks(model))
         self.weights: Mapping[str, Tensor] = _Weights(self._stored, decoder_linears(model))
@@ -71,8 +78,8 @@ class StreamedModel:
     def blocks(self, *, backward: bool = False, start: int = 0) -> Iterator[tuple[str, nn.Module]]:
         """Each decoder block from `start` by its full name, in order of execution, or in reverse.
 
-        The next is read while the caller computes with this one; at most two are in memory, if
-        the caller keeps none.
+        The next is read while the caller computes with this one; at most two are in memory, and of
+        them one on `device`, if the caller keeps none.
 
         Raises:
             RadioError: a block's weights are absent, damaged, or not finite.
@@ -85,11 +92,12 @@ class StreamedModel:
         with ThreadPoolExecutor(max_workers=1) as reader:
             reading: Future[tuple[str, nn.Module]] = reader.submit(self._filled, *order[0])
             for following in order[1:]:
-                block = reading.result()
+                name, block = reading.result()
                 reading = reader.submit(self._filled, *following)
-                yield block
+                yield name, block.to(self.device)
                 del block
-            yield reading.result()
+            name, block = reading.result()
+            yield name, block.to(self.device)
 
     @contextmanager
     def after_blocks(self, states: Float[Tensor, "batch length width"]) -> Iterator[None]:

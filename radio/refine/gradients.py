@@ -56,7 +56,7 @@ class PcaTokens:
     def backward(self, model: PreTrainedModel, ids: Int[Tensor, "1 length"], index: int) -> None:
         """`tokens` backward passes through one graph, for axis `index` modulo their number."""
         hidden = final_hidden(model, ids)[0]
-        axis = self.axes[index % len(self.axes)]
+        axis = self.axes[index % len(self.axes)].to(hidden.device)
         positions = token_positions(len(hidden), self.tokens)
         for position in positions:
             retain = position != positions[-1]
@@ -105,8 +105,8 @@ def output_axes(
     moment_sum, mean_sum = torch.zeros(1), torch.zeros(1)
     for ids in progress(blocks, "PCA"):
         hidden = final_hidden(model, ids[None])[0].double()
-        moment_sum = moment_sum + hidden.T @ hidden / len(hidden)
-        mean_sum = mean_sum + hidden.mean(dim=0)
+        moment_sum = moment_sum + (hidden.T @ hidden / len(hidden)).cpu()
+        mean_sum = mean_sum + hidden.mean(dim=0).cpu()
     if author_choices:
         return author_axes(moment_sum, mean_sum, axes).float()
     return principal_axes(moment_sum / len(blocks), mean_sum / len(blocks), axes).float()

@@ -11,6 +11,7 @@ from radio.checkpoint import install_layer
 from radio.depths import Depths
 from radio.methods.base import LinearLayer, Method
 from radio.models import decoder_linears
+from radio.runtime.device import making_on, moved
 from radio.statistics import LayerStatistics
 
 
@@ -20,8 +21,8 @@ class LiveModel:
 
     Attributes:
         model: the model, its layers quantized after the first `install`.
-        weights: original weights by layer, float32.
-        biases: original biases by layer, float32; None where there is none.
+        weights: original weights by layer, float32, on the CPU.
+        biases: original biases by layer, float32, on the CPU; None where there is none.
     """
 
     model: PreTrainedModel
@@ -30,7 +31,7 @@ class LiveModel:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "LiveModel":
-        """Copy the original weights and biases of `model`."""
+        """Copy the original weights and biases of `model`, which is still on the CPU."""
         linears = decoder_linears(model)
         weights = {name: linear.weight.detach().float().clone() for name, linear in linears.items()}
         biases: dict[str, Tensor | None] = {
@@ -51,4 +52,6 @@ class LiveModel:
             layer = LinearLayer(
                 name, self.weights[name], self.biases[name], statistics[name], depths[name]
             )
-            install_layer(linear, method.quantize(layer, rate_bits))
+            device = linear.weight.device
+            with making_on(device):
+                install_layer(linear, method.quantize(moved(layer, device), rate_bits))

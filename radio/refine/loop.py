@@ -26,10 +26,11 @@ from radio.depths import Depths
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import Reference, compute_reference
 from radio.methods.base import Method
-from radio.models import head
+from radio.models import head, place
 from radio.refine.gradients import PcaTokens, RandomSigns, Sampler, output_axes
 from radio.refine.live import LiveModel
 from radio.refine.state import State
+from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.errors import RadioError
 from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress
@@ -125,8 +126,9 @@ class Refinement:
         rate_bits: float,
         seed: int,
         partial: Path,
+        devices: Devices = ON_CPU,
     ) -> Refined:
-        """Refine at one rate; `model` is left cast to `dtype` and quantized.
+        """Refine at one rate; `model`, on the CPU, is left cast, quantized, and on `devices`.
 
         The state is saved to `partial` when half a minute has passed since the last time, and
         found there after a kill. All else follows from it, so that a resumed run ends in the same
@@ -140,7 +142,7 @@ class Refinement:
         blocks = drawn(blocks, self.sequences, seed)
         live = LiveModel.of(model)
         identity = identity_of(self, rate_bits, seed, blocks, validation, live.weights)
-        model.to(getattr(torch, self.dtype))
+        place(model, devices, getattr(torch, self.dtype))
         reference = compute_reference(model, validation, sha256_of_ids(validation))
         state = State.resumed(partial, identity)
         if state is None:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from radio.runtime.device import CPU, moved
 from radio.runtime.errors import RadioError
 from radio.runtime.files import load_tensors, save_tensors
 from radio.statistics import LayerStatistics, statistics_of, tensors_of
@@ -65,7 +66,8 @@ class State:
     def add_gradient(self, name: str, gradient: Float[Tensor, "rows cols"]) -> None:
         """Add the squared gradient of one backward pass."""
         gradient = gradient.float()
-        self.grad_sum[name].addcmul_(gradient, gradient)
+        total = self.grad_sum[name].to(gradient.device)
+        self.grad_sum[name] = total.addcmul_(gradient, gradient)
 
     def count_sequence(self) -> None:
         """Say that a sequence's gradients and inputs are all there."""
@@ -87,10 +89,10 @@ class State:
         per_token: float,
         author_choices: bool,
     ) -> dict[str, LayerStatistics]:
-        """Cluster the rows anew and reduce the means so far by group.
+        """Cluster the rows anew and reduce the means so far by group; the result is on the CPU.
 
         Args:
-            weights: the original weights.
+            weights: the original weights, on the CPU.
             group_rows: rows a cluster should have.
             length: tokens of a sequence.
             per_token: factor from a sequence's squared gradients to `grad_var`.
@@ -108,16 +110,18 @@ class State:
                     f"gradients of {name} are not finite: set refinement.estimator.dtype=float32 "
                     "or a higher rate_bits"
                 )
+            weight = weight.to(grad.device)
             cluster = cluster_rows(weight.var(dim=1, correction=0), grad.mean(dim=1), group_rows)
             clusters = int(cluster.max()) + 1
             spread = locations_and_scales if author_choices else means_and_deviations
             weight_var = spread(weight, cluster, clusters)[1].square()
-            result[name] = LayerStatistics(
+            of_layer = LayerStatistics(
                 cluster=cluster,
                 grad_var=cluster_mean(grad, cluster, clusters),
                 weight_var=weight_var,
                 input_mean=self.input_sum[name] / (self.weight * length),
             )
+            result[name] = moved(of_layer, CPU)
         return result
 
     def save(self, path: Path) -> None:

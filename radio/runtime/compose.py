@@ -22,7 +22,10 @@ from radio.runtime.errors import RadioError
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG = PACKAGE.parent / "config"
 # keys that say where, how fast and for whom a job runs; never what it finds
-MACHINE = {"out", "artifacts", "threads", "wandb", "streaming", "memory_gb", "block_inputs"}
+MACHINE = {
+    *("out", "artifacts", "wandb"),
+    *("device", "threads", "streaming", "memory_gb", "block_inputs"),
+}
 NOUNS = {"data": "text"}
 
 

@@ -96,7 +96,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """Write tensors and a JSON `metadata` object as one safetensors file, atomically."""
     from safetensors.torch import save_file
 
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as scratch:
         save_file(contiguous, scratch, metadata=_header(metadata, _sums(contiguous)))
 

@@ -11,6 +11,7 @@ def identity_of(*parts: object) -> str:
     digest = sha256()
     for part in parts:
         if isinstance(part, Mapping):
-            part = [(name, float(tensor.double().sum())) for name, tensor in part.items()]
+            # on the CPU, whose sums are the same wherever the tensors are
+            part = [(name, float(tensor.cpu().double().sum())) for name, tensor in part.items()]
         digest.update(repr(part.tolist() if isinstance(part, Tensor) else part).encode())
     return digest.hexdigest()

@@ -199,13 +199,14 @@ def _versions() -> dict[str, str]:
 
 
 def _device(threads: int | None) -> dict[str, Any]:
-    """Name of the GPU that was used, else of the processor, and the number of threads."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        threads = torch.get_num_threads()
-        if torch.cuda.is_initialized():
-            return {"name": torch.cuda.get_device_name(), "threads": threads}
-    return {"name": _processor(), "threads": threads or os.cpu_count()}
+    """Names of the GPUs that were used, else of the processor, and the number of threads."""
+    if "torch" not in sys.modules:
+        return {"name": _processor(), "threads": threads or os.cpu_count()}
+    import torch
+
+    from radio.runtime.device import gpus_used
+
+    return {"name": gpus_used() or _processor(), "threads": torch.get_num_threads()}
 
 
 def _processor() -> str:

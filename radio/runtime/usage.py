@@ -8,12 +8,13 @@ COUNTERS = {"read_bytes": "read_bytes", "write_bytes": "written_bytes"}
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident set of this process, plus what torch held at most on a GPU."""
+    """Largest resident set of this process, plus what torch held at most on GPUs."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        peak += torch.cuda.max_memory_allocated()
+    if "torch" in sys.modules:
+        from radio.runtime.device import gpu_peak_bytes
+
+        peak += gpu_peak_bytes()
     return peak
 
 

@@ -18,6 +18,7 @@ from radio.kernels.bench import (
 )
 from radio.kernels.table import markdown, with_paper
 from radio.runtime.compose import CONFIG
+from radio.runtime.device import devices
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.progress import progress
@@ -27,8 +28,7 @@ def run(cfg: DictConfig) -> None:
     """Random depths, and those of `artifacts.allocation` -> a table at `out`, and as Markdown."""
     out = Path(cfg.out)
     with recorded("bench", cfg, out) as measured:
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(automatic if cfg.device == "auto" else cfg.device)
+        device = devices(cfg.device)[0]
         shapes = [shape for dim in cfg.embedding_dims for shape in _of_paper(dim)]
         shapes += [Shape(rows, cols) for rows, cols in cfg.shapes]
         too_large = [shape for shape in shapes if not fits(shape, device)]

@@ -10,6 +10,7 @@ from radio.data.tokens import load_token_blocks
 from radio.models import Recomputing
 from radio.models.geometry import Geometry
 from radio.models.operations import calibration_flops
+from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.peak import matmul_flops_per_s
 from radio.statistics import save_statistics
@@ -22,16 +23,18 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     partial = out.with_suffix(".partial")
     with recorded("calibrate", cfg, out) as measured:
+        on = devices(cfg.device)
         estimator = instantiate(cfg.calibration.estimator)
+        dtype = getattr(torch, estimator.dtype)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), "calibration")
         model = model_to_calibrate(
             cfg,
             estimator.sequences,
             blocks.ids.shape[1],
             estimator.group_rows,
-            getattr(torch, estimator.dtype),
+            dtype,
         )
-        statistics = estimator.run(model, blocks.ids, cfg.seed, partial)
+        statistics = estimator.run(model, blocks.ids, cfg.seed, partial, on)
         save_statistics(out, statistics)
         measured["protocol"] = blocks.protocol
         measured["streamed"] = isinstance(model, Recomputing)
@@ -45,5 +48,5 @@ def run(cfg: DictConfig) -> None:
             output=estimator.output,
             recomputed=measured["streamed"],
         )
-        measured["peak_flops_per_s"] = matmul_flops_per_s(getattr(torch, estimator.dtype))
+        measured["peak_flops_per_s"] = matmul_flops_per_s(dtype, on[0])
     partial.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from radio.codebook import fit_codebooks, save_codebooks
 from radio.models import decoder_linears, load_model
+from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.statistics import load_statistics
 from radio.steps.inputs import checkpoint_path
@@ -15,9 +16,10 @@ def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.statistics` -> levels of depths 1..8 at `out`."""
     out = Path(cfg.out)
     with recorded("codebook", cfg, out) as measured:
+        on = devices(cfg.device)
         statistics = load_statistics(Path(cfg.artifacts.statistics))
         linears = decoder_linears(load_model(checkpoint_path(cfg)))
         weights = {name: linear.weight.detach() for name, linear in linears.items()}
-        codebooks = fit_codebooks(weights, statistics, cfg.seed)
+        codebooks = fit_codebooks(weights, statistics, cfg.seed, on[0])
         save_codebooks(out, codebooks)
         measured["largest_level"] = [float(levels.abs().max()) for levels in codebooks]

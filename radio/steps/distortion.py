@@ -9,6 +9,7 @@ from radio.codebook import load_codebooks
 from radio.depths import save_distortion
 from radio.distortion import measure_distortion
 from radio.models import load_model
+from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.statistics import load_statistics
 from radio.steps.inputs import checkpoint_path, given
@@ -18,11 +19,12 @@ def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.statistics` -> errors at depths 0..8 at `out`."""
     out = Path(cfg.out)
     with recorded("distortion", cfg, out) as measured:
+        on = devices(cfg.device)
         method = instantiate(cfg.method.quantizer)
         statistics = load_statistics(Path(cfg.artifacts.statistics))
         learned = given(cfg, "codebook")
         codebooks = None if learned is None else load_codebooks(learned)
         model = load_model(checkpoint_path(cfg))
-        distortion = measure_distortion(model, method, statistics, codebooks)
+        distortion = measure_distortion(model, method, statistics, codebooks, on[0])
         save_distortion(out, distortion)
         measured["groups"] = sum(table.shape[:2].numel() for table in distortion.values())

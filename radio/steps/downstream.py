@@ -11,10 +11,11 @@ from radio.checkpoint import install, load_quantized
 from radio.downstream.run import run_tasks
 from radio.downstream.scores import score
 from radio.downstream.tasks import load_items, tasks_of
-from radio.models import load_model, load_tokenizer
+from radio.models import load_model, load_tokenizer, place
+from radio.runtime.device import devices
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
-from radio.steps.inputs import checkpoint_path, given
+from radio.steps.inputs import checkpoint_path, evaluated_in, given
 
 CARRIED = ("method", "rate_bits", "bits_paper", "bits_true")
 
@@ -27,13 +28,15 @@ def run(cfg: DictConfig) -> None:
     out, coded, checkpoint = Path(cfg.out), given(cfg, "quantized"), checkpoint_path(cfg)
     partial = out.with_suffix(".partial")
     with recorded("downstream", cfg, out) as measured:
-        model = load_model(checkpoint)
-        measured |= {"model": cfg.model.name, "tasks_name": cfg.tasks.name}
+        on = devices(cfg.device)
+        model = load_model(checkpoint, evaluated_in(cfg))
+        measured |= {"model": cfg.model.name, "tasks_name": cfg.tasks.name, "dtype": cfg.dtype}
         if coded is not None:
             made = read_manifest(coded)
             install(model, load_quantized(coded))
             measured |= {name: made["measured"][name] for name in CARRIED}
             measured |= {"size_bytes": made["size_bytes"]}
+        model = place(model, on)
         tasks = tasks_of(cfg.tasks.tasks)
         file, tokenizer = given(cfg, "task_items"), load_tokenizer(checkpoint)
         items = None if file is None else load_items(file)

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from radio.models import Recomputing, StreamedModel, load_model
 from radio.models.footprint import CalibrationFootprint
 from radio.models.geometry import Geometry
+from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import memory_for_job
 from radio.steps.inputs import checkpoint_path
@@ -34,7 +35,8 @@ def model_to_calibrate(
     if cfg.block_inputs not in ("memory", "disk"):
         raise RadioError(f"block_inputs={cfg.block_inputs} is no place: set memory or disk")
     on_disk, allowed = cfg.block_inputs == "disk", allowed_bytes(cfg)
-    if not streams(cfg, footprint.in_memory_bytes()):
+    on = devices(cfg.device)
+    if not streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
         return load_model(path)
     spare = allowed - footprint.streaming_bytes(0, on_disk=on_disk)
     at_once = min(max(spare // footprint.kept_bytes(on_disk=on_disk), 1), sequences)
@@ -46,18 +48,25 @@ def model_to_calibrate(
             allowed / GB,
             "" if on_disk else ": block_inputs=disk takes less",
         )
-    return Recomputing(StreamedModel(path, dtype), at_once, folder if on_disk else None)
+    return Recomputing(StreamedModel(path, dtype, on[0]), at_once, folder if on_disk else None)
 
 
-def streams(cfg: DictConfig, in_memory_bytes: int) -> bool:
+def streams(
+    cfg: DictConfig, in_memory_bytes: int, on_gpu_bytes: int = 0, on: Devices = ON_CPU
+) -> bool:
     """Whether blocks are to be read as they are needed: as asked, or because memory is short.
+
+    That may be the host's, or that of the GPUs in `on`.
 
     Raises:
         RadioError: `streaming` is neither true nor false nor auto.
     """
     if cfg.streaming not in (True, False, "auto"):
         raise RadioError(f"streaming={cfg.streaming} is unknown: set true, false or auto")
-    return in_memory_bytes > allowed_bytes(cfg) if cfg.streaming == "auto" else bool(cfg.streaming)
+    if cfg.streaming != "auto":
+        return bool(cfg.streaming)
+    gpu_bytes = sum(free_bytes(device) for device in on if device != CPU)
+    return in_memory_bytes > allowed_bytes(cfg) or 0 < gpu_bytes < on_gpu_bytes
 
 
 def allowed_bytes(cfg: DictConfig) -> int:

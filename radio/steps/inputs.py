@@ -2,16 +2,36 @@
 
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from radio.rates import Target, asked_rate
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 def checkpoint_path(cfg: DictConfig) -> Path:
     """Directory of the checkpoint that `radio prepare` recorded in `artifacts.model`."""
     return Path(read_manifest(Path(cfg.artifacts.model))["measured"]["path"])
+
+
+def evaluated_in(cfg: DictConfig) -> torch.dtype:
+    """The type that an evaluated model computes in; losses are float32 at any rate.
+
+    Raises:
+        RadioError: `dtype` is none of these.
+    """
+    if cfg.dtype not in DTYPES:
+        raise RadioError(f"dtype={cfg.dtype} is unknown: set {', '.join(DTYPES)}")
+    dtype: torch.dtype = getattr(torch, cfg.dtype)
+    return dtype
+
+
+def protocol_of(cfg: DictConfig, text: str) -> str:
+    """The label that perplexities compare under: the text's, and `dtype` where it rounds."""
+    return text if cfg.dtype == "float32" else f"{text}/{cfg.dtype}"
 
 
 def needed(cfg: DictConfig, name: str) -> Path:

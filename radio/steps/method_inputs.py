@@ -21,7 +21,11 @@ from radio.runtime.manifest import read_manifest
 from radio.statistics import load_statistics
 from radio.steps.inputs import asked, checkpoint_path, needed
 
-ACTIVATIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ACTIVATIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:

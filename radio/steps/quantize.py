@@ -13,6 +13,7 @@ from radio.models.footprint import FLOAT32_BYTES, quantization_bytes
 from radio.models.geometry import Geometry
 from radio.quantize import Given, quantize_layers
 from radio.quantize_parts import quantize_to_file
+from radio.runtime.device import devices
 from radio.runtime.identity import identity_of
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.peak import read_bytes_per_s
@@ -29,6 +30,7 @@ def run(cfg: DictConfig) -> None:
     """
     out = Path(cfg.out)
     with recorded("quantize", cfg, out) as measured:
+        device = devices(cfg.device)[0]
         method, rate_bits = method_and_rate(cfg)
         method.check_rate(rate_bits)
         given = given_to_method(cfg)
@@ -40,10 +42,10 @@ def run(cfg: DictConfig) -> None:
             read = [read_manifest(Path(cfg.artifacts.model)), *upstream]
             identity = identity_of(method, rate_bits, given.blocks, given.dtype, read)
             model = StreamedModel(checkpoint, torch.float32)
-            size = quantize_to_file(model, method, rate_bits, given, out, parts, identity)
+            size = quantize_to_file(model, method, rate_bits, given, out, parts, identity, device)
             measured["weights_read_bytes"] = model.weights_read_bytes
         else:
-            size = _quantize_in_memory(checkpoint, method, rate_bits, given, out)
+            size = _quantize_in_memory(checkpoint, method, rate_bits, given, out, device)
         measured["method"] = cfg.method.name
         measured["settings"] = vars(method)
         measured["rate_bits"] = rate_bits
@@ -52,7 +54,7 @@ def run(cfg: DictConfig) -> None:
         measured["weights"] = size.weights
         # float32 weights in, the result out: what no way to quantize moves less of
         measured["moved_bytes"] = FLOAT32_BYTES * size.weights + size.own_bytes
-        measured["peak_bytes_per_s"] = read_bytes_per_s()
+        measured["peak_bytes_per_s"] = read_bytes_per_s(device)
         measured["upstream_wall_s"] = sum(
             manifest["wall_s"] + manifest["measured"].get("upstream_wall_s", 0)
             for manifest in upstream
@@ -64,9 +66,14 @@ def run(cfg: DictConfig) -> None:
 
 
 def _quantize_in_memory(
-    checkpoint: Path, method: Method, rate_bits: float, given: Given, out: Path
+    checkpoint: Path,
+    method: Method,
+    rate_bits: float,
+    given: Given,
+    out: Path,
+    device: torch.device,
 ) -> Size:
     model = load_model(checkpoint)
-    quantized = compress(model, quantize_layers(model, method, rate_bits, given))
+    quantized = compress(model, quantize_layers(model, method, rate_bits, given, device))
     save_quantized(out, quantized)
     return quantized.size()

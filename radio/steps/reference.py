@@ -7,17 +7,19 @@ from omegaconf import DictConfig
 from radio.data.tokens import load_token_blocks
 from radio.evaluate.anchor import check_anchor
 from radio.evaluate.reference import compute_reference, save_reference
-from radio.models import load_model
+from radio.models import load_model, place
+from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
-from radio.steps.inputs import checkpoint_path
+from radio.steps.inputs import checkpoint_path, evaluated_in, protocol_of
 
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.tokens` -> hidden states and block losses at `out`."""
     out = Path(cfg.out)
     with recorded("reference", cfg, out) as measured:
+        on = devices(cfg.device)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
-        model = load_model(checkpoint_path(cfg))
+        model = place(load_model(checkpoint_path(cfg), evaluated_in(cfg)), on)
         reference = compute_reference(model, blocks.ids, blocks.sha256)
         perplexity = float(reference.nll.double().mean().exp())
         measured["anchor_difference"] = check_anchor(
@@ -28,5 +30,5 @@ def run(cfg: DictConfig) -> None:
             cfg.anchor_tolerance,
         )
         save_reference(out, reference)
-        measured["protocol"] = blocks.protocol
+        measured["protocol"] = protocol_of(cfg, blocks.protocol)
         measured["perplexity"] = perplexity

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from radio.data.tokens import load_token_blocks
 from radio.models import load_model
 from radio.rates import Target
+from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
 from radio.statistics import save_statistics
@@ -22,6 +23,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     partial = out.with_suffix(".partial")
     with recorded("refine", cfg, out) as measured:
+        on = devices(cfg.device)
         refinement = instantiate(cfg.refinement.estimator)
         rate = asked(cfg)
         if isinstance(rate, Target):
@@ -33,7 +35,8 @@ def run(cfg: DictConfig) -> None:
         blocks = load_token_blocks(tokens, "calibration")
         validation = load_token_blocks(tokens, "validation")
         model = load_model(checkpoint_path(cfg))
-        refined = refinement.run(model, blocks.ids, validation.ids, rate, cfg.seed, partial)
+        given = blocks.ids, validation.ids, rate, cfg.seed, partial
+        refined = refinement.run(model, *given, on)
         save_statistics(out, refined.statistics)
         measured["protocol"] = blocks.protocol
         measured["protocol_validation"] = validation.protocol

@@ -7,11 +7,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from radio.data.tokens import load_token_blocks
 from radio.rates import ACCURACY, Target
+from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.wheel import sha256_of
 from radio.search import search
-from radio.steps.inputs import asked, checkpoint_path, needed
+from radio.steps.inputs import asked, checkpoint_path, evaluated_in, needed, protocol_of
 from radio.steps.method_inputs import given_to_method
 from radio.steps.solver import solver
 
@@ -40,11 +41,13 @@ def run(cfg: DictConfig) -> None:
             cfg.tolerance,
             partial,
             decided_by=_decided_by(cfg),
+            dtype=evaluated_in(cfg),
+            devices=devices(cfg.device),
         )
         measured["rate_bits"] = found.rate_bits
         measured["loss_validation"] = found.loss
         measured["probes"] = [probe._asdict() for probe in probes]
-        measured["protocol"] = blocks.protocol
+        measured["protocol"] = protocol_of(cfg, blocks.protocol)
     partial.unlink(missing_ok=True)
 
 
@@ -53,4 +56,5 @@ def _decided_by(cfg: DictConfig) -> str:
     given = {name: Path(path) for name, path in cfg.artifacts.items() if path is not None}
     weights = read_manifest(given.pop("model"))["measured"].get("sha256")
     hashes = {name: sha256_of(path) for name, path in given.items()}
-    return repr((OmegaConf.to_yaml(cfg.method, resolve=True), cfg.seed, weights, hashes))
+    method = OmegaConf.to_yaml(cfg.method, resolve=True)
+    return repr((method, cfg.seed, cfg.dtype, weights, hashes))

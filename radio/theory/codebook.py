@@ -121,7 +121,8 @@ def _cube_root_levels(
     low, high = float(ordered[0]), float(ordered[-1])
     if low == high:
         return ordered[:1].expand(2**bits).clone()
-    edges = torch.linspace(low, high, START_BINS + 1, dtype=torch.float64)
+    # told the device: while transformers loads a model, torch forgets that this makes tensors
+    edges = torch.linspace(low, high, START_BINS + 1, dtype=torch.float64, device=ordered.device)
     below = mass[torch.searchsorted(ordered, edges)]
     below[-1] = mass[-1]
     share = torch.nn.functional.pad(below.diff().pow(1 / 3).cumsum(0), (1, 0))

@@ -139,9 +139,10 @@ class _Sorted(NamedTuple):
 
 def _searched(groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook) -> Lines:
     location = location.half().float()
-    factors = torch.exp2(SEARCH_GRID)
+    grid = SEARCH_GRID.to(scale.device)
+    factors = torch.exp2(grid)
     scale = _best(groups, location[:, None], scale[:, None] * factors, codebook)[1]
-    shifts = location[:, None] + scale[:, None] * SEARCH_GRID
+    shifts = location[:, None] + scale[:, None] * grid
     return _best(groups, shifts, scale[:, None], codebook)
 
 

@@ -32,7 +32,7 @@ def cluster_rows(
     clusters = cluster_count(rows, group_rows)
     # logarithms of a product, not a sum of logarithms: rows with a zero sort first, without NaN
     order = torch.argsort(row_weight_var.double() * row_grad_var.double(), stable=True)
-    cluster = torch.empty(rows, dtype=torch.int64)
+    cluster = torch.empty_like(order)
     for index, members in enumerate(torch.tensor_split(order, clusters)):
         cluster[members] = index
     return cluster

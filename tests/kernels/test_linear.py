@@ -46,6 +46,6 @@ def test_inference_mode_and_parameters():
 @pytest.mark.parametrize("vectors", [1, 9, linear.DIRECT_INPUTS_GPU + 1])
 def test_on_a_gpu(vectors):
     matrix, inputs = coded(250, 400, 2), torch.randn(vectors, 400)
-    outputs = linear.packed_linear(inputs.cuda(), packed_matrix(matrix).to("cuda"))
+    outputs = linear.packed_linear(inputs.to("cuda"), packed_matrix(matrix).to("cuda"))
     expected = reference.product(matrix, inputs)
     assert float((outputs.cpu().double() - expected).norm() / expected.norm()) < 1e-3

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from radio.runtime import peak
+from radio.runtime.device import CPU
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def clock(monkeypatch):
 
 
 def test_products_of_matrices(clock):
-    assert peak.matmul_flops_per_s(torch.float32) == 2 * 1024**3 / 2
+    assert peak.matmul_flops_per_s(torch.float32, CPU) == 2 * 1024**3 / 2
 
 
 def test_reading(clock):
-    assert peak.read_bytes_per_s() == 2**28 / 2
+    assert peak.read_bytes_per_s(CPU) == 2**28 / 2

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from radio.report.ledger.page import page, save_page
+from radio.runtime.compose import compose_step, steps
 from tests.workflow.snake import ROOT, job_counts, snakemake
 
 pytestmark = pytest.mark.slow
@@ -59,8 +60,9 @@ def test_the_gpu_is_for_one_job_at_a_time(copy: Path) -> None:
     assert len(spans) == 1 + 1 + 7
     assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    for step in (*of_gpu, "refine", "target", "evaluate", "downstream", "bench"):
-        assert "gpu=1," in rules.partition(f"rule {step}:")[2].partition("shell:")[0], step
+    for step in steps():
+        declared = "gpu=1," in rules.partition(f"rule {step}:")[2].partition("shell:")[0]
+        assert declared == ("device" in compose_step(step)), step
 
 
 def test_time_stamps_and_words_make_nothing_anew(copy: Path) -> None:

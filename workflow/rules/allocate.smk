@@ -16,6 +16,7 @@ rule codebook:
         "../../environment.yml"
     threads: 16
     resources:
+        gpu=1,
         **asks("codebook"),
     params:
         recipe=recipe_of("codebook"),
@@ -46,6 +47,7 @@ rule distortion:
         "../../environment.yml"
     threads: 16
     resources:
+        gpu=1,
         **asks("distortion"),
     params:
         recipe=recipe_of("distortion"),
