@@ -24,6 +24,7 @@ from radio.models.inspect import opened, weight_files
 from radio.models.load import DECODER, check_finite, decoder_linears, family_of
 from radio.runtime.device import CPU, moved
 from radio.runtime.errors import RadioError
+from radio.runtime.memory import give_back
 
 
 class StreamedModel:
@@ -96,6 +97,7 @@ class StreamedModel:
                 reading = reader.submit(self._filled, *following)
                 yield name, block.to(self.device)
                 del block
+                give_back()
             name, block = reading.result()
             yield name, block.to(self.device)
 
@@ -176,6 +178,7 @@ class _Weights(Mapping[str, Tensor]):
         self._stored, self._layers = stored, list(layers)
 
     def __getitem__(self, layer: str) -> Tensor:
+        give_back()
         return self._stored.read({layer: f"{layer}.weight"}, torch.float32)[layer]
 
     def __iter__(self) -> Iterator[str]:

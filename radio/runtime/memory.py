@@ -1,5 +1,6 @@
-"""How much memory a job may take."""
+"""How much memory a job may take, and keeps."""
 
+import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -31,6 +32,17 @@ def memory_bytes(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgr
         except (OSError, ValueError):  # there is none; "max"
             continue
     return min(found)
+
+
+def give_back() -> None:
+    """Let the system have what was freed, where the allocator keeps it (glibc does).
+
+    Tensors of megabytes that come and go leave holes: of OPT-350M's weights, read one after
+    another, 1.3 GB stayed. It takes milliseconds.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _limits(proc: Path, root: Path) -> Iterator[Path]:
