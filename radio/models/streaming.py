@@ -114,6 +114,7 @@ class StreamedModel:
 
     def _filled(self, name: str, empty: nn.Module) -> tuple[str, nn.Module]:
         """A copy of a block with its weights."""
+        give_back()  # the block before may have been freed since the last time
         block = copy.deepcopy(empty)
         parameters = {key: f"{name}.{key}" for key, _ in block.named_parameters()}
         _fill(block, self._stored.read(parameters, self.dtype), self._stored.path)

