@@ -35,7 +35,11 @@ def test_every_model_goes_with_every_method(model: str, method: str) -> None:
         ("table", ["experiment=table_opt2"], "unknown experiment 'table_opt2'"),
         ("quantize", ["methd=rtn"], "step quantize has no key 'methd': did you mean method"),
         ("quantize", ["method=rtn", "method.quantizer.group_col=3"], "method.quantizer.group_cols"),
-        ("quantize", ["zzz=1"], "it has artifacts, block_inputs, memory_gb, method, model, out"),
+        (
+            "quantize",
+            ["zzz=1"],
+            "it has artifacts, block_inputs, device, memory_gb, method, model, out",
+        ),
         ("quantize", ["rate_bits"], "override 'rate_bits' cannot be read"),
         ("quantize", ["rate_bits=[3"], "write KEY=VALUE"),
         ("quantize", ["rate_bits=3,4"], "step quantize rate_bits=3,4 cannot be composed"),
