@@ -55,6 +55,8 @@ class Gpus(TorchFunctionMode):
             func(*args)
             self.put(args[0], self.of(args[1]))
             return None
+        if func is torch.Tensor.register_post_accumulate_grad_hook:
+            return func(args[0], self._seen(args[1]))
         if func in (torch.Tensor.to, torch.Tensor.cpu):
             return self._to(func, args, kwargs)
         device = None
@@ -74,6 +76,15 @@ class Gpus(TorchFunctionMode):
             return made
         home = device or next(iter(homes), CPU)
         return self.put(made, home) if home.type == "cuda" and "device" not in kwargs else made
+
+    def _seen(self, hook):
+        """A hook as it is, though autograd calls it where nobody would see what it does."""
+
+        def seen(parameter):
+            with self:
+                hook(parameter)
+
+        return seen
 
     def _to(self, func, args, kwargs):
         tensor, *asked = args
