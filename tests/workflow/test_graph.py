@@ -1,6 +1,5 @@
 """The job graphs of the tables, as Snakemake lists them."""
 
-import os
 import re
 from pathlib import Path
 
@@ -15,9 +14,8 @@ PAPER_CELLS, CELLS = 1 + 8 * RATES, 1 + 3 * RATES
 
 @pytest.mark.slow
 def test_tables_of_the_paper(tmp_path: Path) -> None:
-    """Of Llama-2 in 5 s of processor, where every model adds what its compositions take."""
+    """Every method at every rate, of each model on each text; nothing is made by asking."""
     models = 3
-    start = os.times()
     output = snakemake(tmp_path, "--dry-run", "results/table_llama2.csv")
     assert job_counts(output) == {
         "prepare": models,
@@ -30,7 +28,6 @@ def test_tables_of_the_paper(tmp_path: Path) -> None:
         "evaluate": models * PAPER_CELLS * TEXTS,
         "table": 1,
     }
-    assert os.times().children_user - start.children_user < 20  # seconds of processor
     assert not list(tmp_path.glob("results/*"))
 
 

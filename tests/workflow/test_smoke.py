@@ -45,7 +45,7 @@ def test_every_step_of_the_papers_tables_runs_on_miniatures(tmp_path: Path) -> N
 def test_without_weights_the_table_says_so_and_the_run_fails(tmp_path: Path) -> None:
     """Tests run without a hub. With weights, nothing of the table made without them stays."""
     table = ["results/table_llama2.csv"]
-    output = snakemake(tmp_path, *RESOURCES, "--", *table, status=1)
+    output = snakemake(tmp_path, *RESOURCES, "--", *table, status=1, HF_HUB_OFFLINE="1")
     assert "table_llama2 is made without llama2-70b: meta-llama/Llama-2-70b-hf is not" in output
     found = pd.read_csv(tmp_path / table[0])
     assert len(found) == 3 * 2 * (1 + 8 * 2)

@@ -16,8 +16,8 @@ rule codebook:
         "../../environment.yml"
     threads: 16
     resources:
-        gpu=1,
         **asks("codebook"),
+        gpu=1,
     params:
         recipe=recipe_of("codebook"),
         overrides=overrides_of("codebook"),
@@ -47,8 +47,8 @@ rule distortion:
         "../../environment.yml"
     threads: 16
     resources:
-        gpu=1,
         **asks("distortion"),
+        gpu=1,
     params:
         recipe=recipe_of("distortion"),
         overrides=overrides_of("distortion"),

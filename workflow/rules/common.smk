@@ -73,7 +73,8 @@ def sized(step, attempt, names):
     from radio.experiments.resources import asked  # which imports torch
 
     try:
-        return asked(plan, job(step, dict(names)), **config["node"], attempt=attempt)
+        of = job(step, dict(names))
+        return asked(plan, of, config["node_device"], config["node_memory_gb"], attempt)
     except RadioError as error:
         raise RadioError(str(error)) from None
 
@@ -136,7 +137,8 @@ def finish():
     ledger = [ARTIFACTS["ledger"]] if fitting else []
     if (without or ledger) and not is_partial:
         command = partial_command(workflow.main_snakefile, without, config, ledger)
-        subprocess.run(command, check=False)
+        if subprocess.run(command, check=False).returncode:
+            logger.error(f"these could not be made: {' '.join([*without, *ledger])}")
 
 
 onstart:
