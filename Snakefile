@@ -14,7 +14,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version, validate
 
-from radio.experiments import ARTIFACTS, Plan, argument, job
+from radio.experiments import Plan, argument, job
 from radio.experiments.manifests import manifests_digest
 from radio.experiments.paper import fitting_targets, paper_numbers, paper_targets
 from radio.experiments.partial import (

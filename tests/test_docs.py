@@ -26,7 +26,7 @@ RUN_BY = {
     "snakemake -n results/table_llama2.csv": (
         "tests/workflow/test_graph.py::test_tables_of_the_paper"
     ),
-    "snakemake results/ledger.csv": "tests/test_paper_targets.py::test_the_step_writes_the_ledger",
+    "snakemake results/ledger.html": "tests/test_paper_targets.py::test_the_step_writes_the_ledger",
     "make report": (
         "tests/workflow/test_rerun.py::test_the_report_is_one_file_with_the_ledger_in_front"
     ),

@@ -1,11 +1,12 @@
 """The job graphs of the tables, as Snakemake lists them."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.snake import job_counts, snakemake
+from tests.workflow.snake import ROOT, job_counts, snakemake
 
 TEXTS, RATES = 2, 2
 # full precision, and at each rate the methods of the paper's tables, or those of the main table
@@ -45,6 +46,19 @@ def test_all_is_the_main_table_and_its_figure(tmp_path: Path) -> None:
         "figure": 1,
         "all": 1,
     }
+
+
+def test_the_report_of_a_clone_makes_the_ledger_of_which_git_keeps_the_numbers(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/ledger.csv").touch()
+    lines = subprocess.run(
+        ["make", "--dry-run", "report"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    made = next(line for line in lines if line.startswith("snakemake --quiet -- "))
+    targets = made.partition(" -- ")[2].split()
+    assert job_counts(snakemake(tmp_path, "--dry-run", "--", *targets))["ledger"] == 1
 
 
 def test_the_list_has_a_sentence_for_each_rule(tmp_path: Path) -> None:
