@@ -26,10 +26,10 @@ HEADINGS = (
 )
 # everything is within .ledger, since the report shows the page inside its own
 STYLE = """
-.ledger { font: 14px/1.4 system-ui, sans-serif; color: #222; overflow-x: auto; }
+.ledger { font: 13px/1.4 system-ui, sans-serif; color: #222; overflow-x: auto; }
 .ledger h1 { font-size: 1.5em; font-weight: bold; margin: 0.5em 0; }
 .ledger table { border-collapse: collapse; margin: 0.5em 0 1em; }
-.ledger th, .ledger td { padding: 0.15em 0.6em; border-bottom: 1px solid #ddd; }
+.ledger th, .ledger td { padding: 0.15em 0.4em; border-bottom: 1px solid #ddd; }
 .ledger th, .ledger td { vertical-align: top; }
 .ledger th { text-align: left; border-bottom: 1px solid #888; font-weight: bold; }
 .ledger td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -88,17 +88,16 @@ def _summary(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> st
         ]
         rows.append(
             [
-                escape(numbered(name)),
-                escape(str(spec["title"])),
-                str(len(verdicts)) if len(verdicts) else "values not kept",
+                f"{escape(numbered(name))}: {escape(str(spec['title']))}",
+                str(len(verdicts)) if len(verdicts) else "not kept",
                 *(counts if len(verdicts) else [MISSING] * len(VERDICTS)),
                 escape(", ".join(spec["embedded"]) or MISSING),
             ]
         )
     counts = [str(int((ledger.verdict == word).sum())) for word in VERDICTS]
-    rows.append(["All", "", str(len(ledger)), *counts, ""])
-    headings = ["Table", "", "Cells", *(word.capitalize() for word in VERDICTS), "Embedded models"]
-    return _table(headings, rows, numbers=range(2, 3 + len(VERDICTS)))
+    rows.append(["All", str(len(ledger)), *counts, ""])
+    headings = ["Table", "Cells", *(word.capitalize() for word in VERDICTS), "Embedded models"]
+    return _table(headings, rows, numbers=range(1, 2 + len(VERDICTS)))
 
 
 def _details(name: str, spec: Mapping[str, Any], cells: pd.DataFrame) -> str:
