@@ -134,7 +134,8 @@ def finish():
     for name, models in without.items():
         for model, reason in models.items():
             logger.error(f"{name} is made without {model}: {reason}")
-    ledger = ["results/ledger.html"] if fitting else []  # git keeps the CSV, maybe of elsewhere
+    # git keeps the ledger's CSV, maybe of elsewhere
+    ledger = ["results/ledger.html"] if fitting else []
     if (without or ledger) and not is_partial:
         command = partial_command(workflow.main_snakefile, without, config, ledger)
         if subprocess.run(command, check=False).returncode:
