@@ -26,7 +26,8 @@ table: setup
 	snakemake --cores all
 	@$(MAKE) report
 
-# one file, the ledger in front; the figures need no more than `make table` has made
+# one file, the ledger in front; the figures need no more than `make table` has made, and of a
+# table made without some models only what is there is looked for
 report: setup
 	snakemake --quiet -- results/ledger.html figure_1_embedded figure_2 figure_3_embedded
 	snakemake --quiet --config partial=true --report results/report.html -- results/ledger.html $(MADE)

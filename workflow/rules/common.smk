@@ -139,7 +139,10 @@ def finish():
     if (without or ledger) and not is_partial:
         command = partial_command(workflow.main_snakefile, without, config, ledger)
         if subprocess.run(command, check=False).returncode:
-            logger.error(f"these could not be made: {' '.join([*without, *ledger])}")
+            logger.error(
+                f"not made: {' '.join([*without, *ledger])}; "
+                "--config partial=true -- results/NAME.csv says why"
+            )
 
 
 onstart:
