@@ -27,9 +27,9 @@ from radio.data.tokens import drawn
 from radio.models import Recomputing, decoder_linears, final_hidden, head, place
 from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
 from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress_bar
+from radio.runtime.tensors import load_tensors, save_tensors
 from radio.statistics import LayerStatistics
 from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from radio.models import decoder_linears
 from radio.packing.codecs import CODECS, QuantizedLinear
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors, tensors_bytes
+from radio.runtime.tensors import load_tensors, save_tensors, tensors_bytes
 
 # 2: every tensor has a checksum
 FORMAT_VERSION = 2

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from radio.runtime.device import CPU, making_on, moved
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 from radio.statistics import LayerStatistics
 from radio.theory.codebook import Codebooks, join, split
 from radio.theory.learning import learn_codebooks

@@ -5,7 +5,7 @@ from pathlib import Path
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 
 Depths = dict[str, UInt8[Tensor, "clusters cols"]]
 # mean squared weight errors of a layer's groups at depths 0..8

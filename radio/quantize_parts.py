@@ -13,8 +13,9 @@ from radio.methods.base import Method
 from radio.models import StreamedModel, decoder_linears
 from radio.quantize import BlockStates, Given, check_layers, quantize_blocks
 from radio.runtime.device import CPU
-from radio.runtime.files import load_tensors, read_json, save_tensors, write_json
+from radio.runtime.files import read_json, write_json
 from radio.runtime.progress import progress
+from radio.runtime.tensors import load_tensors, save_tensors
 
 IDENTITY, OUTSIDE, HIDDEN = "identity.json", "outside.safetensors", "hidden.safetensors"
 

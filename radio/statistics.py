@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 
 QUIET = {
     "OMP_NUM_THREADS": "1",
@@ -16,6 +17,7 @@ QUIET = {
 }
 os.environ |= QUIET  # before torch, transformers and wandb read it
 
+import jaxtyping  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -34,6 +36,13 @@ def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries draw from it
     torch.manual_seed(0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    # the shapes of all arguments are checked, but where the same calls come by the hundred thousand
+    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("slow") is not None)
+    return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from radio.methods.rtn import Rtn
 from radio.models import decoder_linears, load_model
 from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 from radio.statistics import LayerStatistics
 from radio.theory.codebook import join
 from radio.theory.grouping import locations_and_scales

@@ -23,7 +23,7 @@ from radio.quantize import Given, quantize_layers
 from radio.rates import target
 from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors
+from radio.runtime.tensors import load_tensors
 from radio.statistics import save_statistics
 from tests.tiny import tiny_llama, tiny_opt
 

@@ -36,8 +36,9 @@ from radio.quantize_parts import quantize_to_file
 from radio.refine import Refinement
 from radio.runtime.compose import compose_step
 from radio.runtime.device import CPU, Devices, devices
-from radio.runtime.files import load_tensors, write_json
+from radio.runtime.files import write_json
 from radio.runtime.manifest import read_manifest
+from radio.runtime.tensors import load_tensors
 from radio.statistics import LayerStatistics, tensors_of
 from radio.theory.codebook import uniform
 from tests.pretend_gpus import pretend_gpus

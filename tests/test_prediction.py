@@ -47,6 +47,7 @@ def ratio_at(rate_bits: float, path, statistics) -> float:
     return predicted / float((after - before).square().sum(-1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate_bits", [4.0, 5.0, 6.0])
 def test_predicted_and_measured_output_distortion_agree(calibrated, rate_bits):
     """To second order in the errors, and but for the noise of 766 sign patterns."""

@@ -64,6 +64,7 @@ def test_same_bytes_and_size_as_in_memory(checkpoint, tmp_path, name):
     assert streamed(checkpoint, METHODS[name], given, tmp_path) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feedback", [False, True])
 def test_same_bytes_for_allocated_depths(checkpoint, tmp_path, feedback):
     """Companded codes, added biases; with error feedback, inputs from quantized blocks."""

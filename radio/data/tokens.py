@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 
 SPLITS = ("calibration", "validation", "test")
 CHOICES = ("evenly-spaced", "first")

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from radio.evaluate.divergence import token_nll
 from radio.models import final_hidden, head
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
 from radio.runtime.progress import progress
+from radio.runtime.tensors import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)

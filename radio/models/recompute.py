@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from radio.models.blocks import first_block_inputs
 from radio.models.streaming import StreamedModel
-from radio.runtime.files import load_tensors, save_tensors
 from radio.runtime.progress import progress
+from radio.runtime.tensors import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)

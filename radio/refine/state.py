@@ -11,7 +11,7 @@ from torch import Tensor
 
 from radio.runtime.device import CPU, moved
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 from radio.statistics import LayerStatistics, statistics_of, tensors_of
 from radio.theory.grouping import (
     cluster_mean,

@@ -18,7 +18,7 @@ from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
 from radio.packing.codecs import Companded
 from radio.runtime.errors import RadioError
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 from tests.hf.conftest import CASES
 
 IDS = torch.randint(2, 300, (2, 20), generator=torch.Generator().manual_seed(1))

@@ -16,7 +16,7 @@ from radio.packing.codecs import (
     affine_bytes,
     kept_bytes,
 )
-from radio.runtime.files import load_tensors, save_tensors
+from radio.runtime.tensors import load_tensors, save_tensors
 from radio.theory.codebook import companded, join
 
 

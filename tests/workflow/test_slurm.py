@@ -15,9 +15,10 @@ from tests.workflow.snake import ROOT, snakemake
 from tests.workflow.test_end_to_end import RESOURCES, local
 
 PROFILE = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
-# of a Slurm without accounts and accounting, whose jobs take seconds
+# of a Slurm without accounts and accounting, whose jobs take some ten seconds: the executor asks
+# after 5 s and, if none is done, after 15 s more
 HERE = ["--slurm-no-account", "--slurm-status-command", "squeue"]
-HERE += ["--slurm-init-seconds-before-status-checks", "1", "--max-threads", "1"]
+HERE += ["--slurm-init-seconds-before-status-checks", "5", "--max-threads", "1"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,102 @@
+"""Files of tensors, written atomically.
+
+Each carries a CRC-32 of every tensor (its name, kind, shape and bytes) and of its metadata: what a
+disk or a network flips is found when the file is read.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radio.runtime.errors import RadioError
+from radio.runtime.files import atomic
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON `metadata` object as one safetensors file, atomically."""
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as scratch:
+        save_file(contiguous, scratch, metadata=_header(metadata, _sums(contiguous)))
+
+
+def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+    """Bytes of the file that `save_tensors` would write, or a few more: at most 40 a tensor.
+
+    The header names each tensor's kind, shape and place; places are taken to be long numbers.
+    """
+    place = 10**12
+    header: dict[str, Any] = {
+        name: {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [place, place]}
+        for name, tensor in tensors.items()
+    }
+    header["__metadata__"] = _header(metadata, [_hexadecimal(0)] * len(tensors))
+    # eight bytes of length in front, and padding to a multiple of eight
+    words = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 16 + words + sum(tensor.nbytes for tensor in tensors.values())
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of `save_tensors` as (tensors, metadata); tensors are mapped, not copied.
+
+    Raises:
+        RadioError: the file is absent, truncated, altered, or not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, sums = _read_header((file.metadata() or {})["radio"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if sums is not None and sums != _sums(tensors):
+            raise ValueError("the checksum of a tensor does not agree")
+    except FileNotFoundError as error:
+        raise RadioError(f"{path} does not exist: run the step that makes it") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise RadioError(
+            f"{path} is corrupt or not a radio artifact ({error}): delete it and run again"
+        ) from error
+    return tensors, metadata
+
+
+def _header(metadata: Mapping[str, Any], sums: Sequence[str]) -> dict[str, str]:
+    """Our part of a file's header, its own checksum in front.
+
+    It is one word, since safetensors writes several in any order, and equal files must be equal.
+    """
+    text = json.dumps({"crc32": " ".join(sums), "metadata": metadata}, sort_keys=True)
+    return {"radio": f"{_hexadecimal(zlib.crc32(text.encode()))} {text}"}
+
+
+def _read_header(word: str) -> tuple[dict[str, Any], list[str] | None]:
+    """Metadata and checksums of tensors; None for those of a file from before there were any.
+
+    Raises:
+        ValueError: the word was altered.
+    """
+    if word.startswith("{"):
+        return json.loads(word), None
+    crc, _, text = word.partition(" ")
+    if crc != _hexadecimal(zlib.crc32(text.encode())):
+        raise ValueError("the checksum of the header does not agree")
+    content = json.loads(text)
+    return content["metadata"], content["crc32"].split()
+
+
+def _sums(tensors: Mapping[str, Tensor]) -> list[str]:
+    """CRC-32 of contiguous tensors' names, kinds, shapes and bytes, in the order of their names."""
+    sums = []
+    for name, tensor in sorted(tensors.items()):
+        what = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        sums.append(zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, what))
+    return [_hexadecimal(crc) for crc in sums]
+
+
+def _hexadecimal(crc: int) -> str:
+    return f"{crc:08x}"
