@@ -36,12 +36,13 @@ def statistics_of(model) -> dict[str, LayerStatistics]:
     return found
 
 
-@pytest.fixture(params=["llama", "opt", "learned"])
+@pytest.fixture(params=["llama", "opt", "learned", "bytes"])
 def setting(request, tmp_path):
-    """Checkpoint, method, codebooks: without biases, with biases, with a table in the file."""
+    """Checkpoint, method, codebooks: without biases, with biases, a table in the file, short lines."""
     make = tiny_opt if request.param == "opt" else tiny_llama
     learned = request.param == "learned"
-    method = Radio("learned" if learned else "companded", "moments")
+    line_bits = 8 if request.param == "bytes" else 16
+    method = Radio("learned" if learned else "companded", "moments", line_bits=line_bits)
     return make(tmp_path / "model"), method, BOOKS if learned else None
 
 

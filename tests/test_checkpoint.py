@@ -33,6 +33,7 @@ METHODS = {
     "rtn-g": (Rtn(24), 3.0),
     "radio": (Radio(), 2.7),
     "radio-learned": (Radio("learned", "least_squares"), 2.7),
+    "radio-bytes": (Radio(line_bits=8), 2.7),
 }
 
 

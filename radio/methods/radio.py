@@ -30,6 +30,7 @@ from radio.theory.codebook import (
 from radio.theory.feedback import inverse_factor, with_feedback
 from radio.theory.fit import FITS, refitted
 from radio.theory.grouping import locations_and_scales, means_and_deviations
+from radio.theory.lines import STORES, Store
 
 # groups fitted at once: bounds the candidates in memory
 SEARCH_CHUNK = 1024
@@ -66,6 +67,7 @@ class Radio:
         centre: what a group is centred on before its line is fitted: its "median", with the root
             mean square about it as scale (author's code), or its "mean", with the standard
             deviation; weights at depth 0 are then 0 (paper), but for feedback, which moves them.
+        line_bits: of a group's location and of its scale, 16 (paper) or 8 (`radio.theory.lines`).
     """
 
     levels: str = "companded"
@@ -73,15 +75,19 @@ class Radio:
     correct_bias: bool = True
     feedback: bool = False
     centre: str = "median"
+    line_bits: int = 16
 
     def __post_init__(self) -> None:
         for what, given, known in (
             ("centre", self.centre, list(CENTRES)),
             ("levels", self.levels, [*LAWS, LEARNED]),
             ("fit", self.fit, list(FITS)),
+            ("line_bits", self.line_bits, list(STORES)),
         ):
             if given not in known:
-                raise RadioError(f"{what}={given} is unknown: set one of {', '.join(known)}")
+                raise RadioError(
+                    f"{what}={given} is unknown: set one of {', '.join(map(str, known))}"
+                )
 
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` unless 0 < rate_bits <= 8."""
@@ -103,9 +109,8 @@ class Radio:
         encode_all = self._encode_with_feedback if self.feedback else self._encode
         codes = encode_all(layer, lines, books)
         location, scale = (line.half() for line in lines)
-        coded = Companded(
-            codes, layer.statistics.cluster, layer.depths, location, scale, self._table(books)
-        )
+        cluster, table = layer.statistics.cluster, self._table(books)
+        coded = Companded(codes, cluster, layer.depths, location, scale, table, self.line_bits)
         quantized = QuantizedLinear(coded, None if layer.bias is None else layer.bias.half())
         if not self.correct_bias:
             return quantized
@@ -129,6 +134,7 @@ class Radio:
             location=torch.zeros(clusters, cols).half(),
             scale=torch.zeros(clusters, cols).half(),
             codebook=self._table(books),
+            line_bits=self.line_bits,
         )
         bias = torch.zeros(rows).half() if has_bias or self.correct_bias else None
         return QuantizedLinear(coded, bias, bias_added=self.correct_bias and not has_bias)
@@ -150,7 +156,8 @@ class Radio:
             groups = layer.weight[cluster == c].T.contiguous()
             for cols in torch.arange(len(groups)).split(SEARCH_CHUNK):
                 for bits, book in enumerate(books[: MEASURED_BITS + 1]):
-                    line = FITS[self.fit](groups[cols], location[c, cols], scale[c, cols], book)
+                    moments = location[c, cols], scale[c, cols]
+                    line = FITS[self.fit](groups[cols], *moments, book, STORES[self.line_bits])
                     decoded = decode(encode(groups[cols], *line, book), *line, book)
                     error[c, cols, bits] = (decoded - groups[cols]).square().mean(dim=1)
         further = torch.arange(1, MAX_BITS - MEASURED_BITS + 1)
@@ -184,8 +191,9 @@ class Radio:
             groups = weight[cluster == c].T.contiguous()
             for bits in depths[c].unique().tolist():
                 for cols in (depths[c] == bits).nonzero()[:, 0].split(SEARCH_CHUNK):
+                    moments = location[c, cols], scale[c, cols]
                     location[c, cols], scale[c, cols] = FITS[self.fit](
-                        groups[cols], location[c, cols], scale[c, cols], books[bits]
+                        groups[cols], *moments, books[bits], STORES[self.line_bits]
                     )
         if self.centre == "mean":
             location[depths == 0] = 0
@@ -193,8 +201,9 @@ class Radio:
 
     def _moments(self, weight: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and spread of every group [clusters, cols], as they are stored."""
-        location, scale = CENTRES[self.centre](weight, cluster, int(cluster.max()) + 1)
-        return location.half().float(), scale.half().float()
+        return STORES[self.line_bits](
+            *CENTRES[self.centre](weight, cluster, int(cluster.max()) + 1)
+        )
 
     def _encode(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
@@ -235,7 +244,9 @@ class Radio:
             for c, rows in enumerate(members):
                 own = column if len(members) == 1 else column[rows]
                 at = own[None], location[c, j : j + 1], scale[c, j : j + 1], books[depths[j][c]]
-                coded, location[c, j], scale[c, j] = _coded_and_refitted(*at)
+                coded, location[c, j], scale[c, j] = _coded_and_refitted(
+                    *at, STORES[self.line_bits]
+                )
                 codes[j, rows] = coded.to(codes)
                 result[rows] = location[c, j] + scale[c, j] * at[3].levels[coded]
             return result
@@ -247,10 +258,10 @@ class Radio:
 
 
 def _coded_and_refitted(
-    column: Tensor, location: Tensor, scale: Tensor, book: Codebook
+    column: Tensor, location: Tensor, scale: Tensor, book: Codebook, store: Store
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes [rows] of a column [1, rows], and the line of least squares for them, in float16."""
+    """Codes [rows] of a column [1, rows], and the line of least squares for them, as stored."""
     for _ in range(FEEDBACK_ROUNDS):
         coded = encode(column, location, scale, book)[0]
-        location, scale = refitted(column[0], book.levels[coded], location, scale)
+        location, scale = refitted(column[0], book.levels[coded], location, scale, store)
     return encode(column, location, scale, book)[0], location[0], scale[0]

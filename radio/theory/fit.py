@@ -1,7 +1,7 @@
 """Location and scale of each group for a codebook: four ways to choose them.
 
 A fit takes the groups, their moments (location: median, scale: root mean square about it) and a
-codebook, and returns (location, scale), both exactly representable in float16, as they are stored.
+codebook, and returns (location, scale), both as they are stored (radio/theory/lines.py).
 Candidates are rounded before they are compared, so that what is chosen is what is decoded.
 
 The error of a candidate is exact but costs no pass over the weights: with a group's weights sorted
@@ -17,15 +17,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from radio.theory.codebook import Codebook
+from radio.theory.lines import Lines, Store, in_float16
 from radio.theory.order import in_order
 
 # log2 of the scale factors tried, and shifts of the location in units of the scale (author's code)
 SEARCH_GRID = torch.arange(-16, 17) / 8
 LEAST_SQUARES_ROUNDS = 8
 
-Lines = tuple[Float[Tensor, " groups"], Float[Tensor, " groups"]]
 Fit = Callable[
-    [Float[Tensor, "groups numel"], Float[Tensor, " groups"], Float[Tensor, " groups"], Codebook],
+    [
+        Float[Tensor, "groups numel"],
+        Float[Tensor, " groups"],
+        Float[Tensor, " groups"],
+        Codebook,
+        Store,
+    ],
     Lines,
 ]
 
@@ -35,13 +41,14 @@ def value_range(
     location: Float[Tensor, " groups"],
     scale: Float[Tensor, " groups"],
     codebook: Codebook,
+    store: Store = in_float16,
 ) -> Lines:
     """Outermost levels at a group's extremes, as in round to nearest; at depth 0 their middle."""
     low, high = weight.amin(dim=1), weight.amax(dim=1)
     first, last = codebook.levels[0], codebook.levels[-1]
     width = last - first if len(codebook.levels) > 1 else torch.inf
-    scale = ((high - low) / width).half().float()
-    return ((low + high - scale * (first + last)) / 2).half().float(), scale
+    scale = store((low + high) / 2, (high - low) / width)[1]
+    return store((low + high - scale * (first + last)) / 2, scale)
 
 
 def moments(
@@ -49,9 +56,10 @@ def moments(
     location: Float[Tensor, " groups"],
     scale: Float[Tensor, " groups"],
     codebook: Codebook,
+    store: Store = in_float16,
 ) -> Lines:
-    """The moments as they are, rounded to float16."""
-    return location.half().float(), scale.half().float()
+    """The moments as they are stored."""
+    return store(location, scale)
 
 
 def search(
@@ -59,9 +67,10 @@ def search(
     location: Float[Tensor, " groups"],
     scale: Float[Tensor, " groups"],
     codebook: Codebook,
+    store: Store = in_float16,
 ) -> Lines:
     """Scale, then location, of least squared error on coarse grids (author's code)."""
-    return _searched(_Sorted.of(weight), location, scale, codebook)
+    return _searched(_Sorted.of(weight), location, scale, codebook, store)
 
 
 def least_squares(
@@ -69,6 +78,7 @@ def least_squares(
     location: Float[Tensor, " groups"],
     scale: Float[Tensor, " groups"],
     codebook: Codebook,
+    store: Store = in_float16,
 ) -> Lines:
     """From the better of search and range, refit the line to the chosen levels, and choose again.
 
@@ -78,16 +88,16 @@ def least_squares(
     """
     groups = _Sorted.of(weight)
     starts = (
-        _searched(groups, location, scale, codebook),
-        value_range(weight, location, scale, codebook),
+        _searched(groups, location, scale, codebook, store),
+        value_range(weight, location, scale, codebook, store),
     )
     locations, scales = (torch.stack(lines, dim=1) for lines in zip(*starts, strict=True))
-    location, scale = _best(groups, locations, scales, codebook)
+    location, scale = _best(groups, locations, scales, codebook, store)
     count, total = _cells(groups, location[:, None], scale[:, None], codebook)
     error = _error(count, total, location[:, None], scale[:, None], codebook)
     for _ in range(LEAST_SQUARES_ROUNDS):
         line = _line(count[:, 0], total[:, 0], codebook.levels)
-        new_location, new_scale = (value.half().float()[:, None] for value in line)
+        new_location, new_scale = (value[:, None] for value in store(*line))
         new_count, new_total = _cells(groups, new_location, new_scale, codebook)
         new_error = _error(new_count, new_total, new_location, new_scale, codebook)
         better = new_error < error
@@ -112,8 +122,9 @@ def refitted(
     level: Float[Tensor, " numel"],
     location: Float[Tensor, " 1"],
     scale: Float[Tensor, " 1"],
-) -> tuple[Float[Tensor, " 1"], Float[Tensor, " 1"]]:
-    """Line of least squares, rounded to float16, of one group's weights on their levels.
+    store: Store = in_float16,
+) -> Lines:
+    """Line of least squares, as it is stored, of one group's weights on their levels.
 
     Where all levels are the same, the scale stays and the location follows the mean.
     """
@@ -121,8 +132,8 @@ def refitted(
     centred = level - mean_level
     variance = centred @ centred
     if variance > 1e-12 * len(level):
-        scale = (((weight - mean) @ centred) / variance)[None].half().float()
-    return (mean - scale * mean_level).half().float(), scale
+        scale = store(mean[None], (((weight - mean) @ centred) / variance)[None])[1]
+    return store(mean - scale * mean_level, scale)
 
 
 class _Sorted(NamedTuple):
@@ -137,18 +148,22 @@ class _Sorted(NamedTuple):
         return cls(ordered, torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0)))
 
 
-def _searched(groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook) -> Lines:
-    location = location.half().float()
+def _searched(
+    groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook, store: Store
+) -> Lines:
+    location = store(location, scale)[0]
     grid = SEARCH_GRID.to(scale.device)
     factors = torch.exp2(grid)
-    scale = _best(groups, location[:, None], scale[:, None] * factors, codebook)[1]
+    scale = _best(groups, location[:, None], scale[:, None] * factors, codebook, store)[1]
     shifts = location[:, None] + scale[:, None] * grid
-    return _best(groups, shifts, scale[:, None], codebook)
+    return _best(groups, shifts, scale[:, None], codebook, store)
 
 
-def _best(groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook) -> Lines:
+def _best(
+    groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook, store: Store
+) -> Lines:
     """The candidate of least squared error, for [groups, candidates] that broadcast together."""
-    location, scale = torch.broadcast_tensors(location.half().float(), scale.half().float())
+    location, scale = store(*torch.broadcast_tensors(location, scale))
     count, total = _cells(groups, location, scale, codebook)
     error = _error(count, total, location, scale, codebook)
     choice = error.argmin(dim=1, keepdim=True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from radio.theory.codebook import Codebook, companded, decode, encode, uniform
 from radio.theory.fit import FITS, SEARCH_GRID, least_squares, refitted, search
+from radio.theory.lines import STORES, in_bytes, in_float16
 
 
 def normal_groups(seed: int, groups: int = 5, numel: int = 97) -> torch.Tensor:
@@ -20,8 +21,8 @@ def moments_of(groups):
     return location, (groups - location[:, None]).square().mean(dim=1).sqrt()
 
 
-def fitted(fit: str, groups, codebook: Codebook):
-    return FITS[fit](groups, *moments_of(groups), codebook)
+def fitted(fit: str, groups, codebook: Codebook, store=in_float16):
+    return FITS[fit](groups, *moments_of(groups), codebook, store)
 
 
 def squared_error(groups, location, scale, codebook: Codebook):
@@ -30,23 +31,37 @@ def squared_error(groups, location, scale, codebook: Codebook):
     ).square()
 
 
+@pytest.mark.parametrize("store", STORES.values())
 @pytest.mark.parametrize("bits", range(0, 6))
-def test_search_finds_the_best_point_of_the_grid(bits):
+def test_search_finds_the_best_point_of_the_grid(bits, store):
     """Against trying every candidate by quantizing all weights."""
     groups, codebook = normal_groups(bits), companded(bits)
     location, scale = moments_of(groups)
-    found_location, found_scale = search(groups, location, scale, codebook)
+    found_location, found_scale = search(groups, location, scale, codebook, store)
 
-    half = location.half().float()
-    scales = [(scale * f).half().float() for f in torch.exp2(SEARCH_GRID)]
-    errors = torch.stack([squared_error(groups, half, s, codebook).sum(1) for s in scales])
+    centre = store(location, scale)[0]
+    lines = [store(centre, scale * f) for f in torch.exp2(SEARCH_GRID)]
+    errors = torch.stack([squared_error(groups, *line, codebook).sum(1) for line in lines])
     if bits:  # at depth 0 every scale is equally good, and the first is taken
-        best_scale = torch.stack(scales).gather(0, errors.argmin(0)[None])[0]
+        scales = torch.stack([line[1] for line in lines])
+        best_scale = scales.gather(0, errors.argmin(0)[None])[0]
         torch.testing.assert_close(found_scale, best_scale)
-    shifts = [(half + found_scale * g).half().float() for g in SEARCH_GRID]
-    errors = torch.stack([squared_error(groups, s, found_scale, codebook).sum(1) for s in shifts])
+    lines = [store(centre + found_scale * g, found_scale) for g in SEARCH_GRID]
+    errors = torch.stack([squared_error(groups, *line, codebook).sum(1) for line in lines])
     found = squared_error(groups, found_location, found_scale, codebook).sum(1)
     torch.testing.assert_close(found, errors.amin(0), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("bits", range(1, 7))
+def test_lines_in_bytes_cost_next_to_nothing(fit, bits):
+    """On as many weights as a group has; a step of the scale is a tenth of it."""
+    groups, book = normal_groups(bits, groups=64, numel=512), companded(bits)
+    errors = [
+        float(squared_error(groups, *fitted(fit, groups, book, store), book).sum())
+        for store in (in_float16, in_bytes)
+    ]
+    assert errors[1] <= errors[0] * (1.02 if fit == "search" else 1.05)
 
 
 @pytest.mark.parametrize("fit", FITS)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from radio.packing.bits import pack, packed_bytes, unpack
 from radio.theory.codebook import companded, decode, nearest, split
+from radio.theory.lines import from_bytes, to_bytes
 
 # nine depths, 0..8, do not fit in the paper's three bits
 DEPTH_FIELD_BITS = 4
@@ -26,6 +27,7 @@ class Companded:
 
     Attributes:
         codebook: levels of depths 1..8, one after the other; None for the companding law.
+        line_bits: of a location and of a scale as they are stored, 16 or 8 (`radio.theory.lines`).
     """
 
     name: ClassVar[str] = "companded"
@@ -35,6 +37,7 @@ class Companded:
     location: Float16[Tensor, "clusters cols"]
     scale: Float16[Tensor, "clusters cols"]
     codebook: Float16[Tensor, " 510"] | None = None
+    line_bits: int = 16
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,13 +63,17 @@ class Companded:
         return weight
 
     def fields(self) -> dict[str, Any]:
-        return {"shape": list(self.shape)}
+        lines = {} if self.line_bits == 16 else {"line_bits": self.line_bits}
+        return {"shape": list(self.shape)} | lines
 
     def to_tensors(self) -> dict[str, Tensor]:
+        location, scale = self.location, self.scale
+        if self.line_bits == 8:
+            location, scale = to_bytes(location.float(), scale.float())
         tensors = {
             "depths": pack(self.depths.flatten(), DEPTH_FIELD_BITS),
-            "location": self.location,
-            "scale": self.scale,
+            "location": location,
+            "scale": scale,
         }
         if len(self.depths) > 1:
             tensors["cluster"] = pack(self.cluster, _index_bits(len(self.depths)))
@@ -88,7 +95,10 @@ class Companded:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Companded":
-        (rows, cols), location = fields["shape"], tensors["location"]
+        (rows, cols), line_bits = fields["shape"], fields.get("line_bits", 16)
+        location, scale = tensors["location"], tensors["scale"]
+        if line_bits == 8:
+            location, scale = from_bytes(location, scale)
         clusters = len(location)
         depths = unpack(tensors["depths"], DEPTH_FIELD_BITS, clusters * cols).view(clusters, cols)
         cluster = torch.zeros(rows, dtype=torch.int64)
@@ -96,7 +106,7 @@ class Companded:
             cluster = unpack(tensors["cluster"], _index_bits(clusters), rows).long()
         codes = torch.zeros(rows, cols, dtype=torch.uint8)
         codebook = tensors.get("codebook")
-        coded = cls(codes, cluster, depths, location, tensors["scale"], codebook)
+        coded = cls(codes, cluster, depths, location, scale, codebook, line_bits)
         start = 0
         for bits in range(1, 9):
             index = coded._at(bits)
