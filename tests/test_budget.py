@@ -38,7 +38,7 @@ def statistics_of(model) -> dict[str, LayerStatistics]:
 
 @pytest.fixture(params=["llama", "opt", "learned", "bytes"])
 def setting(request, tmp_path):
-    """Checkpoint, method, codebooks: without biases, with biases, a table in the file, short lines."""
+    """Checkpoint, method, codebooks: without and with biases, a table in the file, short lines."""
     make = tiny_opt if request.param == "opt" else tiny_llama
     learned = request.param == "learned"
     line_bits = 8 if request.param == "bytes" else 16
