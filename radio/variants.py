@@ -13,7 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from radio.runtime.errors import RadioError
 
 # groups and keys that a variant cannot change: they have names of their own in the paths, or none
-FIXED = {"model", "data", "experiment", "figure", "artifacts", "wandb", "out", "threads"}
+NAMED = {"model", "data", "experiment", "figure", "artifacts", "wandb", "out", "threads"}
+# nor how a model is measured, which is the same for all methods
+MEASUREMENT = {"dtype", "batch", "split", "anchor_tolerance"}
+FIXED = NAMED | MEASUREMENT
 # words, and keys of a method that decide which jobs there are
 NAMING = {"name", "label", "needs", "calibration", "refinement"}
 SEED = ("seed", "0")

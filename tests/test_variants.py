@@ -51,6 +51,20 @@ def test_each_step_takes_what_it_has():
     )
 
 
+def test_a_variant_does_not_change_how_it_is_measured():
+    """`dtype` is that of the loop, and not of its evaluation; `batch` likewise."""
+    method = "radio-paper@batch=4,dtype=bfloat16"
+    names = {"model": "opt-nano", "method": method, "rate": "3"}
+    found = set(PLAN.arguments("refine", **names))
+    assert {"refinement.estimator.batch=4", "refinement.estimator.dtype=bfloat16"} < found
+    for step, text in (("evaluate", {"data": "wikipedia"}), ("downstream", {"tasks": "local"})):
+        cfg, plain = (
+            PLAN.compose(step, **(names | text | {"method": name}))
+            for name in (method, "radio-paper")
+        )
+        assert cfg == plain
+
+
 def test_refuses_a_setting_that_no_step_has():
     with pytest.raises(RadioError, match="sets sequenses, which no step of radio has"):
         PLAN.inputs("quantize", model="opt-nano", method="radio@sequenses=16", rate="3")
