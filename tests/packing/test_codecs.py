@@ -70,7 +70,7 @@ def test_companded_round_trip_and_bytes(seed, rows, cols, clusters, learned, lin
     assert sum(tensor.nbytes for tensor in shared.values()) == (2 * 510 if learned else 0)
     assert torch.equal(back.codes, coded.codes) and torch.equal(back.depths, coded.depths)
     assert torch.equal(back.cluster, coded.cluster)
-    assert torch.equal(back.decode(), coded.decode())
+    assert torch.equal(back.decode(), coded.decode()) and back.fields() == coded.fields()
 
     groups = clusters * cols
     sizes = torch.bincount(coded.cluster, minlength=clusters)[:, None].expand(clusters, cols)
