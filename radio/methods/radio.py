@@ -157,7 +157,7 @@ class Radio:
             for cols in torch.arange(len(groups)).split(SEARCH_CHUNK):
                 for bits, book in enumerate(books[: MEASURED_BITS + 1]):
                     moments = location[c, cols], scale[c, cols]
-                    line = FITS[self.fit](groups[cols], *moments, book, STORES[self.line_bits])
+                    line = FITS[self.fit](groups[cols], *moments, book, self._store)
                     decoded = decode(encode(groups[cols], *line, book), *line, book)
                     error[c, cols, bits] = (decoded - groups[cols]).square().mean(dim=1)
         further = torch.arange(1, MAX_BITS - MEASURED_BITS + 1)
@@ -165,6 +165,10 @@ class Radio:
             -2.0 * further
         )
         return error
+
+    @property
+    def _store(self) -> Store:
+        return STORES[self.line_bits]
 
     def _books(self, layer: LinearLayer) -> list[Codebook]:
         """The codebooks of depths 0..8."""
@@ -193,7 +197,7 @@ class Radio:
                 for cols in (depths[c] == bits).nonzero()[:, 0].split(SEARCH_CHUNK):
                     moments = location[c, cols], scale[c, cols]
                     location[c, cols], scale[c, cols] = FITS[self.fit](
-                        groups[cols], *moments, books[bits], STORES[self.line_bits]
+                        groups[cols], *moments, books[bits], self._store
                     )
         if self.centre == "mean":
             location[depths == 0] = 0
@@ -201,9 +205,7 @@ class Radio:
 
     def _moments(self, weight: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and spread of every group [clusters, cols], as they are stored."""
-        return STORES[self.line_bits](
-            *CENTRES[self.centre](weight, cluster, int(cluster.max()) + 1)
-        )
+        return self._store(*CENTRES[self.centre](weight, cluster, int(cluster.max()) + 1))
 
     def _encode(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
@@ -244,9 +246,7 @@ class Radio:
             for c, rows in enumerate(members):
                 own = column if len(members) == 1 else column[rows]
                 at = own[None], location[c, j : j + 1], scale[c, j : j + 1], books[depths[j][c]]
-                coded, location[c, j], scale[c, j] = _coded_and_refitted(
-                    *at, STORES[self.line_bits]
-                )
+                coded, location[c, j], scale[c, j] = _coded_and_refitted(*at, self._store)
                 codes[j, rows] = coded.to(codes)
                 result[rows] = location[c, j] + scale[c, j] * at[3].levels[coded]
             return result
