@@ -5,7 +5,7 @@ with the root mean square about it as scale, a weight at depth 0 becomes its gro
 scale and location are tuned on grids for the squared error of the weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Companded, QuantizedLinear
 from radio.runtime.errors import RadioError
+from radio.runtime.threads import in_threads
 from radio.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import (
@@ -32,8 +33,9 @@ from radio.theory.fit import FITS, refitted
 from radio.theory.grouping import locations_and_scales, means_and_deviations
 from radio.theory.lines import STORES, Store
 
-# groups fitted at once: bounds the candidates in memory
-SEARCH_CHUNK = 1024
+# levels of all groups that are fitted at once: on a CPU the tables of their candidates stay in the
+# caches, a GPU wants much to do at a time
+LEVELS_AT_ONCE, LEVELS_AT_ONCE_ON_GPU = 2**13, 2**18
 LAWS: dict[str, Callable[[int], Codebook]] = {
     "companded": companded,
     "companded-nearest": lambda bits: nearest(companded(bits).levels),
@@ -154,8 +156,8 @@ class Radio:
         error = torch.empty(*location.shape, MAX_BITS + 1)
         for c in range(len(location)):
             groups = layer.weight[cluster == c].T.contiguous()
-            for cols in torch.arange(len(groups)).split(SEARCH_CHUNK):
-                for bits, book in enumerate(books[: MEASURED_BITS + 1]):
+            for bits, book in enumerate(books[: MEASURED_BITS + 1]):
+                for cols in torch.arange(len(groups)).split(_at_once(bits, groups.device)):
                     moments = location[c, cols], scale[c, cols]
                     line = FITS[self.fit](groups[cols], *moments, book, self._store)
                     decoded = decode(encode(groups[cols], *line, book), *line, book)
@@ -191,17 +193,28 @@ class Radio:
     ) -> tuple[Tensor, Tensor]:
         """Location and scale [clusters, cols] of every group, fitted at its depth."""
         location, scale = self._moments(weight, cluster)
-        for c in range(len(depths)):
+        for c, of_cluster in enumerate(depths):
             groups = weight[cluster == c].T.contiguous()
-            for bits in depths[c].unique().tolist():
-                for cols in (depths[c] == bits).nonzero()[:, 0].split(SEARCH_CHUNK):
-                    moments = location[c, cols], scale[c, cols]
-                    location[c, cols], scale[c, cols] = FITS[self.fit](
-                        groups[cols], *moments, books[bits], self._store
-                    )
+            self._fit(groups, location[c], scale[c], of_cluster, books)
         if self.centre == "mean":
             location[depths == 0] = 0
         return location, scale
+
+    def _fit(
+        self,
+        groups: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        depths: Tensor,
+        books: list[Codebook],
+    ) -> None:
+        """Overwrite the moments of one cluster's groups by their fitted lines."""
+
+        def fit(cols: Tensor, book: Codebook) -> None:
+            moments = location[cols], scale[cols]
+            location[cols], scale[cols] = FITS[self.fit](groups[cols], *moments, book, self._store)
+
+        in_threads(fit, _alike(depths, books), groups.device)
 
     def _moments(self, weight: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and spread of every group [clusters, cols], as they are stored."""
@@ -213,15 +226,11 @@ class Radio:
         """Codes [rows, cols] of all weights as they are."""
         assert layer.statistics is not None and layer.depths is not None
         codes = torch.empty(layer.weight.shape, dtype=torch.uint8)
+        location, scale = lines
         for c, depths in enumerate(layer.depths):
             rows = (layer.statistics.cluster == c).nonzero()[:, 0]
             groups = layer.weight[rows].T.contiguous()
-            coded = torch.empty(groups.shape, dtype=torch.uint8)
-            for bits in depths.unique().tolist():
-                cols = (depths == bits).nonzero()[:, 0]
-                location, scale = (line[c, cols] for line in lines)
-                of_depth = encode(groups[cols], location, scale, books[bits])
-                coded.index_copy_(0, cols, of_depth.to(coded))
+            coded = _coded(groups, location[c], scale[c], depths, books)
             codes.index_copy_(0, rows, coded.T.contiguous())
         return codes
 
@@ -255,6 +264,32 @@ class Radio:
         hessian = layer.inputs.covariance if self.correct_bias else layer.inputs.second_moment
         with_feedback(layer.weight, inverse_factor(hessian), quantize_column)
         return codes.T.contiguous()
+
+
+def _coded(
+    groups: Tensor, location: Tensor, scale: Tensor, depths: Tensor, books: list[Codebook]
+) -> Tensor:
+    """Codes [cols, rows] of one cluster's groups."""
+    coded = torch.empty(groups.shape, dtype=torch.uint8)
+
+    def code(cols: Tensor, book: Codebook) -> None:
+        of_depth = encode(groups[cols], location[cols], scale[cols], book)
+        coded.index_copy_(0, cols, of_depth.to(coded))
+
+    in_threads(code, _alike(depths, books), groups.device)
+    return coded
+
+
+def _alike(depths: Tensor, books: list[Codebook]) -> Iterator[tuple[Tensor, Codebook]]:
+    """Groups of one depth by their places in `depths`, as many as are fitted at once."""
+    for bits in depths.unique().tolist():
+        for cols in (depths == bits).nonzero()[:, 0].split(_at_once(bits, depths.device)):
+            yield cols, books[bits]
+
+
+def _at_once(bits: int, device: torch.device) -> int:
+    levels = LEVELS_AT_ONCE if device.type == "cpu" else LEVELS_AT_ONCE_ON_GPU
+    return levels // 2**bits
 
 
 def _coded_and_refitted(

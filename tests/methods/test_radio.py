@@ -94,6 +94,16 @@ def test_distortion_beyond_what_is_measured_is_close_to_the_truth():
             assert float(continued[depth]) == pytest.approx(truth, rel=0.06)
 
 
+@pytest.mark.parametrize("levels_at_once", [2**8, 2**18])
+def test_codes_do_not_depend_on_how_many_groups_are_fitted_at_once(levels_at_once, monkeypatch):
+    given = layer(rows=96, cols=1200)
+    wanted = Radio().quantize(given, 3.0).weight
+    monkeypatch.setattr("radio.methods.radio.LEVELS_AT_ONCE", levels_at_once)
+    got = Radio().quantize(given, 3.0).weight
+    for name in ("codes", "location", "scale"):
+        assert torch.equal(getattr(got, name), getattr(wanted, name))
+
+
 def at(given: LinearLayer, depth: int) -> LinearLayer:
     return replace(given, depths=torch.full_like(given.depths, depth))
 
