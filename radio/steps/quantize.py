@@ -31,6 +31,8 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     with recorded("quantize", cfg, out) as measured:
         device = devices(cfg.device)[0]
+        # while the process is small: what this takes for a moment is not to be the job's peak
+        measured["peak_bytes_per_s"] = read_bytes_per_s(device)
         method, rate_bits = method_and_rate(cfg)
         method.check_rate(rate_bits)
         given = given_to_method(cfg)
@@ -54,7 +56,6 @@ def run(cfg: DictConfig) -> None:
         measured["weights"] = size.weights
         # float32 weights in, the result out: what no way to quantize moves less of
         measured["moved_bytes"] = FLOAT32_BYTES * size.weights + size.own_bytes
-        measured["peak_bytes_per_s"] = read_bytes_per_s(device)
         measured["upstream_wall_s"] = sum(
             manifest["wall_s"] + manifest["measured"].get("upstream_wall_s", 0)
             for manifest in upstream
