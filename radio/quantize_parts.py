@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from radio.checkpoint import QuantizedModel, Size, compress, join_parts, save_part
 from radio.methods.base import Method
@@ -14,6 +15,7 @@ from radio.models import StreamedModel, decoder_linears
 from radio.quantize import BlockStates, Given, check_layers, quantize_blocks
 from radio.runtime.device import CPU
 from radio.runtime.files import read_json, write_json
+from radio.runtime.memory import give_back
 from radio.runtime.progress import progress
 from radio.runtime.tensors import load_tensors, save_tensors
 
@@ -49,10 +51,31 @@ def quantize_to_file(
     """
     check_layers(given, decoder_linears(streamed.model))
     _claim(parts, decided_by)
+    _save_outside(streamed.model, parts / OUTSIDE)
+    _save_blocks(streamed, method, rate_bits, given, parts, device)
+    give_back()
+    return join_parts(
+        out, [parts / OUTSIDE, *(_part(parts, i) for i in range(streamed.block_count))]
+    )
+
+
+def _save_outside(model: nn.Module, path: Path) -> None:
+    """Write all that is outside the blocks, which are not there."""
+    held = {n: t for n, t in compress(model, {}).rest.items() if not t.is_meta}
+    save_part(path, QuantizedModel({}, held))
+
+
+def _save_blocks(
+    streamed: StreamedModel,
+    method: Method,
+    rate_bits: float,
+    given: Given,
+    parts: Path,
+    device: torch.device,
+) -> None:
+    """Write a part for each block that has none."""
     states = None if given.blocks is None else BlockStates.before_all(streamed.model, given)
     done = _blocks_done(parts, states)
-    held = {n: t for n, t in compress(streamed.model, {}).rest.items() if not t.is_meta}
-    save_part(parts / OUTSIDE, QuantizedModel({}, held))
     left = streamed.blocks(start=done)
     blocks = quantize_blocks(left, method, rate_bits, given, states, device)
     count = streamed.block_count
@@ -61,7 +84,6 @@ def quantize_to_file(
         done += 1
         if states is not None:
             save_tensors(parts / HIDDEN, {"hidden": states.hidden}, {"blocks": done})
-    return join_parts(out, [parts / OUTSIDE, *(_part(parts, index) for index in range(count))])
 
 
 def _claim(parts: Path, decided_by: str) -> None:

@@ -85,8 +85,10 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 def check_finite(name: str, weight: Tensor, path: Path) -> None:
     """Refuse a tensor with a NaN or an infinity, by its name."""
-    bad = int((~torch.isfinite(weight)).sum()) if weight.is_floating_point() else 0
-    if bad:
+    # a sum is finite only where all values are, and takes a tenth of the time of looking at each
+    if not weight.is_floating_point() or weight.sum().isfinite():
+        return
+    if bad := int((~torch.isfinite(weight)).sum()):
         raise RadioError(
             f"{path} has {bad} NaN or infinite values in {name}: fetch or make the checkpoint anew"
         )
