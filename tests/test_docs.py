@@ -45,6 +45,7 @@ RUN_BY = {
     ),
     "radio plan": "tests/test_forecast.py",
     "radio plan model=llama2-70b method=radio target.bits=3": "tests/test_forecast.py",
+    "radio plan check=results/table_scaling.csv": "tests/test_forecast.py",
     "snakemake results/smollm2-135m/downstream/radio/3/bigbench.csv": (
         "tests/downstream/test_bigbench.py"
     ),

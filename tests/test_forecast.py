@@ -4,11 +4,14 @@ import re
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from radio.calibrate import RandomSign
 from radio.checkpoint import compress, save_quantized
 from radio.cli import main
+from radio.commands.plan_check import ratios
+from radio.experiments.sizes import PASSES, read_device, readings
 from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.methods.awq import Awq
 from radio.methods.fp16 import Fp16
@@ -21,6 +24,8 @@ from radio.models.load import count_parameters
 from radio.models.operations import calibration_flops
 from radio.quantize import Given, quantize_layers
 from radio.rates import target
+from radio.report.scaling import load_scaling_table
+from radio.report.table import save_table
 from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors
@@ -173,3 +178,58 @@ def test_the_page_on_running_has_the_numbers_of_the_plan(capsys):
         assert main(["plan", f"model={model}", "method=radio", "target.bits=3"]) == 0
         told = dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
         assert values == [told[name].partition(" (")[0] for name in names]
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A table whose measurements are the plans, with a factor for one of them."""
+    device = read_device("cpu-2core")
+    text = (CONFIG.parent / "results/table_scaling.csv").read_text()
+    (tmp_path / "kept.csv").write_text(text)
+    table = load_scaling_table(tmp_path / "kept.csv")
+    table = table[table.model.isin(["random-opt-125m", "random-llama2-7b"])]
+
+    def write(factor: float):
+        rows = table.copy()
+        for model, stage, what, _, planned in list(ratios(tmp_path / "kept.csv", device)):
+            column = {"memory": "peak_memory_bytes", "time": "wall_s"}[what]
+            own = (rows.model == model) & (rows.stage == stage)
+            off = factor if (model, what) == ("random-opt-125m", "time") else 1.0
+            rows.loc[own, column] = type(planned)(planned / off)
+        save_table(rows, tmp_path / "table.csv")
+        return tmp_path / "table.csv"
+
+    return write
+
+
+@pytest.mark.parametrize("factor, off", [(1.0, 0), (1.2, 0), (1.3, 2), (0.7, 2)])
+def test_plans_beside_measurements(measured, capsys, factor, off):
+    assert main(["plan", f"check={measured(factor)}"]) == 0
+    *rows, verdict = capsys.readouterr().out.splitlines()[1:]
+    assert f"{off} of 10 are off by more than 25%" in verdict and len(rows) == 10
+    told = {tuple(row.split()[:3]): float(row.split()[-1]) for row in rows}
+    for key, ratio in told.items():
+        own = key[0] == "random-opt-125m" and key[2] == "time"
+        assert ratio == pytest.approx(factor if own else 1.0, abs=0.01), key
+
+
+def test_what_is_no_table_of_times_is_refused(capsys, tmp_path):
+    other = CONFIG.parent / "results/table_smollm2.csv"
+    for path in (tmp_path / "none.csv", other):
+        assert main(["plan", f"check={path}"]) == 2
+        assert "is no table of times and memory" in capsys.readouterr().err
+
+
+def test_a_calibration_that_reads_blocks_reads_them_as_often_as_planned(checkpoint, tmp_path):
+    estimator = RandomSign(GROUP_ROWS, 3, 1, "float32", "hidden")
+    geometry = Geometry.of_checkpoint(checkpoint)
+    for at_once, times in ((1, 6), (2, 4)):
+        model = Recomputing(StreamedModel(checkpoint, torch.float32), at_once)
+        before = model.streamed.weights_read_bytes
+        estimator.run(model, IDS, 0, tmp_path / "partial")
+        read = model.streamed.weights_read_bytes - before
+        assert readings(DictConfig(vars(estimator)), at_once) == times
+        blocks = geometry.blocks * geometry.block_parameters
+        weights = PASSES * geometry.weights
+        wanted = geometry.dtype_bytes * (times * blocks + weights)
+        assert read == pytest.approx(wanted, rel=0.05)  # checks of types in tests read a few more

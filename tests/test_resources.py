@@ -55,6 +55,13 @@ def test_what_outgrows_a_node_streams_within_it() -> None:
     assert of("evaluate", "llama2-70b").mem_mb > 240_000  # which holds the whole model
 
 
+@pytest.mark.parametrize("step, group", [("calibrate", "calibration"), ("quantize", "method")])
+def test_what_is_told_to_stream_asks_for_less(step: str, group: str) -> None:
+    whole = of(step, "opt-6.7b").mem_mb
+    streaming = of(step, "opt-6.7b", **{group: f"{NAMES[group]}@streaming=true"}).mem_mb
+    assert streaming < whole / 2
+
+
 def test_a_model_of_unknown_size_gets_a_node(tmp_path: Path) -> None:
     plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
     text = (CONFIG / "model/opt-125m.yaml").read_text()

@@ -2,22 +2,33 @@
 
 usage: radio plan model=NAME method=NAME (rate_bits=BITS|target.bits=BITS|target.size=SIZE)
                   [device=NAME] [KEY=VALUE ...]
+       radio plan check=results/table_scaling.csv [device=NAME]
 
 Parameters, groups, bytes on disk and in memory, operations and time, by arithmetic from the
 architecture in the model's YAML (or the config.json of model=local model.path=DIR). Devices are in
-config/hardware; a time is told where the device's YAML has the speed.
+config/hardware; a time is told where the device's YAML has the speed. With `check`, the plans of
+what a table of times and memory has measured, beside the measurements.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from radio.commands.plan_check import check
 from radio.commands.words import pairs
 from radio.experiments import Job, Plan, job
-from radio.experiments.resources import calibration_tokens, read_device
+from radio.experiments.sizes import (
+    calibration_s,
+    calibration_tokens,
+    kept_states,
+    quantization_s,
+    read_device,
+    readings,
+)
 from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
     CalibrationFootprint,
@@ -31,7 +42,7 @@ from radio.models.planned import geometry_of
 from radio.models.spec import ModelSpec
 from radio.rates import KINDS, Target, asked_rate, rate_text
 from radio.runtime.compose import compose_step
-from radio.variants import canonical, split
+from radio.variants import canonical
 
 DEVICE = "cpu-2core"
 UNKNOWN = "not known: the device's YAML has no speed for it"
@@ -45,6 +56,9 @@ def run(words: Sequence[str]) -> None:
     """
     given = pairs(words)
     device = read_device(given.pop("device", DEVICE))
+    if "check" in given:
+        check(Path(given["check"]), device)
+        return
     targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
     rate = asked_rate(given.pop("rate_bits", None), targets)
     defaults = compose_step("quantize")
@@ -82,10 +96,11 @@ def plan_lines(
         if each.step == "refine":
             yield "calibration", "in rounds (refinement): not planned"
     yield "memory, quantization", _gb(quantization_bytes(geometry))
-    kept = _kept_states(plan, method, spec, geometry)
-    yield "memory, quantization, streaming", _gb(streaming_quantization_bytes(geometry, kept))
-    speed = device.quantized_weights_per_s.get(split(names["method"])[0])
-    yield "time, quantization", _time(geometry.weights / speed) if speed else UNKNOWN
+    kept = kept_states(plan, method, spec, geometry)
+    streaming = streaming_quantization_bytes(geometry, file.file_bytes, kept)
+    yield "memory, quantization, streaming", _gb(streaming)
+    seconds = quantization_s(device, geometry, names["method"])
+    yield "time, quantization", UNKNOWN if seconds is None else _time(seconds)
     yield "device", f"{device.label} ({device.source})"
 
 
@@ -100,41 +115,31 @@ def _calibration(
     work = partial(
         calibration_flops, geometry, estimator.sequences, length, output=estimator.output
     )
-    speed = device.flops_per_s.get(estimator.dtype)
+    known = estimator.dtype in device.flops_per_s
+
+    def time(flops: int, readings: int = 0) -> str:
+        args = device, geometry, flops, estimator.dtype, readings
+        return _time(calibration_s(*args)) if known else UNKNOWN
+
     yield "weight groups", f"{geometry.groups(spec.group_rows):,}"
     yield "memory, allocation", _gb(allocation_bytes(geometry, spec.group_rows))
     yield "disk, statistics", _gb(statistics_bytes(geometry, spec.group_rows))
     yield "memory, calibration", _gb(footprint.in_memory_bytes())
     yield "work, calibration", _flops(work(recomputed=False))
-    yield "time, calibration", _time(work(recomputed=False) / speed) if speed else UNKNOWN
+    yield "time, calibration", time(work(recomputed=False))
     kept = footprint.kept_bytes(on_disk=False)
     yield "a sequence's inputs of blocks", f"{_gb(kept)} ({estimator.sequences} x {length} tokens)"
     for place in ("memory", "disk"):
         on_disk = place == "disk"
-        base = footprint.streaming_bytes(0, on_disk=on_disk)
-        each = footprint.kept_bytes(on_disk=on_disk)
-        spare = int(device.memory_gb * 1e9) - base
-        at_once = min(max(spare // each, 1), estimator.sequences)
+        at_once = footprint.at_once(
+            int(device.memory_gb * 1e9), estimator.sequences, on_disk=on_disk
+        )
         peak = footprint.streaming_bytes(at_once, on_disk=on_disk)
         how = f"calibration, streaming, inputs {'on disk' if on_disk else 'in memory'}"
         yield f"memory, {how}", f"{_gb(peak)} ({at_once} sequences at once)"
         if on_disk:
             yield "disk, inputs of blocks", _gb(at_once * kept)
-        if speed:
-            # twice for all that go through together; for identity, clusters and variances
-            passes = 2 * -(-estimator.sequences // at_once) + 3
-            reading_s = passes * checkpoint_bytes(geometry) / device.read_bytes_per_s
-            # the next block is read while the present one computes
-            yield f"time, {how}", _time(max(work(recomputed=True) / speed, reading_s))
-
-
-def _kept_states(plan: Plan, method: DictConfig, spec: ModelSpec, geometry: Geometry) -> int:
-    """Bytes of the calibration text's hidden states, for a method that needs inputs."""
-    if "inputs" not in method.needs:
-        return 0
-    dtype: torch.dtype = getattr(torch, method.inputs.dtype)
-    tokens: int = method.inputs.sequences * calibration_tokens(plan, spec)
-    return tokens * geometry.width * dtype.itemsize
+        yield f"time, {how}", time(work(recomputed=True), readings(estimator, at_once))
 
 
 def _gb(size_bytes: int) -> str:

@@ -10,9 +10,11 @@ from radio.models.geometry import Geometry
 # Python with torch and transformers (0.46 GB before there is a model), and what the allocator and
 # the compiled matrix products hold beyond what is asked of them
 PROCESS_BYTES = 580_000_000
+# the same of an allocation, which has no model
+BARE_PROCESS_BYTES = 310_000_000
 FLOAT32_BYTES = 4
 # of an allocation: statistics, measured errors, the vertices of a hull, depths, numbers of weights
-GROUP_BYTES = 150
+GROUP_BYTES = 105
 # float32 copies of a matrix while it is coded, and of the second moment of its inputs
 MATRIX_COPIES, MOMENT_COPIES = 6, 4
 
@@ -55,6 +57,11 @@ class CalibrationFootprint:
         kept = sequences * self.kept_bytes(on_disk=on_disk)
         return self._always_bytes() + held + kept + self._saved_bytes() + self._passing_bytes()
 
+    def at_once(self, allowed_bytes: int, sequences: int, *, on_disk: bool) -> int:
+        """Of so many sequences, those that may go through a block together; one at least."""
+        spare = allowed_bytes - self.streaming_bytes(0, on_disk=on_disk)
+        return min(max(spare // self.kept_bytes(on_disk=on_disk), 1), sequences)
+
     def kept_bytes(self, *, on_disk: bool) -> int:
         """What a sequence takes on its way: inputs of all blocks, or of one, and two of its own."""
         states = self.length * self.geometry.width * self.dtype_bytes
@@ -88,7 +95,7 @@ def whole_model_bytes(geometry: Geometry, copies: int, length: int) -> int:
 
 def allocation_bytes(geometry: Geometry, group_rows: int) -> int:
     """Peak of an exact allocation, whose tables are in memory layer by layer."""
-    return PROCESS_BYTES + GROUP_BYTES * geometry.groups(group_rows)
+    return BARE_PROCESS_BYTES + GROUP_BYTES * geometry.groups(group_rows)
 
 
 def quantization_bytes(geometry: Geometry) -> int:
@@ -96,11 +103,15 @@ def quantization_bytes(geometry: Geometry) -> int:
     return PROCESS_BYTES + FLOAT32_BYTES * geometry.parameters + geometry.weights
 
 
-def streaming_quantization_bytes(geometry: Geometry, kept_states: int = 0) -> int:
+def streaming_quantization_bytes(
+    geometry: Geometry, result_bytes: int, kept_states: int = 0
+) -> int:
     """Peak of a model that is quantized on disk.
 
     Args:
         geometry: of the model.
+        result_bytes: of the quantized file, whose parts are mapped while they are joined; what a
+            system that is short of memory takes back is counted too.
         kept_states: hidden states of the calibration text, in bytes, for a method that needs them.
     """
     # two float32 blocks, the file's bytes of the one that is read, and a copy to run
@@ -109,4 +120,5 @@ def streaming_quantization_bytes(geometry: Geometry, kept_states: int = 0) -> in
     matrix = max(rows * each for rows, each in geometry.linears)
     working = FLOAT32_BYTES * (MATRIX_COPIES * matrix + MOMENT_COPIES * cols**2)
     outside = FLOAT32_BYTES * geometry.outside_parameters
-    return PROCESS_BYTES + copies * geometry.block_parameters + working + outside + kept_states
+    coding = copies * geometry.block_parameters + working + kept_states
+    return PROCESS_BYTES + outside + max(coding, result_bytes)

@@ -38,8 +38,7 @@ def model_to_calibrate(
     on = devices(cfg.device)
     if not streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
         return load_model(path)
-    spare = allowed - footprint.streaming_bytes(0, on_disk=on_disk)
-    at_once = min(max(spare // footprint.kept_bytes(on_disk=on_disk), 1), sequences)
+    at_once = footprint.at_once(allowed, sequences, on_disk=on_disk)
     peak = footprint.streaming_bytes(at_once, on_disk=on_disk)
     log.info("streaming, %d sequences at once, about %.2f GB of memory", at_once, peak / GB)
     if peak > allowed:
