@@ -76,6 +76,18 @@ def test_every_model_of_the_paper_has_a_plan_offline(capsys):
         assert "3.000 true bits a weight" in told and "time, calibration" in told, name
 
 
+def test_the_memory_of_a_gpu_is_planned_and_the_largest_model_streams_through_it(capsys):
+    for name, streams in (("opt-6.7b", False), ("llama2-70b", True)):
+        assert main(["plan", f"model={name}", "method=gptq", "rate_bits=3", "device=h100"]) == 0
+        assert "memory of the GPU, quantization" in capsys.readouterr().out
+        assert main(["plan", f"model={name}", "method=radio", "rate_bits=3", "device=h100"]) == 0
+        told = dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
+        whole = told["memory of the GPU, calibration"]
+        assert whole.endswith("of 80: it streams") == streams
+        streaming = told["memory of the GPU, calibration, streaming"]
+        assert float(streaming.split()[0]) < min(10, float(whole.split()[0]))
+
+
 def test_the_geometry_of_a_checkpoint(checkpoint):
     geometry, model = Geometry.of_checkpoint(checkpoint), load_model(checkpoint)
     assert geometry.parameters == count_parameters(checkpoint)
@@ -148,6 +160,7 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     "words, sentence",
     [
+        (["check=x.csv", "model=opt-125m"], "model beside check=x.csv"),
         (["device=abacus", "rate_bits=3"], "unknown device 'abacus'"),
         (["target.kl=0.1"], "target.kl=0.1 is met by measuring"),
         (["method=rtn", "rate_bits=2.5"], "rate_bits=2.5 does not suit rtn"),

@@ -34,6 +34,7 @@ from radio.models.footprint import (
     CalibrationFootprint,
     allocation_bytes,
     quantization_bytes,
+    quantization_on_gpu_bytes,
     streaming_quantization_bytes,
 )
 from radio.models.geometry import Geometry
@@ -42,6 +43,7 @@ from radio.models.planned import geometry_of
 from radio.models.spec import ModelSpec
 from radio.rates import KINDS, Target, asked_rate, rate_text
 from radio.runtime.compose import compose_step
+from radio.runtime.errors import RadioError
 from radio.variants import canonical
 
 DEVICE = "cpu-2core"
@@ -57,7 +59,10 @@ def run(words: Sequence[str]) -> None:
     given = pairs(words)
     device = read_device(given.pop("device", DEVICE))
     if "check" in given:
-        check(Path(given["check"]), device)
+        path = Path(given.pop("check"))
+        if given:
+            raise RadioError(f"{', '.join(given)} beside check={path}: give device=NAME or nothing")
+        check(path, device)
         return
     targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
     rate = asked_rate(given.pop("rate_bits", None), targets)
@@ -99,6 +104,9 @@ def plan_lines(
     kept = kept_states(plan, method, spec, geometry)
     streaming = streaming_quantization_bytes(geometry, file.file_bytes, kept)
     yield "memory, quantization, streaming", _gb(streaming)
+    if "gpu_memory_gb" in device:
+        on_gpu = quantization_on_gpu_bytes(geometry, of_inputs=kept > 0)
+        yield "memory of the GPU, quantization", _gb(on_gpu)
     seconds = quantization_s(device, geometry, names["method"])
     yield "time, quantization", UNKNOWN if seconds is None else _time(seconds)
     yield "device", f"{device.label} ({device.source})"
@@ -125,6 +133,14 @@ def _calibration(
     yield "memory, allocation", _gb(allocation_bytes(geometry, spec.group_rows))
     yield "disk, statistics", _gb(statistics_bytes(geometry, spec.group_rows))
     yield "memory, calibration", _gb(footprint.in_memory_bytes())
+    if "gpu_memory_gb" in device:
+        whole = footprint.on_gpu_bytes()
+        streams = ": it streams" if whole > device.gpu_memory_gb * 1e9 else ""
+        yield "memory of the GPU, calibration", f"{_gb(whole)} of {device.gpu_memory_gb}{streams}"
+        yield (
+            "memory of the GPU, calibration, streaming",
+            _gb(footprint.on_gpu_streaming_bytes()),
+        )
     yield "work, calibration", _flops(work(recomputed=False))
     yield "time, calibration", time(work(recomputed=False))
     kept = footprint.kept_bytes(on_disk=False)

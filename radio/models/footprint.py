@@ -48,6 +48,13 @@ class CalibrationFootprint:
         held = self.dtype_bytes * of.parameters + of.blocks * self._saved_bytes()
         return held + self._passing_bytes() + FLOAT32_BYTES * of.groups(self.group_rows)
 
+    def on_gpu_streaming_bytes(self) -> int:
+        """Peak on a GPU of a model on disk: one block at a time, and a sequence's states in it."""
+        of = self.geometry
+        held = self.dtype_bytes * (of.outside_parameters + of.block_parameters)
+        sums = FLOAT32_BYTES * of.groups(self.group_rows)
+        return held + self._saved_bytes() + self._passing_bytes() + sums
+
     def streaming_bytes(self, sequences: int, *, on_disk: bool) -> int:
         """Peak of a model on disk, with as many sequences going through a block together."""
         of = self.geometry
@@ -116,9 +123,20 @@ def streaming_quantization_bytes(
     """
     # two float32 blocks, the file's bytes of the one that is read, and a copy to run
     copies = (4 if kept_states else 2) * FLOAT32_BYTES + geometry.dtype_bytes
-    cols = max(cols for _, cols in geometry.linears) if kept_states else 0
-    matrix = max(rows * each for rows, each in geometry.linears)
-    working = FLOAT32_BYTES * (MATRIX_COPIES * matrix + MOMENT_COPIES * cols**2)
     outside = FLOAT32_BYTES * geometry.outside_parameters
+    working = _working_bytes(geometry, of_inputs=bool(kept_states))
     coding = copies * geometry.block_parameters + working + kept_states
     return PROCESS_BYTES + outside + max(coding, result_bytes)
+
+
+def quantization_on_gpu_bytes(geometry: Geometry, *, of_inputs: bool) -> int:
+    """Peak on a GPU, of a model on disk or not: a block, and a copy to run for its inputs."""
+    copies = (2 if of_inputs else 1) * FLOAT32_BYTES
+    return copies * geometry.block_parameters + _working_bytes(geometry, of_inputs=of_inputs)
+
+
+def _working_bytes(geometry: Geometry, *, of_inputs: bool) -> int:
+    """What the coding of the largest matrix takes for a while."""
+    cols = max(cols for _, cols in geometry.linears) if of_inputs else 0
+    matrix = max(rows * each for rows, each in geometry.linears)
+    return FLOAT32_BYTES * (MATRIX_COPIES * matrix + MOMENT_COPIES * cols**2)
