@@ -59,7 +59,7 @@ def test_what_outgrows_a_node_streams_within_it() -> None:
 def test_what_is_told_to_stream_asks_for_less(step: str, group: str) -> None:
     whole = of(step, "opt-6.7b").mem_mb
     streaming = of(step, "opt-6.7b", **{group: f"{NAMES[group]}@streaming=true"}).mem_mb
-    assert streaming < whole / 2
+    assert streaming < 0.8 * whole  # inputs of all its blocks are in memory
 
 
 def test_a_model_of_unknown_size_gets_a_node(tmp_path: Path) -> None:
