@@ -1,6 +1,5 @@
 """Plans beside measurements."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,5 +63,5 @@ def ratios(path: Path, device: DictConfig) -> Iterator[tuple[str, str, str, floa
         size = size_of(plan, jobs[row["stage"]], spec, geometry_of(spec), device)
         if not pd.isna(row["peak_memory_bytes"]):
             yield row["model"], row["stage"], "memory", row["peak_memory_bytes"], size.memory_bytes
-        if row["stage"] in TIME and not math.isnan(row["wall_s"]):
+        if row["stage"] in TIME and not pd.isna(row["wall_s"]):
             yield row["model"], row["stage"], "time", row["wall_s"], size.work_s

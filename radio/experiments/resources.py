@@ -1,7 +1,6 @@
 """What a job asks of a cluster, from the size of its model: memory, time, disk.
 
-Calibration and quantization are sized as `radio plan` has them. Most others hold the whole model in
-float32, so and so many times: an estimate, which a job that fails outgrows with each attempt.
+What is planned may be an estimate: a job that fails outgrows it with each attempt.
 """
 
 from typing import NamedTuple
