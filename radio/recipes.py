@@ -39,7 +39,8 @@ def recipe(plan: Plan, step: str, **names: str) -> str:
 
 @cache
 def _recipe(plan: Plan, of: Job) -> str:
-    names = dict(of.names)
+    # of each rate the same but for the rate, which is in the job's names
+    names = {name: value for name, value in of.names if name != "rate"}
     config = OmegaConf.to_container(plan.compose(of.step, **names), resolve=False)
     assert isinstance(config, dict)
     tables = [of, *plan.upstream(of)] if of.step in REPORT else []

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from radio.experiments import ARTIFACTS, Plan, job
-from radio.runtime.compose import CONFIG, options
+from radio.experiments.settings import keys_of
+from radio.runtime.compose import CONFIG, compose_step, options, steps
 from radio.runtime.errors import RadioError
 
 PLAN = Plan()
@@ -118,6 +119,11 @@ def test_overrides_reach_the_steps_that_have_their_key() -> None:
     assert plan.overrides_of("table") == ["seed=1"]
     assert plan.overrides_of("calibrate") == ["model.group_rows=8", "seed=1"]
     assert plan.overrides_of("tokenize") == list(plan.overrides)
+
+
+@pytest.mark.parametrize("step", steps())
+def test_the_keys_of_a_step_are_those_of_its_configuration(step: str) -> None:
+    assert keys_of(step, CONFIG) == set(compose_step(step))
 
 
 @pytest.mark.parametrize(

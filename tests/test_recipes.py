@@ -75,10 +75,15 @@ def test_edits_that_decide_no_number_of_the_table(before: dict[Job, str], tmp_pa
 
 def test_settings_of_the_machine_are_known_by_their_place(tmp_path: Path) -> None:
     """`device` is also what the times of a figure are of."""
-    config = shutil.copytree(CONFIG, tmp_path / "config")
-    edit(config / "figure/scaling.yaml", "device: A100", "device: H100")
-    plans = Plan(), Plan(config=config)
-    assert len({recipe(plan, "figure", figure="scaling") for plan in plans}) == 2
+    found = set()
+    for device in ("A100", "H100"):
+        config = shutil.copytree(CONFIG, tmp_path / device)
+        edit(config / "figure/scaling.yaml", "device: A100", f"device: {device}")
+        edit(
+            config / "figure/scaling.yaml", "\n  - {step: table, experiment: table_scaling}", " []"
+        )
+        found.add(recipe(Plan(config=config), "figure", figure="scaling"))
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ class Plan(Settings):
         are made anew in a fresh clone.
         """
         table = job("table", {"experiment": experiment})
-        figures = [job("figure", {"figure": name}) for name in options("figure", self.config)]
+        named = options("figure", self.config, saying=experiment)
+        figures = [job("figure", {"figure": name}) for name in named]
         drawn = [figure for figure in figures if table in self.upstream(figure)]
         return [path for each in (table, *drawn) for path in (each.artifact, each.manifest)]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig
 
 from radio.rates import rate_override
@@ -36,7 +37,7 @@ class Settings:
             RadioError: an override that no step has the key of, or that changes no number: as
                 parameters of all jobs, such would make everything anew.
         """
-        keys = {name: _base(name, self.config) for name in steps(self.config) if self.overrides}
+        keys = {name: keys_of(name, self.config) for name in steps(self.config) if self.overrides}
         known = set().union(*keys.values())
         for override in self.overrides:
             if _head(override) in MACHINE:
@@ -51,7 +52,7 @@ class Settings:
 
     def arguments(self, step: str, **names: str) -> list[str]:
         """Hydra overrides of the job of `step` for `names`: what is changed, chosen and asked."""
-        groups = _base(step, self.config)
+        groups = keys_of(step, self.config)
         chosen, settings = dict(names), dict[str, str]()
         for group in VARIED:
             if group in names:
@@ -59,13 +60,15 @@ class Settings:
                 settings |= changed
         if "refinement" in groups and "method" in names:
             chosen["refinement"] = self.method(names["method"]).refinement
-        given = [f"{group}={name}" for group, name in chosen.items() if group in groups]
-        if "rate" in names and "rate_bits" in groups:
-            given.append(rate_override(names["rate"]))
-        given = [*self.overrides_of(step), *sorted(given)]
-        composed = _composed(step, tuple(given), self.config)
-        full = {full_key(composed, key): value for key, value in settings.items()}
-        return [*given, *(f"{key}={value}" for key, value in full.items() if key is not None)]
+        options = sorted(f"{group}={name}" for group, name in chosen.items() if group in groups)
+        overrides = self.overrides_of(step)
+        changed: list[str] = []
+        if settings:
+            composed = _composed(step, (*overrides, *options), self.config)
+            full = {full_key(composed, key): value for key, value in settings.items()}
+            changed = [f"{key}={value}" for key, value in full.items() if key is not None]
+        rate = [rate_override(names["rate"])] if "rate" in names and "rate_bits" in groups else []
+        return [*overrides, *options, *rate, *changed]
 
     def compose(self, step: str, **names: str) -> DictConfig:
         """Configuration of the job of `step` for those of `names` that it has a group for."""
@@ -77,9 +80,16 @@ class Settings:
 
 
 @cache
-def _base(step: str, config: Path) -> tuple[str, ...]:
-    """Top-level keys of a step's configuration."""
-    return tuple(str(key) for key in compose_step(step, (), config))
+def keys_of(step: str, config: Path) -> frozenset[str]:
+    """Top-level keys of a step's configuration, by its YAML alone: to compose it takes 50 ms."""
+    content = yaml.safe_load((config / f"{step}.yaml").read_text())
+    keys = content.keys() - {"defaults"}
+    for default in content.get("defaults", []):
+        if isinstance(default, dict):
+            keys |= default.keys()
+        elif default != "_self_":
+            keys |= keys_of(default, config)
+    return frozenset(keys)
 
 
 @cache

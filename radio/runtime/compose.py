@@ -67,10 +67,11 @@ def steps(config: Path = CONFIG) -> list[str]:
     return [name for name in names if (config / f"{name}.yaml").is_file()]
 
 
-def options(group: str, config: Path = CONFIG) -> list[str]:
-    """Names that the group has a YAML file for, sorted."""
+def options(group: str, config: Path = CONFIG, *, saying: str = "") -> list[str]:
+    """Names that the group has a YAML file for that has the text `saying`, sorted."""
     folders = [config, *_extra_folders()]
-    return sorted({path.stem for folder in folders for path in folder.glob(f"{group}/*.yaml")})
+    files = [path for folder in folders for path in folder.glob(f"{group}/*.yaml")]
+    return sorted({path.stem for path in files if saying in path.read_text()})
 
 
 def unknown(noun: str, name: str, known: Iterable[str]) -> str:

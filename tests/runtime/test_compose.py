@@ -1,4 +1,4 @@
-from itertools import product
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,13 @@ def test_every_step_of_the_workflow_composes() -> None:
         assert {"out", "seed", "threads", "wandb"} <= set(compose_step(step))
 
 
-@pytest.mark.parametrize("model, method", list(product(options("model"), options("method"))))
-def test_every_model_goes_with_every_method(model: str, method: str) -> None:
+MODELS, METHODS = options("model"), options("method")
+
+
+@pytest.mark.parametrize("model, method", list(zip(MODELS, cycle(METHODS))))
+def test_every_model_composes_with_a_method(model: str, method: str) -> None:
+    """Not each with each: none of the two says anything of the other's keys."""
+    assert len(METHODS) <= len(MODELS)
     cfg = compose_step("quantize", [f"model={model}", f"method={method}"])
     assert (cfg.model.name, cfg.method.name) == (model, method)
 
