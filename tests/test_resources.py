@@ -62,6 +62,16 @@ def test_what_is_told_to_stream_asks_for_less(step: str, group: str) -> None:
     assert streaming < 0.8 * whole  # inputs of all its blocks are in memory
 
 
+def test_only_sequences_of_one_phase_are_in_memory_together() -> None:
+    def memory_mb(sequences: int, pilot: int) -> int:
+        settings = f"pilot_sequences={pilot},sequences={sequences},streaming=true"
+        return of("calibrate", "opt-6.7b", calibration=f"random-sign@{settings}").mem_mb
+
+    kept = CalibrationFootprint(geometry("opt-6.7b"), 2048, 512, 2).kept_bytes(on_disk=False)
+    assert memory_mb(4, 2) == memory_mb(3, 2) == memory_mb(3, 1)
+    assert memory_mb(4, 3) - memory_mb(4, 2) == pytest.approx(MEMORY_MARGIN * kept / 1e6, abs=1)
+
+
 def test_a_model_of_unknown_size_gets_a_node(tmp_path: Path) -> None:
     plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
     text = (CONFIG / "model/opt-125m.yaml").read_text()

@@ -33,6 +33,7 @@ from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
     CalibrationFootprint,
     allocation_bytes,
+    longest_phase,
     quantization_bytes,
     quantization_on_gpu_bytes,
     streaming_quantization_bytes,
@@ -143,13 +144,12 @@ def _calibration(
         )
     yield "work, calibration", _flops(work(recomputed=False))
     yield "time, calibration", time(work(recomputed=False))
+    longest = longest_phase(estimator.sequences, estimator.pilot_sequences)
     kept = footprint.kept_bytes(on_disk=False)
     yield "a sequence's inputs of blocks", f"{_gb(kept)} ({estimator.sequences} x {length} tokens)"
     for place in ("memory", "disk"):
         on_disk = place == "disk"
-        at_once = footprint.at_once(
-            int(device.memory_gb * 1e9), estimator.sequences, on_disk=on_disk
-        )
+        at_once = footprint.at_once(int(device.memory_gb * 1e9), longest, on_disk=on_disk)
         peak = footprint.streaming_bytes(at_once, on_disk=on_disk)
         how = f"calibration, streaming, inputs {'on disk' if on_disk else 'in memory'}"
         yield f"memory, {how}", f"{_gb(peak)} ({at_once} sequences at once)"

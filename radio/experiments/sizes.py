@@ -16,6 +16,7 @@ from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
     CalibrationFootprint,
     allocation_bytes,
+    longest_phase,
     quantization_bytes,
     streaming_quantization_bytes,
     whole_model_bytes,
@@ -183,7 +184,8 @@ def _of_calibration(
     )
     on_disk = composed.block_inputs == "disk"
     allowed = int(speeds.memory_gb * 1e9)
-    at_once = footprint.at_once(allowed, estimator.sequences, on_disk=on_disk)
+    longest = longest_phase(estimator.sequences, estimator.pilot_sequences)
+    at_once = footprint.at_once(allowed, longest, on_disk=on_disk)
     times = readings(estimator, at_once) if streaming else 0
     known = estimator.dtype if estimator.dtype in speeds.flops_per_s else "bfloat16"
     work_s = calibration_s(speeds, geometry, work, known, times)

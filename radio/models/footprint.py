@@ -93,6 +93,11 @@ class CalibrationFootprint:
         return max(logits, matrix * (self.dtype_bytes + 2 * FLOAT32_BYTES))
 
 
+def longest_phase(sequences: int, pilot_sequences: int) -> int:
+    """Of all sequences those that may go through a block together: the pilot's, or the others."""
+    return max(pilot_sequences, sequences - pilot_sequences)
+
+
 def whole_model_bytes(geometry: Geometry, copies: int, length: int) -> int:
     """So many float32 copies of a model, and its outputs of one sequence of `length` tokens."""
     # logits, their logarithms of probabilities, those of the original, and what is between

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
 from radio.models import Recomputing
+from radio.models.footprint import longest_phase
 from radio.models.geometry import Geometry
 from radio.models.operations import calibration_flops
 from radio.runtime.device import devices
@@ -29,7 +30,7 @@ def run(cfg: DictConfig) -> None:
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), "calibration")
         model = model_to_calibrate(
             cfg,
-            estimator.sequences,
+            longest_phase(estimator.sequences, estimator.pilot_sequences),
             blocks.ids.shape[1],
             estimator.group_rows,
             dtype,
