@@ -61,14 +61,14 @@ class Settings:
         if "refinement" in groups and "method" in names:
             chosen["refinement"] = self.method(names["method"]).refinement
         options = sorted(f"{group}={name}" for group, name in chosen.items() if group in groups)
-        overrides = self.overrides_of(step)
-        changed: list[str] = []
-        if settings:
-            composed = _composed(step, (*overrides, *options), self.config)
-            full = {full_key(composed, key): value for key, value in settings.items()}
-            changed = [f"{key}={value}" for key, value in full.items() if key is not None]
-        rate = [rate_override(names["rate"])] if "rate" in names and "rate_bits" in groups else []
-        return [*overrides, *options, *rate, *changed]
+        given = [*self.overrides_of(step), *options]
+        if "rate" in names and "rate_bits" in groups:
+            given.append(rate_override(names["rate"]))
+        if not settings:
+            return given
+        composed = _composed(step, tuple(given), self.config)
+        full = {full_key(composed, key): value for key, value in settings.items()}
+        return [*given, *(f"{key}={value}" for key, value in full.items() if key is not None)]
 
     def compose(self, step: str, **names: str) -> DictConfig:
         """Configuration of the job of `step` for those of `names` that it has a group for."""
