@@ -46,9 +46,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # files with long tests first: begun last, one would keep one core while the other waits
+    # files with long tests first: begun last, one would keep one core while the other waits; before
+    # them what waits for Slurm, as long as the checks of types beside it keep a core
     long = {item.path for item in items if "slow" in item.keywords}
-    items.sort(key=lambda item: item.path not in long)
+    items.sort(key=lambda item: (item.path.name != "test_slurm.py", item.path not in long))
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
