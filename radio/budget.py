@@ -50,6 +50,20 @@ def mean_depth(
     fixed_bits = stored + 8 * PADDING_BYTES * len(layers) / weights
     # bits a weight in one unit of the target
     unit_bits = 8 / weights if target.kind == "size" else 1.0
+    return depth_left(target, fixed_bits, unit_bits)
+
+
+def depth_left(target: Target, fixed_bits: float, unit_bits: float) -> float:
+    """Mean depth that a target of bits or bytes leaves for codes.
+
+    Args:
+        target: its kind is "bits" or "size".
+        fixed_bits: what is stored whatever the depths, in bits a weight.
+        unit_bits: bits a weight in one unit of the target.
+
+    Raises:
+        RadioError: the target lies outside what depths from 0 to 8 bits reach.
+    """
     depth = target.amount * unit_bits - fixed_bits
     if not 0 < depth <= MAX_BITS:
         low, high = fixed_bits / unit_bits, (fixed_bits + MAX_BITS) / unit_bits

@@ -25,7 +25,9 @@ from transformers import PreTrainedModel
 
 from radio.data.tokens import drawn
 from radio.models import Recomputing, decoder_linears, final_hidden, head, place
+from radio.models.footprint import longest_phase
 from radio.runtime.device import ON_CPU, Devices
+from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
 from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress_bar
@@ -64,11 +66,8 @@ class RandomSign:
                 f"calibration.output={self.output} is no measure of the output: "
                 f"set {' or '.join(OUTPUTS)}"
             )
-        if not 0 < self.pilot_sequences < self.sequences:
-            raise RadioError(
-                f"calibration.pilot_sequences={self.pilot_sequences} must lie between 0 and "
-                f"calibration.sequences={self.sequences}: lower it or add sequences"
-            )
+        longest_phase(self.sequences, self.pilot_sequences)
+        floating("calibration.estimator.dtype", self.dtype)
 
     def run(
         self,
@@ -265,10 +264,10 @@ class _Sums:
     @classmethod
     def resumed(cls, path: Path, identity: str) -> "_Sums | None":
         """The state at `path`, or None if there is none of this calibration."""
-        if not path.exists():
+        if not path.is_file():
             return None
         tensors, metadata = load_tensors(path)
-        if metadata["identity"] != identity:
+        if metadata.get("identity") != identity:
             return None
         kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in SUMS}
         for key, tensor in tensors.items():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from radio.budget import depth_left
 from radio.checkpoint import QuantizedModel
 from radio.methods.affine import AffineMethod
 from radio.methods.awq import Awq
@@ -16,6 +17,8 @@ from radio.packing.codecs import affine_bytes, kept_bytes
 from radio.rates import Target
 from radio.runtime.errors import RadioError
 from radio.statistics import LayerStatistics
+from radio.theory.allocation import MAX_BITS
+from radio.theory.codebook import uniform
 from radio.theory.grouping import cluster_count
 
 HALF_BYTES, FLOAT32_BYTES, INT64_BYTES = 2, 4, 8
@@ -44,27 +47,31 @@ def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows:
     """The file that `method` makes at a mean depth, or at a target of bits or size.
 
     Raises:
-        RadioError: a target that is met only by measuring, or one that the method does not know.
+        RadioError: a target that is met only by measuring, one that the method does not know, or
+            one that no depths reach.
     """
     weights = geometry.weights
     rest = HALF_BYTES * (geometry.parameters - weights)
-    if isinstance(rate, Target) and rate.kind == "size":
-        return Stored(8 * (rate.amount - rest) / weights, int(rate.amount))
-    if isinstance(rate, Target) and rate.kind != "bits":
+    if isinstance(rate, Target) and rate.kind not in ("bits", "size"):
         raise RadioError(
             f"target.{rate} is met by measuring: plan with rate_bits, target.bits or target.size"
         )
     if isinstance(method, DepthMethod):
-        bits = (
-            rate.amount
-            if isinstance(rate, Target)
-            else rate + _side_bits(geometry, method, group_rows)
-        )
+        bits = _side_bits(geometry, method, group_rows)
+        if not isinstance(rate, Target):
+            bits += rate
+        elif rate.kind == "size":
+            bits += depth_left(rate, bits + 8 * rest / weights, 8 / weights)
+        else:
+            bits += depth_left(rate, bits, 1.0)
     else:
         shapes = list(geometry.linears)
         if isinstance(rate, Target):
-            if not isinstance(method, MatchableMethod):
-                raise RadioError(f"target.{rate} does not suit the method: set rate_bits")
+            if rate.kind != "bits" or not isinstance(method, MatchableMethod):
+                raise RadioError(
+                    f"target.{rate} does not suit a method without allocated depths: set rate_bits "
+                    "(or target.bits for one that can be matched)"
+                )
             method, depth = method.matched(rate.amount, shapes)
         else:
             depth = rate
@@ -74,13 +81,15 @@ def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows:
 
 def _side_bits(geometry: Geometry, method: DepthMethod, group_rows: int) -> float:
     """Bits a weight that a method of allocated depths stores at depth 0 everywhere."""
+    # as many levels as any that are learned
+    books = tuple(uniform(bits).levels for bits in range(MAX_BITS + 1))
     layers = {}
     for index, (rows, cols) in enumerate(geometry.linears):
         number = torch.zeros(1)
         groups = number.expand(cluster_count(rows, group_rows), cols)
         cluster = torch.arange(rows) % len(groups)
         statistics = LayerStatistics(cluster, groups, groups, number.expand(cols))
-        layers[str(index)] = method.bare(rows, statistics, None, geometry.has_biases)
+        layers[str(index)] = method.bare(rows, statistics, books, geometry.has_biases)
     return QuantizedModel(layers, {}).bits_true()
 
 

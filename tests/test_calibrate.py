@@ -191,6 +191,19 @@ def test_partial_state_of_another_calibration_is_not_used(checkpoint, tmp_path, 
         assert torch.equal(other[name].grad_var, entry.grad_var)
 
 
+def test_what_is_no_state_of_a_calibration_is_not_used(checkpoint, tmp_path):
+    estimator, partial = RandomSign(8, 4, 1, "float32", "hidden"), tmp_path / "partial"
+    wanted = estimator.run(load_model(checkpoint), blocks(4), 1, partial)
+    save_statistics(partial, wanted)
+    found = estimator.run(load_model(checkpoint), blocks(4), 1, partial)
+    partial.unlink()
+    partial.mkdir()
+    again = estimator.run(load_model(checkpoint), blocks(4), 1, partial)
+    for name, entry in wanted.items():
+        assert torch.equal(found[name].grad_var, entry.grad_var)
+        assert torch.equal(again[name].grad_var, entry.grad_var)
+
+
 def test_refuses_too_little_text_a_pilot_of_everything_and_an_unknown_output(checkpoint):
     with pytest.raises(RadioError, match=r"calibration.sequences=5 exceeds the 2 blocks"):
         RandomSign(8, 5, 1, "float32", "hidden").run(
@@ -200,6 +213,8 @@ def test_refuses_too_little_text_a_pilot_of_everything_and_an_unknown_output(che
         RandomSign(8, 4, 4, "float32", "hidden")
     with pytest.raises(RadioError, match=r"calibration.output=logits is no measure"):
         RandomSign(8, 4, 1, "float32", "logits")
+    with pytest.raises(RadioError, match=r"dtype=float99 is unknown: set float32"):
+        RandomSign(8, 4, 1, "float99", "hidden")
 
 
 def exact_fisher(path: Path, ids: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -163,6 +163,12 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
         (["check=x.csv", "model=opt-125m"], "model beside check=x.csv"),
         (["device=abacus", "rate_bits=3"], "unknown device 'abacus'"),
         (["target.kl=0.1"], "target.kl=0.1 is met by measuring"),
+        (["target.size=10MB"], "target.size=10MB is out of reach: this model and method reach 58"),
+        (["target.bits=30"], "target.bits=30 is out of reach"),
+        (["method=rtn", "target.size=90MB"], "target.size=90MB does not suit a method without"),
+        (["rate_bits=3", "calibration.estimator.sequences=8"], "pilot_sequences=8 must lie"),
+        (["rate_bits=3", "calibration.estimator.dtype=int8"], "dtype=int8 is unknown: set float32"),
+        (["model=local", "rate_bits=3"], "error: model.path is not given: add model.path=VALUE"),
         (["method=rtn", "rate_bits=2.5"], "rate_bits=2.5 does not suit rtn"),
         (["model=local", "model.path=/nowhere", "rate_bits=3"], "/nowhere is not a checkpoint"),
         ([], "rate"),
@@ -170,7 +176,8 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
 )
 def test_refuses(capsys, words, sentence):
     assert main(["plan", *words]) == 2
-    assert sentence in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert sentence in told.err and not told.out
 
 
 def test_a_model_without_an_architecture(monkeypatch):
@@ -191,6 +198,24 @@ def test_the_page_on_running_has_the_numbers_of_the_plan(capsys):
         assert main(["plan", f"model={model}", "method=radio", "target.bits=3"]) == 0
         told = dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
         assert values == [told[name].partition(" (")[0] for name in names]
+
+
+def test_a_plan_has_all_steps_that_hold_the_model_and_keeps_to_the_memory_allowed(
+    capsys, monkeypatch
+):
+    def told(*words: str) -> dict[str, str]:
+        assert main(["plan", "model=llama2-7b", "target.bits=3", *words]) == 0
+        return dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
+
+    learned, loop = told("method=radio-plus"), told("method=radio-paper")
+    for step in ("codebook", "distortion"):
+        assert float(learned[f"memory, {step} (estimate)"].split()[0]) > 4 * 6.7
+        assert f"memory, {step} (estimate)" not in loop
+    assert "not planned" in loop["calibration"] and "memory, allocation" in loop
+    streaming = "memory, calibration, streaming, inputs in memory"
+    assert 11.5 < float(told()[streaming].split()[0]) <= 12  # half of 24
+    monkeypatch.setenv("RADIO_MEMORY_GB", "10")
+    assert 9.5 < float(told()[streaming].split()[0]) <= 10
 
 
 @pytest.fixture

@@ -6,13 +6,10 @@ usage: radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from radio.commands.words import pairs
 from radio.hf.directory import write_dense
+from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
-
-DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def run(words: Sequence[str]) -> None:
@@ -24,9 +21,7 @@ def run(words: Sequence[str]) -> None:
     if not words or "=" in words[0]:
         raise RadioError("export is not given a packed model: write radio export DIR out=DENSE")
     given = pairs(words[1:])
-    dtype = given.pop("dtype", "float16")
-    if dtype not in DTYPES:
-        raise RadioError(f"dtype={dtype} is none: set {', '.join(DTYPES)}")
+    dtype = floating("dtype", given.pop("dtype", "float16"))
     if set(given) != {"out"}:
         raise RadioError(f"export takes out=DENSE and dtype, and is given {sorted(given)}")
-    write_dense(Path(given["out"]), Path(words[0]), DTYPES[dtype])
+    write_dense(Path(given["out"]), Path(words[0]), dtype)

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -28,6 +27,7 @@ from radio.experiments.sizes import (
     quantization_s,
     read_device,
     readings,
+    size_of,
 )
 from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
@@ -44,7 +44,9 @@ from radio.models.planned import geometry_of
 from radio.models.spec import ModelSpec
 from radio.rates import KINDS, Target, asked_rate, rate_text
 from radio.runtime.compose import compose_step
+from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
+from radio.runtime.memory import SHARE, allowed_bytes
 from radio.variants import canonical
 
 DEVICE = "cpu-2core"
@@ -73,7 +75,7 @@ def run(words: Sequence[str]) -> None:
         "method": canonical(given.pop("method", defaults.method.name)),
     }
     plan = Plan(tuple(f"{key}={value}" for key, value in given.items()))
-    for name, value in plan_lines(plan, names, rate, device):
+    for name, value in list(plan_lines(plan, names, rate, device)):  # all of them or none
         print(f"{name:52}{value}")
 
 
@@ -96,11 +98,20 @@ def plan_lines(
     yield "disk, checkpoint", _gb(checkpoint_bytes(geometry))
     yield "disk, result", f"{_gb(file.file_bytes)} ({file.bits_true:.3f} true bits a weight)"
     asked = rate_text(rate if isinstance(rate, float) else str(rate))
-    for each in plan.upstream(job("quantize", {**names, "rate": asked})):
-        if each.step == "calibrate":
-            yield from _calibration(plan, each, spec, geometry, device)
-        if each.step == "refine":
-            yield "calibration", "in rounds (refinement): not planned"
+    made = {each.step: each for each in plan.behind(job("quantize", {**names, "rate": asked}))}
+    if "allocate" in made:
+        yield "weight groups", f"{geometry.groups(spec.group_rows):,}"
+    if "calibrate" in made:
+        yield from _calibration(plan, made["calibrate"], spec, geometry, device)
+    if "refine" in made:
+        yield "calibration", "in rounds (refinement): not planned"
+    for step in ("codebook", "distortion"):
+        if step in made:
+            size = size_of(plan, made[step], spec, geometry, device)
+            yield f"memory, {step} (estimate)", _gb(size.memory_bytes)
+            yield f"time, {step} (estimate)", _time(size.work_s)
+    if "allocate" in made:
+        yield "memory, allocation", _gb(allocation_bytes(geometry, spec.group_rows))
     yield "memory, quantization", _gb(quantization_bytes(geometry))
     kept = kept_states(plan, method, spec, geometry)
     streaming = streaming_quantization_bytes(geometry, file.file_bytes, kept)
@@ -117,9 +128,10 @@ def _calibration(
     plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, device: DictConfig
 ) -> Iterator[tuple[str, str]]:
     """What gradient variances take."""
-    estimator = plan.compose("calibrate", **dict(of.names)).calibration.estimator
+    composed = plan.compose("calibrate", **dict(of.names))
+    estimator = composed.calibration.estimator
     length = calibration_tokens(plan, spec)
-    dtype: torch.dtype = getattr(torch, estimator.dtype)
+    dtype = floating("calibration.estimator.dtype", estimator.dtype)
     footprint = CalibrationFootprint(geometry, length, spec.group_rows, dtype.itemsize)
     work = partial(
         calibration_flops, geometry, estimator.sequences, length, output=estimator.output
@@ -130,8 +142,6 @@ def _calibration(
         args = device, geometry, flops, estimator.dtype, readings
         return _time(calibration_s(*args)) if known else UNKNOWN
 
-    yield "weight groups", f"{geometry.groups(spec.group_rows):,}"
-    yield "memory, allocation", _gb(allocation_bytes(geometry, spec.group_rows))
     yield "disk, statistics", _gb(statistics_bytes(geometry, spec.group_rows))
     yield "memory, calibration", _gb(footprint.in_memory_bytes())
     if "gpu_memory_gb" in device:
@@ -145,14 +155,15 @@ def _calibration(
     yield "work, calibration", _flops(work(recomputed=False))
     yield "time, calibration", time(work(recomputed=False))
     longest = longest_phase(estimator.sequences, estimator.pilot_sequences)
+    allowed = allowed_bytes(composed.memory_gb, int(SHARE * device.memory_gb * 1e9))
     kept = footprint.kept_bytes(on_disk=False)
     yield "a sequence's inputs of blocks", f"{_gb(kept)} ({estimator.sequences} x {length} tokens)"
     for place in ("memory", "disk"):
         on_disk = place == "disk"
-        at_once = footprint.at_once(int(device.memory_gb * 1e9), longest, on_disk=on_disk)
+        at_once = footprint.at_once(allowed, longest, on_disk=on_disk)
         peak = footprint.streaming_bytes(at_once, on_disk=on_disk)
         how = f"calibration, streaming, inputs {'on disk' if on_disk else 'in memory'}"
-        yield f"memory, {how}", f"{_gb(peak)} ({at_once} sequences at once)"
+        yield f"memory, {how}", f"{_gb(peak)} (sequences at once: {at_once})"
         if on_disk:
             yield "disk, inputs of blocks", _gb(at_once * kept)
         yield f"time, {how}", time(work(recomputed=True), readings(estimator, at_once))

@@ -41,6 +41,7 @@ def asked(plan: Plan, of: Job, device: str, memory_gb: float | int, attempt: int
         RadioError: there is no such device.
     """
     speeds = read_device(device)
+    speeds.memory_gb = memory_gb
     names = dict(of.names)
     spec = ModelSpec.from_config(plan.compose("prepare", model=names["model"]).model)
     try:

@@ -26,7 +26,9 @@ from radio.models.operations import calibration_flops
 from radio.models.spec import ModelSpec, TrainedSource, WheelSource
 from radio.rates import asked_rate
 from radio.runtime.compose import CONFIG, options, unknown
+from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
+from radio.runtime.memory import SHARE, allowed_bytes
 from radio.variants import split
 
 MB = 10**6
@@ -177,14 +179,14 @@ def _of_calibration(
 ) -> Size:
     composed, length = plan.compose("calibrate", **names), calibration_tokens(plan, spec)
     estimator, streaming = composed.calibration.estimator, composed.streaming is True
-    dtype: torch.dtype = getattr(torch, estimator.dtype)
+    dtype = floating("calibration.estimator.dtype", estimator.dtype)
     footprint = CalibrationFootprint(geometry, length, spec.group_rows, dtype.itemsize)
     work = calibration_flops(
         geometry, estimator.sequences, length, output=estimator.output, recomputed=streaming
     )
     on_disk = composed.block_inputs == "disk"
-    allowed = int(speeds.memory_gb * 1e9)
     longest = longest_phase(estimator.sequences, estimator.pilot_sequences)
+    allowed = allowed_bytes(composed.memory_gb, int(SHARE * speeds.memory_gb * 1e9))
     at_once = footprint.at_once(allowed, longest, on_disk=on_disk)
     times = readings(estimator, at_once) if streaming else 0
     known = estimator.dtype if estimator.dtype in speeds.flops_per_s else "bfloat16"
@@ -194,7 +196,10 @@ def _of_calibration(
         if streaming
         else footprint.in_memory_bytes()
     )
-    return Size(memory_bytes, work_s, 2 * statistics_bytes(geometry, spec.group_rows))
+    disk_bytes = 2 * statistics_bytes(geometry, spec.group_rows)
+    if streaming and on_disk:
+        disk_bytes += at_once * footprint.kept_bytes(on_disk=False)
+    return Size(memory_bytes, work_s, disk_bytes)
 
 
 def _memory_of_quantization(

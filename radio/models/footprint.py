@@ -6,6 +6,7 @@ Measured peaks are within a quarter of these, see docs/log.md.
 from dataclasses import dataclass
 
 from radio.models.geometry import Geometry
+from radio.runtime.errors import RadioError
 
 # Python with torch and transformers (0.46 GB before there is a model), and what the allocator and
 # the compiled matrix products hold beyond what is asked of them
@@ -94,7 +95,18 @@ class CalibrationFootprint:
 
 
 def longest_phase(sequences: int, pilot_sequences: int) -> int:
-    """Of all sequences those that may go through a block together: the pilot's, or the others."""
+    """Of a calibration's sequences those that may go through a block together.
+
+    The pilot's, or the others: rows are clustered in between.
+
+    Raises:
+        RadioError: one of the two has none.
+    """
+    if not 0 < pilot_sequences < sequences:
+        raise RadioError(
+            f"calibration.pilot_sequences={pilot_sequences} must lie between 0 and "
+            f"calibration.sequences={sequences}: lower it or add sequences"
+        )
     return max(pilot_sequences, sequences - pilot_sequences)
 
 

@@ -168,7 +168,7 @@ def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
             OmegaConf.create(dict(config)), resolve=True, throw_on_missing=True
         )
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or "a key"
+        key = (getattr(error, "full_key", None) or "a key").removeprefix("model.")
         raise RadioError(f"model.{key} is not given: add model.{key}=VALUE") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

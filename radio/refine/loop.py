@@ -31,6 +31,7 @@ from radio.refine.gradients import PcaTokens, RandomSigns, Sampler, output_axes
 from radio.refine.live import LiveModel
 from radio.refine.state import State
 from radio.runtime.device import ON_CPU, Devices
+from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
 from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress
@@ -109,6 +110,7 @@ class Refinement:
         for name in names:
             if getattr(self, name) < 1:
                 raise RadioError(f"{_key(name)}={getattr(self, name)} is too few: set 1 or more")
+        floating(_key("dtype"), self.dtype)
         if not 0 < self.decay <= 1:
             raise RadioError(
                 f"{_key('decay')}={self.decay} is no weight: set it above 0, at most 1"

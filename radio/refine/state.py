@@ -142,10 +142,10 @@ class State:
     @classmethod
     def resumed(cls, path: Path, identity: str) -> "State | None":
         """The state at `path`, or None if there is none of this run."""
-        if not path.exists():
+        if not path.is_file():
             return None
         tensors, metadata = load_tensors(path)
-        if metadata["identity"] != identity:
+        if metadata.get("identity") != identity:
             return None
         axes = tensors.pop("axes")
         kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*SUMS, *STATISTICS)}

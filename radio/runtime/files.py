@@ -46,6 +46,24 @@ def atomic(path: Path) -> Iterator[Path]:
             shutil.rmtree(scratch_home, ignore_errors=True)
 
 
+def check_writable(path: Path) -> None:
+    """Find out now, not after hours, that `path` cannot be written; nothing is left there.
+
+    Raises:
+        RadioError: it cannot.
+    """
+    folder = next(each for each in path.absolute().parents if each.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=folder):
+            pass
+    except OSError as error:
+        if _says_no_space(error):
+            raise
+        raise RadioError(
+            f"{path} cannot be written ({folder}: {error.strerror}): give another path for out"
+        ) from error
+
+
 def _grant(made: Path, scratch_home: Path) -> None:
     """Give a file, or all files of a directory, the mode of a file that `open` creates here."""
     probe = scratch_home / f"{made.name}.mode"

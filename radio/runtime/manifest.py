@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from radio.runtime.errors import RadioError
-from radio.runtime.files import read_json, write_json
+from radio.runtime.files import check_writable, read_json, write_json
 from radio.runtime.tracking import configured_mode, log_job
 from radio.runtime.usage import peak_memory_bytes, traffic
 
@@ -63,11 +63,12 @@ def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         RadioError: a config value that must be given is missing (`???`), `wandb.mode` is unknown,
-            or the disk is full.
+            `out` cannot be written, or the disk is full.
         TypeError: a measurement is not of the kinds above.
     """
     config = resolved(cfg)
     configured_mode(cfg)  # a typo must not cost an hour's work at its end
+    check_writable(out)
     manifest = manifest_path(out)
     if manifest != out:
         manifest.unlink(missing_ok=True)

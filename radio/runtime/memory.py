@@ -5,9 +5,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from radio.runtime.errors import RadioError
 
 # of the job alone, less what the workflow's own processes beside it take
 OWN_SHARE = 0.9
+# of the machine, where nobody says
+SHARE = 0.5
 # a control group that Slurm makes for a job
 JOB = re.compile(r"/job_\d+(/|$)")
 
@@ -20,7 +25,20 @@ def memory_for_job(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/c
         root: where the system shows control groups.
     """
     of_job = any(JOB.search(group) for _, group in _groups(proc))
-    return int(memory_bytes(proc, root) * (OWN_SHARE if of_job else 0.5))
+    return int(memory_bytes(proc, root) * (OWN_SHARE if of_job else SHARE))
+
+
+def allowed_bytes(memory_gb: Any, default: int) -> int:
+    """Bytes that a job may take: its setting `memory_gb`, or `default` where that is null.
+
+    Raises:
+        RadioError: it is not a positive number.
+    """
+    if memory_gb is None:
+        return default
+    if not isinstance(memory_gb, int | float) or isinstance(memory_gb, bool) or memory_gb <= 0:
+        raise RadioError(f"memory_gb={memory_gb} is no amount of memory: set gigabytes, or null")
+    return int(memory_gb * 1e9)
 
 
 def memory_bytes(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> int:

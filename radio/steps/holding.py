@@ -12,7 +12,7 @@ from radio.models.footprint import CalibrationFootprint
 from radio.models.geometry import Geometry
 from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
 from radio.runtime.errors import RadioError
-from radio.runtime.memory import memory_for_job
+from radio.runtime.memory import allowed_bytes, memory_for_job
 from radio.steps.inputs import checkpoint_path
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def model_to_calibrate(
     )
     if cfg.block_inputs not in ("memory", "disk"):
         raise RadioError(f"block_inputs={cfg.block_inputs} is no place: set memory or disk")
-    on_disk, allowed = cfg.block_inputs == "disk", allowed_bytes(cfg)
+    on_disk, allowed = cfg.block_inputs == "disk", allowed_bytes(cfg.memory_gb, memory_for_job())
     on = devices(cfg.device)
     if not streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
         return load_model(path)
@@ -65,18 +65,5 @@ def streams(
     if cfg.streaming != "auto":
         return bool(cfg.streaming)
     gpu_bytes = sum(free_bytes(device) for device in on if device != CPU)
-    return in_memory_bytes > allowed_bytes(cfg) or 0 < gpu_bytes < on_gpu_bytes
-
-
-def allowed_bytes(cfg: DictConfig) -> int:
-    """Memory that the job may take.
-
-    Raises:
-        RadioError: `memory_gb` is not a positive number.
-    """
-    given = cfg.memory_gb
-    if given is None:
-        return memory_for_job()
-    if not isinstance(given, int | float) or isinstance(given, bool) or given <= 0:
-        raise RadioError(f"memory_gb={given} is no amount of memory: set gigabytes, or null")
-    return int(given * GB)
+    allowed = allowed_bytes(cfg.memory_gb, memory_for_job())
+    return in_memory_bytes > allowed or 0 < gpu_bytes < on_gpu_bytes

@@ -6,10 +6,9 @@ import torch
 from omegaconf import DictConfig
 
 from radio.rates import Target, asked_rate
+from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def checkpoint_path(cfg: DictConfig) -> Path:
@@ -23,10 +22,7 @@ def evaluated_in(cfg: DictConfig) -> torch.dtype:
     Raises:
         RadioError: `dtype` is none of these.
     """
-    if cfg.dtype not in DTYPES:
-        raise RadioError(f"dtype={cfg.dtype} is unknown: set {', '.join(DTYPES)}")
-    dtype: torch.dtype = getattr(torch, cfg.dtype)
-    return dtype
+    return floating("dtype", cfg.dtype)
 
 
 def protocol_of(cfg: DictConfig, text: str) -> str:

@@ -62,7 +62,7 @@ def test_words() -> None:
         (["export", "out=OUT"], "export is not given a packed model"),
         (["export", "FULL", "out=OUT"], "FULL is not a packed model"),
         (["export", "FULL"], "export takes out=DENSE and dtype"),
-        (["export", "FULL", "out=OUT", "dtype=int8"], "dtype=int8 is none: set float16"),
+        (["export", "FULL", "out=OUT", "dtype=int8"], "dtype=int8 is unknown: set float32"),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(

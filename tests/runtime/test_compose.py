@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from radio.experiments import ARTIFACTS
+from radio.experiments import ARTIFACTS, Plan
 from radio.runtime.compose import compose_step, options, steps
 from radio.runtime.errors import RadioError
 
@@ -70,5 +70,8 @@ def test_folders_of_your_own_add_options(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_yaml_file_that_is_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "prepare.yaml").write_text("out: [\n")
-    with pytest.raises(RadioError, match=r"YAML syntax error in .*prepare.yaml.*line 2"):
+    sentence = r"YAML syntax error in .*prepare.yaml.*line 2"
+    with pytest.raises(RadioError, match=sentence):
         compose_step("prepare", config=tmp_path)
+    with pytest.raises(RadioError, match=sentence):
+        Plan(config=tmp_path).arguments("prepare", model="opt-125m")

@@ -13,7 +13,7 @@ import torch
 
 from radio.runtime import files
 from radio.runtime.errors import RadioError
-from radio.runtime.files import atomic, read_json, write_json
+from radio.runtime.files import atomic, check_writable, read_json, write_json
 from radio.runtime.tensors import load_tensors, save_tensors
 
 # a disk of 64 KiB, as far as this process can tell
@@ -90,6 +90,15 @@ def test_a_kill_while_writing_leaves_the_final_names_as_they_were(tmp_path):
     process.stdout.close()
     assert old.read_text() == "whole"
     assert not new.exists()
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
+    check_writable(tmp_path / "new/folder/x.csv")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/x.csv", Path("/proc/x.csv")):
+        with pytest.raises(RadioError, match=rf"{path} cannot be written .*another path for out"):
+            check_writable(path)
 
 
 def test_a_failing_block_leaves_no_scratch(tmp_path):

@@ -145,6 +145,12 @@ def test_a_folder_has_the_size_of_its_files(cfg, tmp_path):
     assert read_manifest(out)["size_bytes"] == 7
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_work(cfg):
+    cfg.out = "/proc/x.safetensors"
+    with pytest.raises(RadioError, match="cannot be written"), recorded("x", cfg, Path(cfg.out)):
+        pytest.fail("the work has begun")
+
+
 def test_a_missing_value_is_named(cfg):
     cfg.model.name = "???"
     with pytest.raises(RadioError, match=r"model\.name is not given: add model\.name=VALUE"):
