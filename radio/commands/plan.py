@@ -120,7 +120,8 @@ def plan_lines(
         on_gpu = quantization_on_gpu_bytes(geometry, of_inputs=kept > 0)
         yield "memory of the GPU, quantization", _gb(on_gpu)
     seconds = quantization_s(device, geometry, names["method"])
-    yield "time, quantization", UNKNOWN if seconds is None else _time(seconds)
+    known = UNKNOWN if seconds is None else f"{_time(seconds)} (the speed of 3 bits)"
+    yield "time, quantization", known
     yield "device", f"{device.label} ({device.source})"
 
 
