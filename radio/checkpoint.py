@@ -1,7 +1,7 @@
 """A quantized model as one file: coded linear layers, and everything else in float16."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from radio.models import decoder_linears
+from radio.models import StreamedModel, decoder_linears
 from radio.packing.codecs import CODECS, QuantizedLinear
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors, tensors_bytes
@@ -61,7 +61,7 @@ class Size:
 class QuantizedModel:
     """Coded linear layers by name, and the other parameters of the model by name."""
 
-    layers: dict[str, QuantizedLinear]
+    layers: Mapping[str, QuantizedLinear]
     rest: dict[str, Tensor]
 
     def size(self) -> Size:
@@ -198,16 +198,44 @@ def load_quantized(path: Path) -> QuantizedModel:
     Raises:
         RadioError: the file is absent, corrupt, or of another format version.
     """
+    mapped = map_quantized(path)
+    return QuantizedModel(dict(mapped.layers), mapped.rest)
+
+
+def map_quantized(path: Path) -> QuantizedModel:
+    """The same with layers that are unpacked, anew, whenever one is asked for.
+
+    Raises:
+        RadioError: as for `load_quantized`.
+    """
     tensors, headers = load_coded(path)
-    shared = {key: tensors.pop(key) for key in list(tensors) if key.startswith(SHARED)}
-    layers = {}
-    for name, header in headers.items():
-        own = {key: tensors.pop(f"{name}.{key}") for key in header["tensors"]}
+    coded = {f"{name}.{key}" for name, header in headers.items() for key in header["tensors"]}
+    rest = {n: t for n, t in tensors.items() if n not in coded and not n.startswith(SHARED)}
+    return QuantizedModel(_Mapped(tensors, headers), rest)
+
+
+class _Mapped(Mapping[str, QuantizedLinear]):
+    """Layers of a quantized file by name."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHeader]) -> None:
+        self._tensors, self._headers = tensors, headers
+
+    def __getitem__(self, name: str) -> QuantizedLinear:
+        header = self._headers[name]
+        own = {key: self._tensors[f"{name}.{key}"] for key in header["tensors"]}
         bias = own.pop("bias", None)
-        own |= {key: shared[f"{SHARED}{key}"] for key in header["shared"]}
+        own |= {key: self._tensors[f"{SHARED}{key}"] for key in header["shared"]}
         weight = CODECS[header["codec"]].from_tensors(own, header["fields"])
-        layers[name] = QuantizedLinear(weight, bias, header["bias_added"])
-    return QuantizedModel(layers, tensors)
+        return QuantizedLinear(weight, bias, header["bias_added"])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._headers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
 
 
 def load_coded(path: Path) -> tuple[dict[str, Tensor], dict[str, LayerHeader]]:
@@ -234,25 +262,49 @@ def check_version(version: Any, where: object) -> None:
         )
 
 
-@torch.no_grad()
 def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedModel:
     """Overwrite every parameter of `model` by what the file holds, decoded.
 
     Raises:
         RadioError: the file belongs to another architecture.
     """
-    linears, parameters = decoder_linears(model), dict(model.named_parameters())
-    uncoded = {name for name in parameters if name.rpartition(".")[0] not in quantized.layers}
-    if set(linears) != set(quantized.layers) or uncoded != set(quantized.rest):
+    _check_fits(model, quantized)
+    _install_part(model, quantized)
+    return model
+
+
+def install_streamed(streamed: StreamedModel, quantized: QuantizedModel) -> None:
+    """The same of a model on disk: outside its blocks now, in each block once it is read.
+
+    Raises:
+        RadioError: the file belongs to another architecture.
+    """
+    _check_fits(streamed.model, quantized)
+    _install_part(streamed.model, quantized)
+    streamed.edit = lambda name, block: _install_part(block, quantized, name)
+
+
+def _check_fits(model: PreTrainedModel, quantized: QuantizedModel) -> None:
+    names = (name for name, _ in model.named_parameters())
+    uncoded = {name for name in names if name.rpartition(".")[0] not in quantized.layers}
+    if set(decoder_linears(model)) != set(quantized.layers) or uncoded != set(quantized.rest):
         raise RadioError(
             f"the quantized file does not fit model {model.name_or_path}: "
             "give the model it was made from"
         )
-    for name, value in quantized.rest.items():
-        parameters[name].copy_(value)
-    for name, layer in quantized.layers.items():
-        install_layer(linears[name], layer)
-    return model
+
+
+@torch.no_grad()
+def _install_part(part: nn.Module, quantized: QuantizedModel, prefix: str = "") -> None:
+    """Overwrite the parameters of a part of a model, but for those that are not here."""
+    for name, parameter in part.named_parameters(prefix):
+        if name in quantized.rest and not parameter.is_meta:
+            parameter.copy_(quantized.rest[name])
+    for name, module in part.named_modules(prefix=prefix):
+        if name in quantized.layers:
+            assert isinstance(module, nn.Linear)
+            if not module.weight.is_meta:
+                install_layer(module, quantized.layers[name])
 
 
 @torch.no_grad()

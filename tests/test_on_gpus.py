@@ -12,7 +12,7 @@ from torch import Tensor
 
 import radio.calibrate
 from radio.calibrate import RandomSign
-from radio.checkpoint import compress, install, save_quantized
+from radio.checkpoint import compress, install, install_streamed, save_quantized
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.evaluate.perplexity import evaluate
@@ -115,6 +115,14 @@ def evaluated(checkpoint, on: Devices, dtype=torch.float32) -> dict[str, Tensor]
     return vars(reference) | vars(found)
 
 
+def evaluated_streaming(checkpoint, on: Devices) -> dict[str, Tensor]:
+    reference = compute_reference(StreamedModel(checkpoint, torch.float32, on[0]), IDS, "text")
+    rounded, model = load_model(checkpoint), StreamedModel(checkpoint, torch.float32, on[0])
+    install_streamed(model, compress(rounded, quantize_layers(rounded, Rtn(8), 3.0)))
+    found = evaluate(model, IDS, reference, head(load_model(checkpoint)))
+    return vars(reference) | vars(found)
+
+
 def groups(checkpoint) -> tuple[dict[str, Tensor], dict[str, LayerStatistics]]:
     """Weights, and two clusters of rows for each."""
     linears = decoder_linears(load_model(checkpoint))
@@ -133,6 +141,7 @@ JOBS = {
     "calibrate hidden": lambda *given: calibrated(*given, output="hidden"),
     "calibrate float16": lambda *given: calibrated(*given, dtype="float16"),
     "calibrate streaming": calibrated_streaming,
+    "evaluate streaming": evaluated_streaming,
     "refine": refined,
     "evaluate": evaluated,
     "evaluate bfloat16": lambda *given: evaluated(*given, dtype=torch.bfloat16),
@@ -152,7 +161,7 @@ def test_as_on_the_cpu_bit_for_bit(checkpoint, name, setting, count):
     with pretend_gpus(count) as gpus:
         found = JOBS[name](checkpoint, devices(setting))
         assert same(found, wanted, gpus)
-    streams = name == "calibrate streaming"  # on one at a time
+    streams = name.endswith("streaming")  # on one at a time
     assert len(gpus.used) == (1 if streams else count)
 
 

@@ -50,9 +50,10 @@ def test_what_is_granted_holds_the_model(model: str) -> None:
 
 def test_what_outgrows_a_node_streams_within_it() -> None:
     assert MEMORY_MARGIN * quantization_bytes(geometry("llama2-70b")) > 240e9
-    for step in ("calibrate", "quantize"):
+    for step in ("calibrate", "quantize", "reference", "evaluate"):
         assert of(step, "llama2-70b").mem_mb == of(step, "llama2-70b", attempt=3).mem_mb == 240_000
-    assert of("evaluate", "llama2-70b").mem_mb > 240_000  # which holds the whole model
+    whole = of("downstream", "llama2-70b", tasks="local").mem_mb
+    assert whole > 240_000  # which holds the model
 
 
 @pytest.mark.parametrize("step, group", [("calibrate", "calibration"), ("quantize", "method")])
@@ -60,6 +61,12 @@ def test_what_is_told_to_stream_asks_for_less(step: str, group: str) -> None:
     whole = of(step, "opt-6.7b").mem_mb
     streaming = of(step, "opt-6.7b", **{group: f"{NAMES[group]}@streaming=true"}).mem_mb
     assert streaming < 0.8 * whole  # inputs of all its blocks are in memory
+
+
+def test_an_evaluation_that_streams_asks_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = of("evaluate", "opt-30b").mem_mb
+    monkeypatch.setenv("RADIO_STREAMING", "true")
+    assert of("evaluate", "opt-30b", plan=Plan(overrides=("seed=1",))).mem_mb < 0.4 * whole
 
 
 def test_only_sequences_of_one_phase_are_in_memory_together() -> None:

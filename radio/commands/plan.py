@@ -21,6 +21,7 @@ from radio.commands.plan_check import check
 from radio.commands.words import pairs
 from radio.experiments import Job, Plan, job
 from radio.experiments.sizes import (
+    TEST_TOKENS,
     calibration_s,
     calibration_tokens,
     kept_states,
@@ -31,7 +32,9 @@ from radio.experiments.sizes import (
 )
 from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
+    FLOAT32_BYTES,
     CalibrationFootprint,
+    EvaluationFootprint,
     allocation_bytes,
     longest_phase,
     quantization_bytes,
@@ -122,6 +125,10 @@ def plan_lines(
     seconds = quantization_s(device, geometry, names["method"])
     known = UNKNOWN if seconds is None else f"{_time(seconds)} (the speed of 3 bits)"
     yield "time, quantization", known
+    evaluation = EvaluationFootprint(geometry, calibration_tokens(plan, spec), FLOAT32_BYTES)
+    yield "memory, evaluation", _gb(evaluation.in_memory_bytes())
+    streaming = evaluation.streaming_bytes(TEST_TOKENS)
+    yield "memory, evaluation, streaming", f"{_gb(streaming)} ({TEST_TOKENS:,} tokens of text)"
     yield "device", f"{device.label} ({device.source})"
 
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from radio.evaluate.divergence import token_metrics
 from radio.evaluate.reference import Reference
 from radio.evaluate.spread import standard_error
-from radio.models import final_hidden, head
+from radio.models import Runnable, final_states, head_of
 from radio.runtime.device import CPU, moved
-from radio.runtime.progress import progress
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: PreTrainedModel,
+    model: Runnable,
     blocks: Int[Tensor, "blocks length"],
     reference: Reference,
     reference_head: nn.Linear,
@@ -83,11 +81,12 @@ def evaluate(
 
     `reference_head` is moved to where the model's head is.
     """
-    reference_head.to(head(model).weight.device)
+    own_head = head_of(model)
+    reference_head.to(own_head.weight.device)
     nll, kl, same = [], [], []
-    for ids, states in zip(progress(blocks, "evaluate"), reference.hidden, strict=True):
-        hidden = final_hidden(model, ids[None])[0]
-        metrics = token_metrics(hidden, states, ids, head(model), reference_head)
+    hidden = final_states(model, blocks, "evaluate")
+    for ids, ours, theirs in zip(blocks, hidden, reference.hidden, strict=True):
+        metrics = token_metrics(ours, theirs, ids, own_head, reference_head)
         nll.append(metrics.nll.mean())
         kl.append(metrics.kl)
         same.append(metrics.same_top1.float().mean())

@@ -10,12 +10,10 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from radio.evaluate.divergence import token_nll
-from radio.models import final_hidden, head
+from radio.models import Runnable, final_states, head_of
 from radio.runtime.errors import RadioError
-from radio.runtime.progress import progress
 from radio.runtime.tensors import load_tensors, save_tensors
 
 
@@ -36,13 +34,12 @@ class Reference:
 
 @torch.no_grad()
 def compute_reference(
-    model: PreTrainedModel, blocks: Int[Tensor, "blocks length"], text_sha256: str
+    model: Runnable, blocks: Int[Tensor, "blocks length"], text_sha256: str
 ) -> Reference:
     """Run `model` over all blocks; what it gives is on the CPU."""
     hidden, nll = [], []
-    for ids in progress(blocks, "reference"):
-        states = final_hidden(model, ids[None])[0]
-        nll.append(token_nll(states, ids, head(model)).mean().cpu())
+    for ids, states in zip(blocks, final_states(model, blocks, "reference"), strict=True):
+        nll.append(token_nll(states, ids, head_of(model)).mean().cpu())
         hidden.append(states.half().cpu())
     return Reference(torch.stack(hidden), torch.stack(nll), text_sha256)
 

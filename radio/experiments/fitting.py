@@ -9,7 +9,7 @@ from pathlib import Path
 from radio.runtime.errors import RadioError
 
 GB = 10**9
-# a checkpoint is stored in half precision; evaluation holds the model whole, in float32
+# a checkpoint is stored in half precision; the paper's loop and tasks hold the model, in float32
 STORED_BYTES, HELD_BYTES = 2, 4
 
 

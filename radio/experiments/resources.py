@@ -14,6 +14,8 @@ from radio.runtime.errors import RadioError
 
 # of what is planned, for the first attempt; each that fails is followed by one with so much more
 MEMORY_MARGIN, TIME_MARGIN, GROWTH = 1.25, 4.0, 1.5
+# which read a model from disk, block by block, where they may take less than all of it
+STREAM = {"calibrate", "quantize", "reference", "evaluate"}
 # two Snakemakes around a job, which count as its own
 AROUND_BYTES = 600 * MB
 STARTING_S = 1800.0  # imports, reading, a slow file system
@@ -34,7 +36,7 @@ def asked(plan: Plan, of: Job, device: str, memory_gb: float | int, attempt: int
         plan: the job graph.
         of: a job on a model.
         device: name of the YAML in config/hardware with the speeds of a node.
-        memory_gb: of a node. A calibration or quantization that needs more streams within it.
+        memory_gb: of a node. A step of `STREAM` that needs more streams within it.
         attempt: from 1.
 
     Raises:
@@ -51,7 +53,7 @@ def asked(plan: Plan, of: Job, device: str, memory_gb: float | int, attempt: int
     size = size_of(plan, of, spec, geometry, speeds)
     more = GROWTH ** (attempt - 1)
     memory_mb = more * (MEMORY_MARGIN * size.memory_bytes + AROUND_BYTES) / MB
-    if of.step in ("calibrate", "quantize"):
+    if of.step in STREAM:
         memory_mb = min(memory_mb, 1000 * memory_gb)
     minutes = more * (STARTING_S + TIME_MARGIN * size.work_s) / 60
     return Asked(int(memory_mb), int(minutes), int(MEMORY_MARGIN * size.disk_bytes / MB) + 1)

@@ -10,11 +10,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from radio.experiments.jobs import Job
+from radio.experiments.jobs import ARTIFACTS, Job
 from radio.experiments.plan import Plan
 from radio.forecast import checkpoint_bytes, statistics_bytes, stored
 from radio.models.footprint import (
     CalibrationFootprint,
+    EvaluationFootprint,
     allocation_bytes,
     longest_phase,
     quantization_bytes,
@@ -34,7 +35,7 @@ from radio.variants import split
 MB = 10**6
 DOWNLOAD_BYTES_PER_S = 2e7
 # copies of the model in float32: the original, the quantized, gradients or a model under way
-COPIES = {"reference": 1, "evaluate": 1, "downstream": 2, "codebook": 1, "distortion": 1}
+COPIES = {"downstream": 2, "codebook": 1, "distortion": 1}
 COPIES |= {"target": 2, "refine": 3, "prepare": 2}
 PROBES = 8  # of the search for a target; docs/log.md has 4
 TEST_TOKENS = 600_000  # of the longest test text, C4's, and a few more
@@ -163,8 +164,16 @@ def size_of(plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, speeds: Di
         case "downstream":
             return whole(forward_s(TASK_TOKENS), MB)
         case "reference" | "evaluate":
-            return whole(forward_s(TEST_TOKENS), 2 * TEST_TOKENS * geometry.width)
-    raise RadioError(unknown("step", of.step, COPIES))
+            composed = plan.compose(of.step, **names)
+            dtype = floating("dtype", composed.dtype)
+            footprint = EvaluationFootprint(geometry, length, dtype.itemsize)
+            memory_bytes = (
+                footprint.streaming_bytes(TEST_TOKENS)
+                if composed.streaming is True
+                else footprint.in_memory_bytes()
+            )
+            return Size(memory_bytes, forward_s(TEST_TOKENS), 2 * TEST_TOKENS * geometry.width)
+    raise RadioError(unknown("step", of.step, ARTIFACTS))
 
 
 def _coding_s(speeds: DictConfig, geometry: Geometry, method: str) -> float:

@@ -13,6 +13,7 @@ from radio.models.load import (
 from radio.models.locate import locate
 from radio.models.placing import place
 from radio.models.recompute import Recomputing
+from radio.models.running import Runnable, final_states, head_of
 from radio.models.spec import ModelSpec
 from radio.models.streaming import StreamedModel
 
@@ -20,15 +21,18 @@ __all__ = [
     "Fold",
     "ModelSpec",
     "Recomputing",
+    "Runnable",
     "StreamedModel",
     "copy_in",
     "decoder_blocks",
     "decoder_linears",
     "family_of",
     "final_hidden",
+    "final_states",
     "first_block_inputs",
     "folds",
     "head",
+    "head_of",
     "load_model",
     "load_tokenizer",
     "locate",

@@ -117,6 +117,51 @@ def whole_model_bytes(geometry: Geometry, copies: int, length: int) -> int:
     return PROCESS_BYTES + copies * FLOAT32_BYTES * geometry.parameters + logits
 
 
+@dataclass(frozen=True)
+class EvaluationFootprint:
+    """Memory of a model that a text runs through, quantized or not.
+
+    Attributes:
+        geometry: of the model.
+        length: tokens of a block of the text.
+        dtype_bytes: of a weight or an activation in computing.
+    """
+
+    geometry: Geometry
+    length: int
+    dtype_bytes: int
+
+    def in_memory_bytes(self) -> int:
+        """Peak of a model held whole, and a byte for each code."""
+        of = self.geometry
+        held = self.dtype_bytes * of.parameters + of.weights
+        return PROCESS_BYTES + held + self._head_bytes() + self._logits_bytes()
+
+    def on_gpu_bytes(self) -> int:
+        """Peak of a model on GPUs."""
+        held = self.dtype_bytes * self.geometry.parameters
+        return held + self._head_bytes() + self._logits_bytes()
+
+    def streaming_bytes(self, tokens: int) -> int:
+        """Peak of a model on disk, with `tokens` of a text on their way through it."""
+        of = self.geometry
+        # two blocks, the file's bytes of the one that is read, and its largest matrix in float32
+        matrix = max(rows * cols for rows, cols in of.linears)
+        blocks = (2 * self.dtype_bytes + of.dtype_bytes) * of.block_parameters
+        held = self.dtype_bytes * of.outside_parameters + blocks + 3 * FLOAT32_BYTES * matrix
+        # what goes into a block and what comes out of it
+        states = 2 * tokens * of.width * self.dtype_bytes
+        return PROCESS_BYTES + held + states + self._head_bytes() + self._logits_bytes()
+
+    def _head_bytes(self) -> int:
+        """The original's head, beside the model's own."""
+        return self.dtype_bytes * self.geometry.vocabulary * self.geometry.width
+
+    def _logits_bytes(self) -> int:
+        """Logits of both, their logarithms of probabilities, and what is between."""
+        return 5 * FLOAT32_BYTES * self.length * self.geometry.vocabulary
+
+
 def allocation_bytes(geometry: Geometry, group_rows: int) -> int:
     """Peak of an exact allocation, whose tables are in memory layer by layer."""
     return BARE_PROCESS_BYTES + GROUP_BYTES * geometry.groups(group_rows)

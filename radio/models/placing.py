@@ -41,7 +41,7 @@ def place(
         raise RadioError(
             f"device=spread has room for {free:.3g} GB of parameters and the model has {size:.3g} "
             "GB: set a dtype of two bytes, RADIO_DEVICE=cpu, or RADIO_STREAMING=true for "
-            "calibration and quantization"
+            "calibration, quantization and evaluation"
         )
     spread: PreTrainedModel = dispatch_model(
         model, {name: devices[index] for name, index in layout.items()}, main_device=devices[0]

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from radio.models.blocks import first_block_inputs
 from radio.models.streaming import StreamedModel
 from radio.runtime.progress import progress
 from radio.runtime.tensors import load_tensors, save_tensors
@@ -30,6 +29,10 @@ class Recomputing:
     streamed: StreamedModel
     sequences: int
     folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        # buffers too, as of a model in memory that is cast to be calibrated
+        self.streamed.model.to(self.streamed.dtype)
 
     def backward(
         self,
@@ -56,12 +59,7 @@ class Recomputing:
         shelf.clear()
         count = self.streamed.block_count
         device = self.streamed.device
-        hidden, others = first_block_inputs(self.streamed.model, ids, self.streamed.dtype)
-        with torch.no_grad():
-            for name, block in progress(self.streamed.blocks(), f"{what} forward", count):
-                shelf.put(name, hidden)
-                outputs = [block(states.to(device), **others).cpu() for states in hidden.split(1)]
-                hidden = torch.cat(outputs)
+        hidden, others = self.streamed.through_blocks(ids, f"{what} forward", shelf.put)
         gradient = torch.empty_like(hidden)
         for index, states in enumerate(hidden.split(1)):
             leaf = states.to(device, copy=True).requires_grad_(True)

@@ -7,7 +7,7 @@ replaced by one that hands over given states (`after_blocks`).
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +15,17 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from radio.models.blocks import decoder_blocks
+from radio.models.blocks import decoder_blocks, first_block_inputs
 from radio.models.inspect import opened, weight_files
-from radio.models.load import DECODER, check_finite, decoder_linears, family_of
+from radio.models.load import DECODER, check_finite, decoder_linears, family_of, final_hidden
 from radio.runtime.device import CPU, moved
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import give_back
+from radio.runtime.progress import progress
 
 
 class StreamedModel:
@@ -36,7 +37,10 @@ class StreamedModel:
         device: where all of that happens.
         block_count: number of decoder blocks.
         weights: float32 weights of the linear layers by name, read whenever one is asked for.
+        edit: what is done to each block, given its full name, once it is read; nothing at first.
     """
+
+    edit: Callable[[str, nn.Module], None] | None = None
 
     def __init__(self, path: Path, dtype: torch.dtype, device: torch.device = CPU) -> None:
         """Read what is outside the decoder blocks of the checkpoint in directory `path`.
@@ -54,11 +58,9 @@ class StreamedModel:
         self.dtype, self.device = dtype, device
         self._stored = _Stored(path)
         with init_empty_weights(include_buffers=False):
-            model = AutoModelForCausalLM.from_config(
-                AutoConfig.from_pretrained(path), dtype=torch.float32
-            )
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path), dtype=dtype)
         assert isinstance(model, PreTrainedModel)
-        self.model = model.eval().requires_grad_(False).to(dtype)
+        self.model = model.eval().requires_grad_(False)
         model.tie_weights()  # the wrapping into meta parameters has untied them
         inside = f"{DECODER[model.config.model_type]}.layers."
         outside = [name for name, _ in model.named_parameters() if not name.startswith(inside)]
@@ -101,6 +103,39 @@ class StreamedModel:
             name, block = reading.result()
             yield name, block.to(self.device)
 
+    @torch.no_grad()
+    def through_blocks(
+        self,
+        ids: Int[Tensor, "sequences length"],
+        what: str,
+        entering: Callable[[str, Tensor], None] | None = None,
+    ) -> tuple[Float[Tensor, "sequences length width"], dict[str, Any]]:
+        """Hidden states behind the last block, on the CPU, and what else all blocks are given.
+
+        Args:
+            ids: token ids; sequences go through a block one at a time.
+            what: said of the progress.
+            entering: called with each block's name and what goes into it.
+        """
+        hidden, others = first_block_inputs(self.model, ids, self.dtype)
+        for name, block in progress(self.blocks(), what, self.block_count):
+            if entering is not None:
+                entering(name, hidden)
+            outputs = [block(each.to(self.device), **others).cpu() for each in hidden.split(1)]
+            hidden = torch.cat(outputs)
+        return hidden, others
+
+    @torch.no_grad()
+    def final_states(
+        self, ids: Int[Tensor, "sequences length"], what: str
+    ) -> Iterator[Float[Tensor, "length width"]]:
+        """What goes into the head for each sequence in turn, once all are through all blocks."""
+        hidden, _ = self.through_blocks(ids, what)
+        for sequence, states in zip(ids.split(1), hidden.split(1), strict=True):
+            with self.after_blocks(states.to(self.device)):
+                final = final_hidden(self.model, sequence)[0]
+            yield final
+
     @contextmanager
     def after_blocks(self, states: Float[Tensor, "batch length width"]) -> Iterator[None]:
         """Inside, a forward pass of `model` takes `states` for what its blocks make."""
@@ -118,7 +153,10 @@ class StreamedModel:
         block = copy.deepcopy(empty)
         parameters = {key: f"{name}.{key}" for key, _ in block.named_parameters()}
         _fill(block, self._stored.read(parameters, self.dtype), self._stored.path)
-        return name, block.requires_grad_(False)
+        block.requires_grad_(False)
+        if self.edit is not None:
+            self.edit(name, block)
+        return name, block
 
 
 class _HandOver(nn.Module):

@@ -6,16 +6,17 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from radio.checkpoint import install, load_quantized
+from radio.checkpoint import install, install_streamed, load_quantized, map_quantized
 from radio.data.tokens import load_token_blocks
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import load_reference
-from radio.models import head, load_model, place
+from radio.models import StreamedModel, head_of, place
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
-from radio.steps.inputs import checkpoint_path, evaluated_in, protocol_of
+from radio.steps.holding import model_to_run
+from radio.steps.inputs import evaluated_in, protocol_of
 
 CARRIED = ("method", "rate_bits", "bits_paper", "bits_true", "pruned", "loss_validation")
 
@@ -30,10 +31,12 @@ def run(cfg: DictConfig) -> None:
         reference = load_reference(Path(cfg.artifacts.reference), blocks.sha256)
         protocol = protocol_of(cfg, blocks.protocol)
         _check_protocol(Path(cfg.artifacts.reference), protocol)
-        model = load_model(checkpoint_path(cfg), evaluated_in(cfg))
-        reference_head = deepcopy(head(model))
-        install(model, load_quantized(coded))
-        model = place(model, on)
+        model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg))
+        reference_head = deepcopy(head_of(model))
+        if isinstance(model, StreamedModel):
+            install_streamed(model, map_quantized(coded))
+        else:
+            model = place(install(model, load_quantized(coded)), on)
         evaluation = evaluate(model, blocks.ids, reference, reference_head)
         with atomic(out) as scratch:
             pd.DataFrame(evaluation.rows()).to_csv(scratch, index_label="block")
@@ -41,6 +44,7 @@ def run(cfg: DictConfig) -> None:
         measured |= {"model": cfg.model.name, "size_bytes": made["size_bytes"]}
         measured |= {"wall_quantize_s": made["wall_s"] + made["measured"]["upstream_wall_s"]}
         measured |= {"protocol": protocol, "text_sha256": blocks.sha256}
+        measured |= {"streamed": isinstance(model, StreamedModel)}
         measured |= {"tokens": int(blocks.ids[:, 1:].numel())}
         measured |= evaluation.summary()
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
 from radio.models import Recomputing, StreamedModel, load_model
-from radio.models.footprint import CalibrationFootprint
+from radio.models.footprint import CalibrationFootprint, EvaluationFootprint
 from radio.models.geometry import Geometry
 from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
 from radio.runtime.errors import RadioError
@@ -48,6 +48,21 @@ def model_to_calibrate(
             "" if on_disk else ": block_inputs=disk takes less",
         )
     return Recomputing(StreamedModel(path, dtype, on[0]), at_once, folder if on_disk else None)
+
+
+def model_to_run(
+    cfg: DictConfig, length: int, dtype: torch.dtype
+) -> PreTrainedModel | StreamedModel:
+    """The model for a text in blocks of `length` tokens: in memory, on the CPU, or on disk.
+
+    Raises:
+        RadioError: a setting that is none, or a checkpoint that cannot be read.
+    """
+    path, on = checkpoint_path(cfg), devices(cfg.device)
+    footprint = EvaluationFootprint(Geometry.of_checkpoint(path), length, dtype.itemsize)
+    if streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
+        return StreamedModel(path, dtype, on[0])
+    return load_model(path, dtype)
 
 
 def streams(

@@ -7,10 +7,11 @@ from omegaconf import DictConfig
 from radio.data.tokens import load_token_blocks
 from radio.evaluate.anchor import check_anchor
 from radio.evaluate.reference import compute_reference, save_reference
-from radio.models import load_model, place
+from radio.models import StreamedModel, place
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
-from radio.steps.inputs import checkpoint_path, evaluated_in, protocol_of
+from radio.steps.holding import model_to_run
+from radio.steps.inputs import evaluated_in, protocol_of
 
 
 def run(cfg: DictConfig) -> None:
@@ -19,7 +20,9 @@ def run(cfg: DictConfig) -> None:
     with recorded("reference", cfg, out) as measured:
         on = devices(cfg.device)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
-        model = place(load_model(checkpoint_path(cfg), evaluated_in(cfg)), on)
+        model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg))
+        if not isinstance(model, StreamedModel):
+            model = place(model, on)
         reference = compute_reference(model, blocks.ids, blocks.sha256)
         perplexity = float(reference.nll.double().mean().exp())
         measured["anchor_difference"] = check_anchor(
@@ -30,5 +33,6 @@ def run(cfg: DictConfig) -> None:
             cfg.anchor_tolerance,
         )
         save_reference(out, reference)
+        measured["streamed"] = isinstance(model, StreamedModel)
         measured["protocol"] = protocol_of(cfg, blocks.protocol)
         measured["perplexity"] = perplexity

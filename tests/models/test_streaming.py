@@ -30,7 +30,7 @@ def checkpoint(request, tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_blocks_are_those_of_the_model_in_both_directions(checkpoint, dtype):
-    streamed, model = StreamedModel(checkpoint, dtype), load_model(checkpoint).to(dtype)
+    streamed, model = StreamedModel(checkpoint, dtype), load_model(checkpoint, dtype)
     whole = decoder_blocks(model)
     for backward in (False, True):
         names = []
