@@ -127,7 +127,7 @@ def plan_lines(
     yield "time, quantization", known
     evaluation = EvaluationFootprint(geometry, calibration_tokens(plan, spec), FLOAT32_BYTES)
     yield "memory, evaluation", _gb(evaluation.in_memory_bytes())
-    streaming = evaluation.streaming_bytes(TEST_TOKENS)
+    streaming = evaluation.streaming_bytes(TEST_TOKENS, file.file_bytes)
     yield "memory, evaluation, streaming", f"{_gb(streaming)} ({TEST_TOKENS:,} tokens of text)"
     yield "device", f"{device.label} ({device.source})"
 

@@ -167,11 +167,10 @@ def size_of(plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, speeds: Di
             composed = plan.compose(of.step, **names)
             dtype = floating("dtype", composed.dtype)
             footprint = EvaluationFootprint(geometry, length, dtype.itemsize)
-            memory_bytes = (
-                footprint.streaming_bytes(TEST_TOKENS)
-                if composed.streaming is True
-                else footprint.in_memory_bytes()
-            )
+            memory_bytes = footprint.in_memory_bytes()
+            if composed.streaming is True:
+                coded = _result_bytes(plan, names, spec, geometry) if "method" in names else 0
+                memory_bytes = footprint.streaming_bytes(TEST_TOKENS, coded)
             return Size(memory_bytes, forward_s(TEST_TOKENS), 2 * TEST_TOKENS * geometry.width)
     raise RadioError(unknown("step", of.step, ARTIFACTS))
 
@@ -217,12 +216,17 @@ def _memory_of_quantization(
     composed = plan.compose("quantize", **names)
     if composed.streaming is not True:
         return quantization_bytes(geometry)
-    method, rate = plan.method(names["method"]), asked_rate(composed.rate_bits, composed.target)
-    try:
-        result_bytes = stored(
-            geometry, instantiate(method.quantizer), rate, spec.group_rows
-        ).file_bytes
-    except RadioError:  # met by measuring
-        result_bytes = 2 * geometry.weights
-    kept = kept_states(plan, method, spec, geometry)
+    kept = kept_states(plan, plan.method(names["method"]), spec, geometry)
+    result_bytes = _result_bytes(plan, names, spec, geometry)
     return streaming_quantization_bytes(geometry, result_bytes, kept)
+
+
+def _result_bytes(plan: Plan, names: dict[str, str], spec: ModelSpec, geometry: Geometry) -> int:
+    """Bytes of the quantized file; a guess where its rate is met by measuring."""
+    composed = plan.compose("quantize", **names)
+    quantizer = instantiate(plan.method(names["method"]).quantizer)
+    try:
+        rate = asked_rate(composed.rate_bits, composed.target)
+        return stored(geometry, quantizer, rate, spec.group_rows).file_bytes
+    except RadioError:
+        return 2 * geometry.weights

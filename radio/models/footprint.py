@@ -18,6 +18,8 @@ FLOAT32_BYTES = 4
 GROUP_BYTES = 105
 # float32 copies of a matrix while it is coded, and of the second moment of its inputs
 MATRIX_COPIES, MOMENT_COPIES = 6, 4
+# of a weight of a matrix while its codes are unpacked and decoded
+UNPACKED_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,24 @@ class EvaluationFootprint:
         held = self.dtype_bytes * self.geometry.parameters
         return held + self._head_bytes() + self._logits_bytes()
 
-    def streaming_bytes(self, tokens: int) -> int:
-        """Peak of a model on disk, with `tokens` of a text on their way through it."""
+    def streaming_bytes(self, tokens: int, coded_bytes: int = 0) -> int:
+        """Peak of a model on disk.
+
+        Args:
+            tokens: of the text, which are all on their way through it.
+            coded_bytes: of the quantized file, if it is one. It is mapped; what a system that is
+                short of memory takes back is counted too.
+        """
         of = self.geometry
-        # two blocks, the file's bytes of the one that is read, and its largest matrix in float32
-        matrix = max(rows * cols for rows, cols in of.linears)
+        # two blocks, and the file's bytes of the one that is read
         blocks = (2 * self.dtype_bytes + of.dtype_bytes) * of.block_parameters
-        held = self.dtype_bytes * of.outside_parameters + blocks + 3 * FLOAT32_BYTES * matrix
+        held = self.dtype_bytes * of.outside_parameters + blocks
+        if coded_bytes:
+            held += coded_bytes + UNPACKED_BYTES * max(rows * cols for rows, cols in of.linears)
+            held += self._head_bytes()
         # what goes into a block and what comes out of it
         states = 2 * tokens * of.width * self.dtype_bytes
-        return PROCESS_BYTES + held + states + self._head_bytes() + self._logits_bytes()
+        return PROCESS_BYTES + held + states + self._logits_bytes()
 
     def _head_bytes(self) -> int:
         """The original's head, beside the model's own."""

@@ -37,5 +37,5 @@ def unpack(packed: UInt8[Tensor, " b"], bits: int, count: int) -> UInt8[Tensor, 
         return torch.zeros(count, dtype=torch.uint8)
     words = torch.zeros(len(packed) // bits, 8, dtype=torch.uint8)
     words[:, :bits] = packed.view(-1, bits)
-    codes = (words.view(torch.int64) >> (bits * torch.arange(8))) & (2**bits - 1)
-    return codes.flatten()[:count].to(torch.uint8)
+    codes = words.view(torch.int64) >> (bits * torch.arange(8))
+    return codes.bitwise_and_(2**bits - 1).flatten()[:count].to(torch.uint8)

@@ -1,6 +1,6 @@
 """Companded codes: a depth, a location and a scale for each row cluster and input column."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any, ClassVar
@@ -77,21 +77,19 @@ class Companded:
         }
         if len(self.depths) > 1:
             tensors["cluster"] = pack(self.cluster, _index_bits(len(self.depths)))
-        streams = [pack(self.codes[self._at(bits)], bits) for bits in range(1, 9)]
+        streams = []
+        for bits in range(1, 9):
+            parts = [self.codes[at].T.flatten() for at in self._at(bits)]
+            streams.append(pack(torch.cat(parts), bits))
         return tensors | {"codes": torch.cat(streams)}
 
     def shared_tensors(self) -> dict[str, Tensor]:
         return {} if self.codebook is None else {"codebook": self.codebook}
 
-    def _at(self, bits: int) -> tuple[Tensor, Tensor]:
-        """Rows and columns of the codes of one depth, in the order in which they are stored."""
-        rows, cols = [], []
+    def _at(self, bits: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows [n, 1] and columns of one depth, cluster by cluster."""
         for cluster, depths in enumerate(self.depths):
-            members = (self.cluster == cluster).nonzero()[:, 0]
-            columns = (depths == bits).nonzero()[:, 0]
-            rows.append(members.repeat(len(columns)))
-            cols.append(columns.repeat_interleave(len(members)))
-        return torch.cat(rows), torch.cat(cols)
+            yield (self.cluster == cluster).nonzero(), (depths == bits).nonzero()[:, 0]
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Companded":
@@ -109,9 +107,12 @@ class Companded:
         coded = cls(codes, cluster, depths, location, scale, codebook, line_bits)
         start = 0
         for bits in range(1, 9):
-            index = coded._at(bits)
-            size = packed_bytes(len(index[0]), bits)
-            codes[index] = unpack(tensors["codes"][start : start + size], bits, len(index[0]))
+            places = list(coded._at(bits))
+            counts = [len(members) * len(columns) for members, columns in places]
+            size = packed_bytes(sum(counts), bits)
+            stream = unpack(tensors["codes"][start : start + size], bits, sum(counts))
+            for at, part in zip(places, stream.split(counts), strict=True):
+                codes[at] = part.view(len(at[1]), len(at[0])).T
             start += size
         return coded
 
