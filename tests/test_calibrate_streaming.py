@@ -17,14 +17,8 @@ from radio.models import Recomputing, StreamedModel, load_model
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from radio.statistics import load_statistics, save_statistics
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import SHAPES, tiny_llama
 
-MODELS = {
-    "llama tied": (tiny_llama, {"num_hidden_layers": 3}),
-    "llama": (tiny_llama, {"tie_word_embeddings": False, "num_key_value_heads": 1}),
-    "opt": (tiny_opt, {}),
-    "opt-350m": (tiny_opt, {"word_embed_proj_dim": 32, "do_layer_norm_before": False}),
-}
 IDS = torch.randint(2, 300, (7, 24), generator=torch.Generator().manual_seed(3))
 
 
@@ -38,10 +32,10 @@ def recomputing(checkpoint, dtype, sequences=3, folder=None) -> Recomputing:
 
 
 @pytest.mark.parametrize("dtype, output", [("float32", "hidden"), ("bfloat16", "kl")])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SHAPES)
 def test_same_bytes_as_in_memory(tmp_path, name, dtype, output):
     """Pilot of 2, then 5 sequences, of which 3 go through a block together."""
-    make, overrides = MODELS[name]
+    make, overrides = SHAPES[name]
     checkpoint = make(tmp_path / "model", **overrides)
     estimator = RandomSign(8, 7, 2, dtype, output)
     whole = estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "partial")

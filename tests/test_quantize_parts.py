@@ -24,21 +24,15 @@ from radio.quantize import Given, quantize_layers
 from radio.quantize_parts import quantize_to_file
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import SHAPES, tiny_llama, tiny_opt
 
-MODELS = {
-    "llama tied": (tiny_llama, {"num_hidden_layers": 3}),
-    "llama": (tiny_llama, {"tie_word_embeddings": False, "num_key_value_heads": 1}),
-    "opt": (tiny_opt, {}),
-    "opt-350m": (tiny_opt, {"word_embed_proj_dim": 32, "do_layer_norm_before": False}),
-}
 IDS = torch.randint(2, 300, (3, 24), generator=torch.Generator().manual_seed(5))
 METHODS = {"rtn": Rtn(16), "gptq": Gptq(16), "owq": Owq(), "awq": Awq(16, ranges=2)}
 
 
-@pytest.fixture(params=MODELS, scope="module")
+@pytest.fixture(params=SHAPES, scope="module")
 def checkpoint(request, tmp_path_factory):
-    make, overrides = MODELS[request.param]
+    make, overrides = SHAPES[request.param]
     return make(tmp_path_factory.mktemp("tiny") / "model", **overrides)
 
 

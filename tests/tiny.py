@@ -80,3 +80,12 @@ def _save(model: PreTrainedModel, path: Path) -> Path:
     model.save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
     return path
+
+
+# heads tied and not, shared keys and values, biases, projections beside the embedding
+SHAPES = {
+    "llama tied": (tiny_llama, {"num_hidden_layers": 3}),
+    "llama": (tiny_llama, {"tie_word_embeddings": False, "num_key_value_heads": 1}),
+    "opt": (tiny_opt, {}),
+    "opt-350m": (tiny_opt, {"word_embed_proj_dim": 32, "do_layer_norm_before": False}),
+}

@@ -17,21 +17,15 @@ from radio.methods.rtn import Rtn
 from radio.models import StreamedModel, final_states, head_of, load_model
 from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import SHAPES, tiny_llama
 
-MODELS = {
-    "llama tied": (tiny_llama, {"num_hidden_layers": 3}),
-    "llama": (tiny_llama, {"tie_word_embeddings": False, "num_key_value_heads": 1}),
-    "opt": (tiny_opt, {}),
-    "opt-350m": (tiny_opt, {"word_embed_proj_dim": 32, "do_layer_norm_before": False}),
-}
 IDS = torch.randint(2, 300, (3, 24), generator=torch.Generator().manual_seed(5))
 DTYPES = [torch.float32, torch.bfloat16]
 
 
-@pytest.fixture(params=MODELS, scope="module")
+@pytest.fixture(params=SHAPES, scope="module")
 def checkpoint(request, tmp_path_factory):
-    make, overrides = MODELS[request.param]
+    make, overrides = SHAPES[request.param]
     return make(tmp_path_factory.mktemp("tiny") / "model", **overrides)
 
 
