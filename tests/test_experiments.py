@@ -121,6 +121,15 @@ def test_overrides_reach_the_steps_that_have_their_key() -> None:
     assert plan.overrides_of("tokenize") == list(plan.overrides)
 
 
+def test_an_experiment_asks_for_every_figure_that_is_drawn_from_it() -> None:
+    """Also for those whose YAML would not have its name."""
+    figures = [job("figure", {"figure": name}) for name in options("figure")]
+    for name in options("experiment"):
+        table = job("table", {"experiment": name})
+        drawn = {figure.artifact for figure in figures if table in PLAN.upstream(figure)}
+        assert drawn == {path for path in PLAN.targets(name) if path.endswith(".png")}
+
+
 @pytest.mark.parametrize("step", steps())
 def test_the_keys_of_a_step_are_those_of_its_configuration(step: str) -> None:
     assert keys_of(step, CONFIG) == set(compose_step(step))

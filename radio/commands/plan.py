@@ -125,9 +125,11 @@ def plan_lines(
     seconds = quantization_s(device, geometry, names["method"])
     known = UNKNOWN if seconds is None else f"{_time(seconds)} (the speed of 3 bits)"
     yield "time, quantization", known
-    evaluation = EvaluationFootprint(geometry, calibration_tokens(plan, spec), FLOAT32_BYTES)
+    evaluation = EvaluationFootprint(
+        geometry, calibration_tokens(plan, spec), FLOAT32_BYTES, file.file_bytes
+    )
     yield "memory, evaluation", _gb(evaluation.in_memory_bytes())
-    streaming = evaluation.streaming_bytes(TEST_TOKENS, file.file_bytes)
+    streaming = evaluation.streaming_bytes(TEST_TOKENS)
     yield "memory, evaluation, streaming", f"{_gb(streaming)} ({TEST_TOKENS:,} tokens of text)"
     yield "device", f"{device.label} ({device.source})"
 

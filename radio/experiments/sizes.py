@@ -1,12 +1,11 @@
 """What a job takes, by arithmetic from the geometry of its model: memory, time, disk.
 
-Calibration, allocation and quantization are planned, and compared with measurements. Most others
-hold the whole model in float32, so and so many times, which is an estimate.
+Calibration, allocation, quantization, evaluation are planned, and compared with measurements. Most
+others hold the whole model in float32, so and so many times, which is an estimate.
 """
 
 from typing import NamedTuple
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -108,7 +107,7 @@ def kept_states(plan: Plan, method: DictConfig, spec: ModelSpec, geometry: Geome
     """Bytes of the calibration text's hidden states, for a method that needs inputs."""
     if "inputs" not in method.needs:
         return 0
-    dtype: torch.dtype = getattr(torch, method.inputs.dtype)
+    dtype = floating("method.inputs.dtype", method.inputs.dtype)
     tokens: int = method.inputs.sequences * calibration_tokens(plan, spec)
     return tokens * geometry.width * dtype.itemsize
 
@@ -165,12 +164,14 @@ def size_of(plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, speeds: Di
             return whole(forward_s(TASK_TOKENS), MB)
         case "reference" | "evaluate":
             composed = plan.compose(of.step, **names)
-            dtype = floating("dtype", composed.dtype)
-            footprint = EvaluationFootprint(geometry, length, dtype.itemsize)
-            memory_bytes = footprint.in_memory_bytes()
-            if composed.streaming is True:
-                coded = _result_bytes(plan, names, spec, geometry) if "method" in names else 0
-                memory_bytes = footprint.streaming_bytes(TEST_TOKENS, coded)
+            dtype_bytes = floating("dtype", composed.dtype).itemsize
+            coded = _result_bytes(plan, names, spec, geometry) if of.step == "evaluate" else 0
+            footprint = EvaluationFootprint(geometry, length, dtype_bytes, coded)
+            memory_bytes = (
+                footprint.streaming_bytes(TEST_TOKENS)
+                if composed.streaming is True
+                else footprint.in_memory_bytes()
+            )
             return Size(memory_bytes, forward_s(TEST_TOKENS), 2 * TEST_TOKENS * geometry.width)
     raise RadioError(unknown("step", of.step, ARTIFACTS))
 

@@ -114,62 +114,63 @@ def longest_phase(sequences: int, pilot_sequences: int) -> int:
 
 def whole_model_bytes(geometry: Geometry, copies: int, length: int) -> int:
     """So many float32 copies of a model, and its outputs of one sequence of `length` tokens."""
-    # logits, their logarithms of probabilities, those of the original, and what is between
-    logits = 5 * FLOAT32_BYTES * length * geometry.vocabulary
-    return PROCESS_BYTES + copies * FLOAT32_BYTES * geometry.parameters + logits
+    held = copies * FLOAT32_BYTES * geometry.parameters
+    return PROCESS_BYTES + held + _logits_bytes(geometry, length)
 
 
 @dataclass(frozen=True)
 class EvaluationFootprint:
-    """Memory of a model that a text runs through, quantized or not.
+    """Memory of a text that runs through a model.
 
     Attributes:
         geometry: of the model.
         length: tokens of a block of the text.
         dtype_bytes: of a weight or an activation in computing.
+        coded_bytes: of the file of a quantized model, which is compared with a reference; 0 for the
+            reference itself.
     """
 
     geometry: Geometry
     length: int
     dtype_bytes: int
+    coded_bytes: int = 0
 
     def in_memory_bytes(self) -> int:
         """Peak of a model held whole, and a byte for each code."""
-        of = self.geometry
-        held = self.dtype_bytes * of.parameters + of.weights
-        return PROCESS_BYTES + held + self._head_bytes() + self._logits_bytes()
+        codes = self.geometry.weights if self.coded_bytes else 0
+        return PROCESS_BYTES + codes + self.on_gpu_bytes()
 
     def on_gpu_bytes(self) -> int:
         """Peak of a model on GPUs."""
-        held = self.dtype_bytes * self.geometry.parameters
-        return held + self._head_bytes() + self._logits_bytes()
+        return self.dtype_bytes * self.geometry.parameters + self._heads_bytes()
 
-    def streaming_bytes(self, tokens: int, coded_bytes: int = 0) -> int:
-        """Peak of a model on disk.
+    def streaming_bytes(self, tokens: int) -> int:
+        """Peak of a model on disk, with `tokens` of a text on their way through it.
 
-        Args:
-            tokens: of the text, which are all on their way through it.
-            coded_bytes: of the quantized file, if it is one. It is mapped; what a system that is
-                short of memory takes back is counted too.
+        The quantized file is mapped; what a system that is short of memory takes back is counted.
         """
         of = self.geometry
         # two blocks, and the file's bytes of the one that is read
         blocks = (2 * self.dtype_bytes + of.dtype_bytes) * of.block_parameters
         held = self.dtype_bytes * of.outside_parameters + blocks
-        if coded_bytes:
-            held += coded_bytes + UNPACKED_BYTES * max(rows * cols for rows, cols in of.linears)
-            held += self._head_bytes()
+        if self.coded_bytes:
+            matrix = max(rows * cols for rows, cols in of.linears)
+            held += self.coded_bytes + UNPACKED_BYTES * matrix
         # what goes into a block and what comes out of it
         states = 2 * tokens * of.width * self.dtype_bytes
-        return PROCESS_BYTES + held + states + self._logits_bytes()
+        return PROCESS_BYTES + held + states + self._heads_bytes()
 
-    def _head_bytes(self) -> int:
-        """The original's head, beside the model's own."""
-        return self.dtype_bytes * self.geometry.vocabulary * self.geometry.width
+    def _heads_bytes(self) -> int:
+        """Logits and their logarithms of probabilities; of an original too, and its head."""
+        of = self.geometry
+        if not self.coded_bytes:
+            return _logits_bytes(of, self.length, copies=3)
+        return self.dtype_bytes * of.vocabulary * of.width + _logits_bytes(of, self.length)
 
-    def _logits_bytes(self) -> int:
-        """Logits of both, their logarithms of probabilities, and what is between."""
-        return 5 * FLOAT32_BYTES * self.length * self.geometry.vocabulary
+
+def _logits_bytes(geometry: Geometry, length: int, copies: int = 5) -> int:
+    """Logits, their logarithms of probabilities, those of an original, and what is between."""
+    return copies * FLOAT32_BYTES * length * geometry.vocabulary
 
 
 def allocation_bytes(geometry: Geometry, group_rows: int) -> int:

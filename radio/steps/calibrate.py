@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -12,6 +11,7 @@ from radio.models.footprint import longest_phase
 from radio.models.geometry import Geometry
 from radio.models.operations import calibration_flops
 from radio.runtime.device import devices
+from radio.runtime.dtypes import floating
 from radio.runtime.manifest import recorded
 from radio.runtime.peak import matmul_flops_per_s
 from radio.statistics import save_statistics
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     with recorded("calibrate", cfg, out) as measured:
         on = devices(cfg.device)
         estimator = instantiate(cfg.calibration.estimator)
-        dtype = getattr(torch, estimator.dtype)
+        dtype = floating("calibration.estimator.dtype", estimator.dtype)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), "calibration")
         model = model_to_calibrate(
             cfg,

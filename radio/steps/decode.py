@@ -17,6 +17,7 @@ from radio.models import ModelSpec, load_model
 from radio.models.load import skeleton
 from radio.models.spec import WheelSource
 from radio.report.decoding import markdown
+from radio.runtime.dtypes import floating
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.wheel import cache_dir, wheel_member
@@ -54,7 +55,7 @@ def _ways(cfg: DictConfig) -> list[tuple[dict[str, Any], Decoder]]:
     """A row of the table, without its times, and who decodes, for each way to run the model."""
     checkpoint, ways = checkpoint_path(cfg), []
     for dtype in cfg.dtypes:
-        model = load_model(checkpoint, getattr(torch, dtype))
+        model = load_model(checkpoint, floating("dtypes", dtype))
         ways.append((_row("dense", dtype, model), torch_decoder(model)))
     for coded in map(Path, cfg.artifacts.quantized):
         manifest = read_manifest(coded)
@@ -62,7 +63,7 @@ def _ways(cfg: DictConfig) -> list[tuple[dict[str, Any], Decoder]]:
             write_packed(Path(folder) / "packed", coded, checkpoint, manifest)
             for dtype in cfg.dtypes:
                 model = AutoModelForCausalLM.from_pretrained(
-                    Path(folder) / "packed", dtype=getattr(torch, dtype)
+                    Path(folder) / "packed", dtype=floating("dtypes", dtype)
                 )
                 row = _row(manifest["measured"]["method"], dtype, model)
                 row["bits_true"] = manifest["measured"]["bits_true"]

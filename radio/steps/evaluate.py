@@ -31,7 +31,8 @@ def run(cfg: DictConfig) -> None:
         reference = load_reference(Path(cfg.artifacts.reference), blocks.sha256)
         protocol = protocol_of(cfg, blocks.protocol)
         _check_protocol(Path(cfg.artifacts.reference), protocol)
-        model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg))
+        size_bytes = coded.stat().st_size
+        model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg), size_bytes)
         reference_head = deepcopy(head_of(model))
         if isinstance(model, StreamedModel):
             install_streamed(model, map_quantized(coded))

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
-from radio.models import Recomputing, StreamedModel, load_model
+from radio.models import Recomputing, Runnable, StreamedModel, load_model
 from radio.models.footprint import CalibrationFootprint, EvaluationFootprint
 from radio.models.geometry import Geometry
 from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
@@ -51,15 +51,23 @@ def model_to_calibrate(
 
 
 def model_to_run(
-    cfg: DictConfig, length: int, dtype: torch.dtype
-) -> PreTrainedModel | StreamedModel:
+    cfg: DictConfig, length: int, dtype: torch.dtype, coded_bytes: int = 0
+) -> Runnable:
     """The model for a text in blocks of `length` tokens: in memory, on the CPU, or on disk.
+
+    Args:
+        cfg: of the step.
+        length: tokens of a block of the text.
+        dtype: of weights and activations.
+        coded_bytes: of the quantized file that will take the place of its weights, if any.
 
     Raises:
         RadioError: a setting that is none, or a checkpoint that cannot be read.
     """
     path, on = checkpoint_path(cfg), devices(cfg.device)
-    footprint = EvaluationFootprint(Geometry.of_checkpoint(path), length, dtype.itemsize)
+    footprint = EvaluationFootprint(
+        Geometry.of_checkpoint(path), length, dtype.itemsize, coded_bytes
+    )
     if streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
         return StreamedModel(path, dtype, on[0])
     return load_model(path, dtype)

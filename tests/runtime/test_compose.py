@@ -43,7 +43,7 @@ def test_every_model_composes_with_a_method(model: str, method: str) -> None:
         (
             "quantize",
             ["zzz=1"],
-            "it has artifacts, block_inputs, device, memory_gb, method, model, out",
+            "it has artifacts, device, memory_gb, method, model, out",
         ),
         ("quantize", ["rate_bits"], "override 'rate_bits' cannot be read"),
         ("quantize", ["rate_bits=[3"], "write KEY=VALUE"),
