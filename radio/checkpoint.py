@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,13 @@ from transformers import PreTrainedModel
 
 from radio.models import StreamedModel, decoder_linears
 from radio.packing.codecs import CODECS, QuantizedLinear
+from radio.packing.header import SHARED, LayerHeader, checked_headers
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors, tensors_bytes
 
-# 2: every tensor has a checksum
-FORMAT_VERSION = 2
-# prefix of what several layers decode by; no module of a model is called so
-SHARED = "shared_by_layers."
-
-
-class LayerHeader(TypedDict):
-    """What a file says of a layer: its codec and shape, the codec's fields, names of tensors."""
-
-    codec: str
-    shape: list[int]
-    fields: dict[str, Any]
-    tensors: list[str]
-    shared: list[str]
-    bias_added: bool
+# 2: every tensor has a checksum. 3: codes have the names of the weights that they stand for, by
+# which programs without radio refuse the file
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -196,7 +185,7 @@ def load_quantized(path: Path) -> QuantizedModel:
     """Read what `save_quantized` wrote.
 
     Raises:
-        RadioError: the file is absent, corrupt, or of another format version.
+        RadioError: the file is absent, corrupt, damaged in a field, or of another format version.
     """
     mapped = map_quantized(path)
     return QuantizedModel(dict(mapped.layers), mapped.rest)
@@ -239,14 +228,20 @@ class _Mapped(Mapping[str, QuantizedLinear]):
 
 
 def load_coded(path: Path) -> tuple[dict[str, Tensor], dict[str, LayerHeader]]:
-    """Tensors of a quantized file as stored (mapped, not copied), and what they mean by layer.
+    """Return the tensors of a quantized file as stored (mapped, not copied), and layers' headers.
+
+    All that indexes or sizes something is checked here, once for all that read the file.
 
     Raises:
         RadioError: as for `load_quantized`.
     """
     tensors, metadata = load_tensors(path)
     check_version(metadata.get("format_version"), path)
-    return tensors, metadata["layers"]
+    try:
+        with torch.device("cpu"):  # transformers makes models on another
+            return tensors, checked_headers(tensors, metadata.get("layers"))
+    except ValueError as error:
+        raise RadioError(f"{path} is damaged ({error}): delete it and run again") from error
 
 
 def check_version(version: Any, where: object) -> None:

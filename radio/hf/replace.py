@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from radio.checkpoint import SHARED, LayerHeader
 from radio.hf.linear import KernelLinear, Packed, PackedLinear
 from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
 from radio.packing.codecs import Companded
+from radio.packing.header import SHARED, LayerHeader
 from radio.runtime.errors import RadioError
 
 

@@ -46,7 +46,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of `save_tensors` as (tensors, metadata); tensors are mapped, not copied.
 
     Raises:
-        RadioError: the file is absent, truncated, altered, or not one of ours.
+        RadioError: the file is absent, truncated, altered, not one of ours, or from before there
+            were checksums.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -54,11 +55,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata, sums = _read_header((file.metadata() or {})["radio"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if sums is not None and sums != _sums(tensors):
+        if sums != _sums(tensors):
             raise ValueError("the checksum of a tensor does not agree")
     except FileNotFoundError as error:
         raise RadioError(f"{path} does not exist: run the step that makes it") from error
-    except (SafetensorError, KeyError, ValueError) as error:
+    except OSError as error:
+        raise RadioError(f"{path} cannot be read ({error}): give the path of a file") from error
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise RadioError(
             f"{path} is corrupt or not a radio artifact ({error}): delete it and run again"
         ) from error
@@ -74,19 +77,21 @@ def _header(metadata: Mapping[str, Any], sums: Sequence[str]) -> dict[str, str]:
     return {"radio": f"{_hexadecimal(zlib.crc32(text.encode()))} {text}"}
 
 
-def _read_header(word: str) -> tuple[dict[str, Any], list[str] | None]:
-    """Metadata and checksums of tensors; None for those of a file from before there were any.
+def _read_header(word: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the metadata and the checksums of tensors.
 
     Raises:
-        ValueError: the word was altered.
+        ValueError: the word was altered, or is of a version without checksums.
     """
     if word.startswith("{"):
-        return json.loads(word), None
+        raise ValueError("it is of an old version of radio, which wrote no checksums")
     crc, _, text = word.partition(" ")
     if crc != _hexadecimal(zlib.crc32(text.encode())):
         raise ValueError("the checksum of the header does not agree")
     content = json.loads(text)
-    return content["metadata"], content["crc32"].split()
+    if not isinstance(content, dict) or not isinstance(content.get("metadata"), dict):
+        raise ValueError("its header holds no metadata")
+    return content["metadata"], str(content["crc32"]).split()
 
 
 def _sums(tensors: Mapping[str, Tensor]) -> list[str]:

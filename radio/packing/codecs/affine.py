@@ -9,6 +9,15 @@ from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
 from radio.packing.bits import pack, packed_bytes, unpack
+from radio.packing.checks import (
+    check_bytes,
+    check_fields,
+    check_integer,
+    check_names,
+    check_tensor,
+)
+
+SCALES = (torch.float16, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Affine:
         return {"shape": list(self.shape), "bits": self.bits, "group_cols": self.group_cols}
 
     def to_tensors(self) -> dict[str, Tensor]:
-        tensors = {"codes": pack(self.codes.flatten(), self.bits)}
+        tensors = {"weight": pack(self.codes.flatten(), self.bits)}
         if self.zero is not None:
             tensors["zero"] = pack(self.zero.flatten(), self.bits)
         return tensors | {"scale": self.scale}
@@ -56,12 +65,28 @@ class Affine:
         return {}
 
     @classmethod
+    def check(
+        cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
+    ) -> None:
+        check_names("fields", fields, {"shape", "bits", "group_cols"}, set())
+        check_names("tensors", tensors, {"weight", "scale"}, {"zero"})
+        check_fields(fields, shape)
+        bits = check_integer("bits", fields["bits"], 1, 8)
+        group_cols = check_integer("group_cols", fields["group_cols"], 1, 2**31 - 1)
+        rows, cols = shape
+        groups = -(-cols // group_cols)
+        check_bytes("weight", tensors["weight"], packed_bytes(rows * cols, bits))
+        check_tensor("scale", tensors["scale"], SCALES, (rows, groups))
+        if "zero" in tensors:
+            check_bytes("zero", tensors["zero"], packed_bytes(rows * groups, bits))
+
+    @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Affine":
         (rows, cols), bits, scale = fields["shape"], fields["bits"], tensors["scale"]
         packed = tensors.get("zero")
         zero = None if packed is None else unpack(packed, bits, scale.numel()).view(scale.shape)
         return cls(
-            codes=unpack(tensors["codes"], bits, rows * cols).view(rows, cols),
+            codes=unpack(tensors["weight"], bits, rows * cols).view(rows, cols),
             scale=scale,
             zero=zero,
             bits=bits,

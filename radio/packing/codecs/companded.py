@@ -10,11 +10,24 @@ from jaxtyping import Float, Float16, Int, UInt8
 from torch import Tensor
 
 from radio.packing.bits import pack, packed_bytes, unpack
+from radio.packing.checks import (
+    check_bytes,
+    check_fields,
+    check_integer,
+    check_names,
+    check_tensor,
+)
+from radio.packing.codecs.affine import SCALES
+from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import companded, decode, nearest, split
 from radio.theory.lines import from_bytes, to_bytes
 
 # nine depths, 0..8, do not fit in the paper's three bits
 DEPTH_FIELD_BITS = 4
+# an index of a cluster takes at most a byte
+MAX_CLUSTERS = 256
+# types of locations and of scales, by line_bits
+LINES = {16: (SCALES, SCALES), 8: ([torch.int8], [torch.uint8])}
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Companded:
         for bits in range(1, 9):
             parts = [self.codes[at].T.flatten() for at in self._at(bits)]
             streams.append(pack(torch.cat(parts), bits))
-        return tensors | {"codes": torch.cat(streams)}
+        return tensors | {"weight": torch.cat(streams)}
 
     def shared_tensors(self) -> dict[str, Tensor]:
         return {} if self.codebook is None else {"codebook": self.codebook}
@@ -90,6 +103,32 @@ class Companded:
         """Rows [n, 1] and columns of one depth, cluster by cluster."""
         for cluster, depths in enumerate(self.depths):
             yield (self.cluster == cluster).nonzero(), (depths == bits).nonzero()[:, 0]
+
+    @classmethod
+    def check(
+        cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
+    ) -> None:
+        check_names("fields", fields, {"shape"}, {"line_bits"})
+        required = {"weight", "depths", "location", "scale"}
+        check_names("tensors", tensors, required, {"cluster", "codebook"})
+        check_fields(fields, shape)
+        rows, cols = shape
+        line_bits = check_integer("line_bits", fields.get("line_bits", 16), 8, 16)
+        if line_bits not in LINES:
+            raise ValueError(f"line_bits={line_bits} is neither 16 nor 8")
+        clusters = tensors["location"].shape[0] if tensors["location"].dim() == 2 else 1
+        if not 1 <= clusters <= MAX_CLUSTERS:
+            raise ValueError(f"location has {clusters} clusters of rows, not 1..{MAX_CLUSTERS}")
+        for key, dtypes in zip(("location", "scale"), LINES[line_bits], strict=True):
+            check_tensor(key, tensors[key], dtypes, (clusters, cols))
+        if tensors["location"].is_floating_point():
+            check_tensor("scale", tensors["scale"], [tensors["location"].dtype], (clusters, cols))
+        if "codebook" in tensors:
+            check_tensor("codebook", tensors["codebook"], [torch.float16], (510,))
+        sizes = _checked_sizes(tensors, rows, clusters)
+        counts = (sizes[:, None] * _checked_depths(tensors, clusters, cols)).sum(dim=0).tolist()
+        streams = (packed_bytes(count, bits) for bits, count in enumerate(counts) if bits)
+        check_bytes("weight", tensors["weight"], sum(streams))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Companded":
@@ -110,11 +149,40 @@ class Companded:
             places = list(coded._at(bits))
             counts = [len(members) * len(columns) for members, columns in places]
             size = packed_bytes(sum(counts), bits)
-            stream = unpack(tensors["codes"][start : start + size], bits, sum(counts))
+            stream = unpack(tensors["weight"][start : start + size], bits, sum(counts))
             for at, part in zip(places, stream.split(counts), strict=True):
                 codes[at] = part.view(len(at[1]), len(at[0])).T
             start += size
         return coded
+
+
+def _checked_sizes(tensors: Mapping[str, Tensor], rows: int, clusters: int) -> Int[Tensor, " c"]:
+    """Return how many rows each cluster has."""
+    if clusters == 1:
+        if "cluster" in tensors:
+            raise ValueError("cluster is there, and the layer has one cluster of rows")
+        return torch.tensor([rows])
+    if "cluster" not in tensors:
+        raise ValueError(f"cluster is missing, and the layer has {clusters} clusters of rows")
+    bits = _index_bits(clusters)
+    check_bytes("cluster", tensors["cluster"], packed_bytes(rows, bits))
+    sizes = torch.bincount(unpack(tensors["cluster"], bits, rows).long(), minlength=clusters)
+    if len(sizes) > clusters:
+        raise ValueError(f"cluster has an index of {len(sizes) - 1}, and there are {clusters}")
+    return sizes
+
+
+def _checked_depths(
+    tensors: Mapping[str, Tensor], clusters: int, cols: int
+) -> Int[Tensor, "clusters 9"]:
+    """Return how many columns of each cluster have each of the depths 0..8."""
+    check_bytes("depths", tensors["depths"], packed_bytes(clusters * cols, DEPTH_FIELD_BITS))
+    depths = unpack(tensors["depths"], DEPTH_FIELD_BITS, clusters * cols).view(clusters, cols)
+    if depths.numel() and int(depths.max()) > MAX_BITS:
+        raise ValueError(f"depths has a depth of {int(depths.max())}, above {MAX_BITS}")
+    kinds = MAX_BITS + 1
+    of_cluster = kinds * torch.arange(clusters)[:, None] + depths
+    return torch.bincount(of_cluster.flatten(), minlength=kinds * clusters).view(clusters, kinds)
 
 
 def _index_bits(clusters: int) -> int:

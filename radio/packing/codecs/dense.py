@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Float, Float16
+from jaxtyping import Float
 from torch import Tensor
+
+from radio.packing.checks import FLOATS, check_names, check_tensor
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Uncoded float16 weights."""
+    """Uncoded weights, in float16 unless that does not hold them (`radio.packing.floats`)."""
 
     name: ClassVar[str] = "dense"
-    weight: Float16[Tensor, "rows cols"]
+    weight: Float[Tensor, "rows cols"]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -21,7 +23,7 @@ class Dense:
         return rows, cols
 
     def code_bits(self) -> int:
-        return 16 * self.weight.numel()
+        return 8 * self.weight.nbytes
 
     def decode(self) -> Float[Tensor, "rows cols"]:
         return self.weight.float()
@@ -34,6 +36,14 @@ class Dense:
 
     def shared_tensors(self) -> dict[str, Tensor]:
         return {}
+
+    @classmethod
+    def check(
+        cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
+    ) -> None:
+        check_names("fields", fields, set(), set())
+        check_names("tensors", tensors, {"weight"}, set())
+        check_tensor("weight", tensors["weight"], FLOATS, shape)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Dense":

@@ -1,13 +1,14 @@
-"""Kept columns: affine codes for most input columns, float16 weights for the others (OWQ)."""
+"""Kept columns: affine codes for most input columns, the weights themselves for others (OWQ)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from radio.packing.checks import FLOATS, check_shape, check_tensor
 from radio.packing.codecs.affine import Affine, affine_bytes
 
 
@@ -17,13 +18,13 @@ class KeptColumns:
 
     Attributes:
         coded: the other columns, in the order in which they stand in the matrix.
-        kept: weights of the uncoded columns.
+        kept: weights of the uncoded columns, in float16 unless that does not hold them.
         columns: where these stand in the matrix, which has at most 2^16 columns.
     """
 
     name: ClassVar[str] = "kept_columns"
     coded: Affine
-    kept: Float16[Tensor, "rows kept"]
+    kept: Float[Tensor, "rows kept"]
     columns: Int[Tensor, " kept"]
 
     @property
@@ -32,7 +33,7 @@ class KeptColumns:
         return rows, cols + len(self.columns)
 
     def code_bits(self) -> int:
-        return self.coded.code_bits() + 16 * self.kept.numel()
+        return self.coded.code_bits() + 8 * self.kept.nbytes
 
     def decode(self) -> Float[Tensor, "rows cols"]:
         weight = torch.empty(self.shape)
@@ -49,6 +50,25 @@ class KeptColumns:
 
     def shared_tensors(self) -> dict[str, Tensor]:
         return {}
+
+    @classmethod
+    def check(
+        cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
+    ) -> None:
+        own = {key: tensor for key, tensor in tensors.items() if key not in ("kept", "columns")}
+        for key in ("kept", "columns", "weight"):
+            if key not in tensors:
+                raise ValueError(f"{key} is missing from its tensors")
+        (rows, cols), columns = shape, tensors["columns"]
+        coded = check_shape("shape", fields.get("shape"))
+        Affine.check(own, fields, coded)
+        check_tensor("columns", columns, [torch.uint16], (cols - coded[1],))
+        if coded[0] != rows:
+            raise ValueError(f"shape={list(coded)} has other rows than the layer's {list(shape)}")
+        wide = columns.long()
+        if len(wide) and (int(wide.max()) >= cols or len(wide.unique()) < len(wide)):
+            raise ValueError(f"columns has one twice, or one outside 0..{cols - 1}")
+        check_tensor("kept", tensors["kept"], FLOATS, (rows, len(columns)))
 
     @classmethod
     def from_tensors(

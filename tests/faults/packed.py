@@ -1,0 +1,40 @@
+"""Packed files of tiny models, and damage to them whose checksums are right."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radio.checkpoint import compress, save_quantized
+from radio.methods.owq import Owq
+from radio.models import load_model
+from radio.quantize import Given, quantize_layers
+from radio.runtime.tensors import load_tensors, save_tensors
+from tests.test_checkpoint import quantized_by
+from tests.tiny import tiny_llama
+
+Tensors, Metadata = dict[str, Tensor], dict[str, Any]
+Damage = Callable[[Tensors, Metadata], None]
+
+
+def packed_file(folder: Path, method: str) -> Path:
+    """Return the quantized file of a tiny Llama of one block, by "owq" or one of `METHODS`."""
+    model = load_model(tiny_llama(folder / "model", num_hidden_layers=1))
+    if method == "owq":
+        given = Given(blocks=torch.arange(64).view(2, 32) + 5)
+        quantized = compress(model, quantize_layers(model, Owq(extra_bits=1.0), 3.0, given))
+    else:
+        quantized = quantized_by(model, method)
+    save_quantized(folder / "q.safetensors", quantized)
+    return folder / "q.safetensors"
+
+
+def damaged(path: Path, out: Path, damage: Damage) -> Path:
+    """Return a copy of a file after `damage`, with the checksums of what it then holds."""
+    tensors, metadata = load_tensors(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    damage(tensors, metadata)
+    save_tensors(out, tensors, metadata)
+    return out
