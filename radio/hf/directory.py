@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from radio.checkpoint import FORMAT_VERSION, QuantizedModel, install, load_coded, load_quantized
 from radio.hf.quantizer import NAME
 from radio.models import decoder_linears, load_tokenizer
+from radio.models.check import check_checkpoint
+from radio.models.config import read_config
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic, read_json
 
@@ -46,7 +48,7 @@ def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str
         RadioError: `coded` is corrupt, or `out` holds something else.
     """
     load_coded(coded)
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = check_checkpoint(checkpoint)
     config.dtype = config.dtype or torch.float16
     told = {key: manifest["measured"][key] for key in TOLD}
     config.quantization_config = {"quant_method": NAME, "format_version": FORMAT_VERSION} | told
@@ -111,7 +113,7 @@ def read_manifest_of(packed: Path) -> dict[str, Any]:
 
 def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> PreTrainedModel:
     """The stock architecture with decoded weights, and the biases that quantization added."""
-    config = AutoConfig.from_pretrained(packed)
+    config = read_config(packed)
     del config.quantization_config
     biased = [name for name, layer in quantized.layers.items() if layer.bias is not None]
     given: tuple[str, ...] = ()
@@ -119,7 +121,8 @@ def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> Pre
         needed = any(name.endswith(endings) for name in biased)
         setattr(config, flag, needed)
         given += endings if needed else ()
-    model = install(AutoModelForCausalLM.from_config(config, dtype=dtype), quantized)
+    empty = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    model = install(empty, quantized)
     for name, linear in decoder_linears(model).items():
         if "bias" not in dict(linear.named_parameters()) and name.endswith(given):
             linear.bias = nn.Parameter(torch.zeros(linear.out_features, dtype=dtype))

@@ -1,10 +1,10 @@
 """Checkpoints: where they come from, and the parts of them that are compressed."""
 
 from radio.models.blocks import copy_in, decoder_blocks, first_block_inputs
+from radio.models.config import family_of
 from radio.models.folds import Fold, folds
 from radio.models.load import (
     decoder_linears,
-    family_of,
     final_hidden,
     head,
     load_model,

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from radio.models.blocks import decoder_blocks
-from radio.models.load import decoder_linears, family_of, head
+from radio.models.check import check_checkpoint
+from radio.models.load import decoder_linears, head
 from radio.runtime.errors import RadioError
 from radio.theory.grouping import cluster_count
 
@@ -43,8 +44,7 @@ class Geometry:
     @classmethod
     def of_checkpoint(cls, path: Path) -> "Geometry":
         """That of the checkpoint in directory `path`; no weights are read."""
-        family_of(path)
-        return cls._of(AutoConfig.from_pretrained(path))
+        return cls._of(check_checkpoint(path))
 
     @classmethod
     def of_architecture(cls, family: str, settings: Mapping[str, Any]) -> "Geometry":
@@ -65,7 +65,7 @@ class Geometry:
         blocks = config.num_hidden_layers
         config.num_hidden_layers = 1  # all blocks are alike
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         linears = list(decoder_linears(model).values())
         (block,) = decoder_blocks(model).values()
         inside = sum(parameter.numel() for parameter in block.parameters())

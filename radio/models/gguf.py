@@ -49,8 +49,11 @@ def convert(gguf: Path, target: Path) -> None:
             gguf_file=gguf.name,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
         )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+        )
     except Exception as error:  # what a reader of damaged bytes stumbles over is of any class
         raise RadioError(
             f"{gguf} cannot be read as a GGUF model ({error}): delete it and run again"

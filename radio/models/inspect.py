@@ -1,29 +1,13 @@
 """Read every weight of a checkpoint once, tensor by tensor, to hash it and to find damage early."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from radio.models.load import check_finite
+from radio.models.stored import opened, weight_files
 from radio.runtime.errors import RadioError
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The files with weights in directory `path`, sorted; safetensors win over pickles.
-
-    Raises:
-        RadioError: there are none.
-    """
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
-        files = sorted(path.glob(pattern))
-        if files:
-            return files
-    raise RadioError(f"{path} has no weights (model*.safetensors): fetch or make it anew")
 
 
 def inspect_weights(path: Path) -> str:
@@ -33,52 +17,30 @@ def inspect_weights(path: Path) -> str:
     any machine.
 
     Raises:
-        RadioError: a file is damaged, or a weight is NaN or infinite.
+        RadioError: a file is damaged, a weight is NaN or infinite, or a matrix is zero.
     """
     digest = hashlib.sha256()
     for file in weight_files(path):
         with opened(file) as tensors:
             for name in tensors:
-                check_finite(name, tensors[name], path)
+                tensor = tensors[name]
+                check_finite(name, tensor, path)
+                _check_not_zero(name, tensor, path)
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
 
 
-@contextmanager
-def opened(file: Path) -> Iterator[Mapping[str, Tensor]]:
-    """Tensors of a safetensors file or of a pickled state dictionary by name, mapped.
+def _check_not_zero(name: str, weight: Tensor, path: Path) -> None:
+    """Refuse a matrix without any value but zero: it was never trained, or lost.
+
+    A row, a column or a group of zeros is a pruned one, and is quantized like any other.
 
     Raises:
-        RadioError: the file is absent or damaged, also if that shows inside the block.
+        RadioError: all values are zero.
     """
-    from safetensors import safe_open
-
-    try:
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as content:
-                yield _Lazy(content)
-        else:
-            yield torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-    except RadioError:
-        raise
-    except Exception as error:  # safetensors and pickle errors share no base class
-        raise RadioError(f"{file} is corrupt ({error}): fetch or make it anew") from error
-
-
-class _Lazy(Mapping[str, Tensor]):
-    """An open safetensors file as a mapping."""
-
-    def __init__(self, content: Any) -> None:
-        self._content, self._names = content, list(content.keys())
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._content.get_tensor(name)
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    if weight.dim() > 1 and not weight.any():
+        raise RadioError(
+            f"all values of {name} in {path} are zero: fetch or make the checkpoint again"
+        )

@@ -1,6 +1,5 @@
 """Load a checkpoint of a supported family, and name the parts of it that compression needs."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,40 +8,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from radio.models.spec import FAMILIES
+from radio.models.check import check_checkpoint
+from radio.models.config import empty_model
 from radio.runtime.errors import RadioError
+from radio.runtime.exhausted import exhausted
 
 log = logging.getLogger(__name__)
 
 # the module that holds the list of decoder blocks, by family
 DECODER = {"opt": "model.decoder", "llama": "model"}
-
-
-def family_of(path: Path) -> str:
-    """Family ("opt" or "llama") of the checkpoint in directory `path`.
-
-    Raises:
-        RadioError: there is no checkpoint, its config.json is damaged, or it is another family.
-    """
-    config = path / "config.json"
-    if not config.is_file():
-        raise RadioError(f"{path} is not a checkpoint directory: it has no config.json")
-    try:
-        family = json.loads(config.read_text())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RadioError(f"{config} is corrupt ({error!r}): fetch the checkpoint again") from error
-    if family not in FAMILIES:
-        raise RadioError(
-            f"{path} is a {family!r} model: choose a checkpoint of {' or '.join(FAMILIES)}"
-        )
-    return str(family)
 
 
 def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -52,12 +32,19 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMode
         RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a weight
             that is NaN or infinite.
     """
-    family_of(path)
+    check_checkpoint(path)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, output_loading_info=True, local_files_only=True
+            path,
+            dtype=dtype,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # safetensors, pickle, zip and shape errors share no base class
+        needed = dtype.itemsize * count_parameters(path)
+        if full := exhausted(error, f"loading the model in {path}", needed):
+            raise full from error
         raise RadioError(_corrupt(path, str(error))) from error
     model, loading = loaded
     lost = [str(name) for name in (*loading["missing_keys"], *loading["mismatched_keys"])]
@@ -76,8 +63,17 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         RadioError: there is none, or it is damaged.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # the tokenizers library raises plain Exception
+        if full := exhausted(error, f"reading the tokenizer in {path}", None):
+            raise full from error
+        if "custom code" in str(error):
+            raise RadioError(
+                f"the checkpoint needs its own code ({path}, auto_map in tokenizer_config.json), "
+                "which is never run here: give a checkpoint with a tokenizer.json"
+            ) from error
         raise RadioError(_corrupt(path, f"its tokenizer: {error}")) from error
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
@@ -90,17 +86,13 @@ def check_finite(name: str, weight: Tensor, path: Path) -> None:
         return
     if bad := int((~torch.isfinite(weight)).sum()):
         raise RadioError(
-            f"{path} has {bad} NaN or infinite values in {name}: fetch or make the checkpoint anew"
+            f"{path} has {bad} NaN or infinite values in {name}: fetch or make the checkpoint again"
         )
 
 
 def skeleton(path: Path) -> PreTrainedModel:
     """The model of directory `path` on the meta device: names and shapes, no weights."""
-    family_of(path)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
-    assert isinstance(model, PreTrainedModel)
-    return model
+    return empty_model(path, check_checkpoint(path))
 
 
 def count_parameters(path: Path) -> int:
@@ -143,5 +135,5 @@ def _corrupt(path: Path, reason: str) -> str:
     """Sentence for a checkpoint that cannot be read."""
     first_line = reason.splitlines()[0][:200] if reason else "no reason given"
     return (
-        f"the checkpoint in {path} is corrupt or incomplete ({first_line}): fetch or make it anew"
+        f"the checkpoint in {path} is corrupt or incomplete ({first_line}): fetch or make it again"
     )

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from radio.models.load import family_of
+from radio.models.config import family_of
 from radio.models.spec import HubSource, ModelSpec, RandomSource, TrainedSource, WheelSource
 from radio.runtime.errors import RadioError
 from radio.runtime.wheel import REPOSITORY

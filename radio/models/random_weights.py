@@ -42,7 +42,7 @@ def make_random_model(source: RandomSource, family: str, out: Path) -> None:
     try:
         config = AutoConfig.for_model(family, **configuration(source))
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RadioError(
             f"model.source.settings={source.settings} make no {family} model ({error}): "

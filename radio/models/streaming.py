@@ -17,11 +17,12 @@ import torch
 from accelerate import init_empty_weights
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from radio.models.blocks import decoder_blocks, first_block_inputs
-from radio.models.inspect import opened, weight_files
-from radio.models.load import DECODER, check_finite, decoder_linears, family_of, final_hidden
+from radio.models.check import check_checkpoint
+from radio.models.load import DECODER, check_finite, decoder_linears, final_hidden
+from radio.models.stored import opened, stored_tensors
 from radio.runtime.device import CPU, moved
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import give_back
@@ -54,22 +55,24 @@ class StreamedModel:
             RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a
                 weight that is NaN or infinite; of blocks, when they are read.
         """
-        family_of(path)
+        config = check_checkpoint(path)
         self.dtype, self.device = dtype, device
         self._stored = _Stored(path)
         with init_empty_weights(include_buffers=False):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path), dtype=dtype)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
         assert isinstance(model, PreTrainedModel)
         self.model = model.eval().requires_grad_(False)
-        model.tie_weights()  # the wrapping into meta parameters has untied them
         inside = f"{DECODER[model.config.model_type]}.layers."
-        outside = [name for name, _ in model.named_parameters() if not name.startswith(inside)]
-        held = moved(self._stored.read({name: name for name in outside}, dtype), device)
+        outside = {name for name in model.state_dict() if not name.startswith(inside)}
+        there = {name for name in outside if self._stored.place(name) is not None}
+        held = moved(self._stored.read({name: name for name in there}, dtype), device)
         _fill(model, held, path, strict=False)
         for module in model.modules():
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to(device))
-        model.tie_weights()
+        # as transformers does: a shared matrix may be stored under either name, and matrices that
+        # differ stay two, whatever config.json says
+        model.tie_weights(missing_keys=outside - there, recompute_mapping=False)
         self.block_count = len(decoder_blocks(model))
         self.weights: Mapping[str, Tensor] = _Weights(self._stored, decoder_linears(model))
 
@@ -175,10 +178,7 @@ class _Stored:
 
     def __init__(self, path: Path) -> None:
         self.path, self.read_bytes = path, 0
-        self._file: dict[str, Path] = {}
-        for file in weight_files(path):
-            with opened(file) as tensors:
-                self._file |= dict.fromkeys(tensors, file)
+        self._file = {name: stored.file for name, stored in stored_tensors(path).items()}
 
     def read(self, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, Tensor]:
         """Copies of tensors in `dtype`, by the keys of `names`.
@@ -186,7 +186,7 @@ class _Stored:
         Raises:
             RadioError: one is not there, its file is damaged, or a value is not finite.
         """
-        places = {key: self._place(name) for key, name in names.items()}
+        places = {key: self._existing(name) for key, name in names.items()}
         found = {}
         for file in sorted({file for file, _ in places.values()}):
             with opened(file) as tensors:
@@ -199,15 +199,24 @@ class _Stored:
             check_finite(names[key], tensor, self.path)
         return found
 
-    def _place(self, name: str) -> tuple[Path, str]:
-        """File that a tensor is in, and its name there: some files are of the bare decoder."""
+    def place(self, name: str) -> tuple[Path, str] | None:
+        """Return the file of a tensor and its name there, None if it is not stored.
+
+        Some files are of the decoder alone, without the model's prefix.
+        """
         for stored in (name, name.removeprefix("model.")):
             if stored in self._file:
                 return self._file[stored], stored
-        raise RadioError(
-            f"the checkpoint in {self.path} is corrupt or incomplete (no usable values for {name}"
-            "): fetch or make it anew"
-        )
+        return None
+
+    def _existing(self, name: str) -> tuple[Path, str]:
+        found = self.place(name)
+        if found is None:
+            raise RadioError(
+                f"the checkpoint in {self.path} is corrupt or incomplete (no usable values for "
+                f"{name}): fetch or make it again"
+            )
+        return found
 
 
 class _Weights(Mapping[str, Tensor]):
@@ -236,5 +245,5 @@ def _fill(
     except RuntimeError as error:
         raise RadioError(
             f"the checkpoint in {path} does not fit its config.json ({str(error).splitlines()[-1]}"
-            "): fetch or make it anew"
+            "): fetch or make it again"
         ) from error

@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 
 class RadioError(Exception):
@@ -6,4 +6,11 @@ class RadioError(Exception):
 
     `radio.cli` prints the sentence and exits with status 2; everything else is a bug and keeps
     its traceback.
+    """
+
+
+class MachineError(RadioError):
+    """A machine at its limit (memory, disk, network): the same input may work later or elsewhere.
+
+    It is never kept as the reason why a model is unavailable.
     """

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,30 @@ def memory_bytes(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgr
         except (OSError, ValueError):  # there is none; "max"
             continue
     return min(found)
+
+
+def available_bytes(proc: Path = Path("/proc")) -> int:
+    """Return the memory that this process can still take: the system's, and below its own limit.
+
+    Args:
+        proc: where the system shows its state and that of this process.
+    """
+    found = [memory_bytes()]
+    if (free := _field(proc / "meminfo", "MemAvailable")) is not None:
+        found.append(free)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        found.append(max(limit - (_field(proc / "self/status", "VmSize") or 0), 0))
+    return min(found)
+
+
+def _field(file: Path, name: str) -> int | None:
+    """Return a field of the system's, in bytes; None if it is not shown."""
+    try:
+        found = re.search(rf"^{name}:\s*(\d+) kB", file.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return None if found is None else int(found[1]) * 1024
 
 
 def give_back() -> None:

@@ -63,7 +63,9 @@ def _ways(cfg: DictConfig) -> list[tuple[dict[str, Any], Decoder]]:
             write_packed(Path(folder) / "packed", coded, checkpoint, manifest)
             for dtype in cfg.dtypes:
                 model = AutoModelForCausalLM.from_pretrained(
-                    Path(folder) / "packed", dtype=floating("dtypes", dtype)
+                    Path(folder) / "packed",
+                    dtype=floating("dtypes", dtype),
+                    trust_remote_code=False,
                 )
                 row = _row(manifest["measured"]["method"], dtype, model)
                 row["bits_true"] = manifest["measured"]["bits_true"]

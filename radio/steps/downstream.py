@@ -23,7 +23,7 @@ CARRIED = ("method", "rate_bits", "bits_paper", "bits_true")
 def run(cfg: DictConfig) -> None:
     """`artifacts` -> each item's values at `out`, scores and standard errors in its manifest.
 
-    Without `artifacts.quantized` the checkpoint is run as it is, dense or packed.
+    Without `artifacts.quantized` the checkpoint is run as it is.
     """
     out, coded, checkpoint = Path(cfg.out), given(cfg, "quantized"), checkpoint_path(cfg)
     partial = out.with_suffix(".partial")

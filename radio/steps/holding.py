@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
 from radio.models import Recomputing, Runnable, StreamedModel, load_model
+from radio.models.config import check_context
 from radio.models.footprint import CalibrationFootprint, EvaluationFootprint
 from radio.models.geometry import Geometry
 from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
@@ -29,6 +30,7 @@ def model_to_calibrate(
         RadioError: a setting that is none, or a checkpoint that cannot be read.
     """
     path, folder = checkpoint_path(cfg), Path(cfg.out).with_suffix(".inputs")
+    check_context(path, length, "data.context_tokens")
     footprint = CalibrationFootprint(
         Geometry.of_checkpoint(path), length, group_rows, dtype.itemsize
     )
@@ -65,6 +67,7 @@ def model_to_run(
         RadioError: a setting that is none, or a checkpoint that cannot be read.
     """
     path, on = checkpoint_path(cfg), devices(cfg.device)
+    check_context(path, length, "data.context_tokens")
     footprint = EvaluationFootprint(
         Geometry.of_checkpoint(path), length, dtype.itemsize, coded_bytes
     )

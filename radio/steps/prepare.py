@@ -6,8 +6,9 @@ from omegaconf import DictConfig
 
 from radio.data.wikipedia import articles
 from radio.models import ModelSpec, locate
+from radio.models.check import check_checkpoint
 from radio.models.inspect import inspect_weights
-from radio.models.load import count_parameters
+from radio.models.load import count_parameters, load_tokenizer
 from radio.models.spec import RandomSource, TrainedSource
 from radio.runtime.absence import absence_kept
 from radio.runtime.manifest import recorded
@@ -31,6 +32,8 @@ def run(cfg: DictConfig) -> None:
             make_random_model(source, str(spec.family), checkpoint)
         else:
             checkpoint = locate(spec)
+        check_checkpoint(checkpoint)
+        load_tokenizer(checkpoint)
         measured["path"] = str(checkpoint.resolve())
         measured["revision"] = spec.revision
         measured["sha256"] = inspect_weights(checkpoint)

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from radio.data import load_text, save_token_splits
 from radio.models import load_tokenizer
+from radio.models.config import check_context, check_ids
 from radio.runtime.manifest import recorded
 from radio.steps.inputs import checkpoint_path
 
@@ -14,7 +15,12 @@ def run(cfg: DictConfig) -> None:
     """`artifacts.model` and the text `data` -> calibration, validation and test blocks at `out`."""
     out = Path(cfg.out)
     with recorded("tokenize", cfg, out) as measured:
-        splits = load_text(cfg.data, load_tokenizer(checkpoint_path(cfg)))
+        checkpoint = checkpoint_path(cfg)
+        if isinstance(cfg.data.context_tokens, int):
+            check_context(checkpoint, cfg.data.context_tokens, "data.context_tokens")
+        splits = load_text(cfg.data, load_tokenizer(checkpoint))
+        for blocks in splits.values():
+            check_ids(checkpoint, blocks.ids)
         save_token_splits(out, splits)
         for split, blocks in splits.items():
             measured[split] = {

@@ -11,7 +11,7 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json, write_json
 from radio.steps import tokenize
 from tests.data.fake_texts import CONFIG, document
-from tests.tiny import tiny_tokenizer
+from tests.tiny import tiny_llama
 
 
 def spec(path, **changes):
@@ -83,7 +83,7 @@ def test_every_text_composes_and_builds(name):
 
 
 def test_step_writes_tokens_and_manifest(file, tmp_path):
-    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    tiny_llama(tmp_path / "model")
     write_json(tmp_path / "model.json", {"measured": {"path": str(tmp_path / "model")}})
     out = tmp_path / "tokens" / "local.safetensors"
     overrides = [

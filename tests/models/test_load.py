@@ -75,13 +75,16 @@ def test_weight_that_is_not_finite_is_refused_by_name(value: float, damaged: Dam
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (truncate, "corrupt or incomplete"),
-        (lambda path: (path / "model.safetensors").unlink(), "corrupt or incomplete"),
+        (truncate, "model.safetensors is corrupt"),
+        (lambda path: (path / "model.safetensors").unlink(), "has no weights"),
         (lambda path: (path / "config.json").unlink(), "it has no config.json"),
         (lambda path: (path / "config.json").write_text("{"), "config.json is corrupt"),
         (lambda path: (path / "config.json").write_text("[]"), "config.json is corrupt"),
         (with_weights(lambda w: w.pop(PROJECTION)), f"no usable values for {PROJECTION}"),
-        (with_weights(lambda w: w.update({PROJECTION: torch.ones(2, 2)})), "corrupt or incomplete"),
+        (
+            with_weights(lambda w: w.update({PROJECTION: torch.ones(2, 2)})),
+            f"gives {PROJECTION} the shape [64, 128], and model.safetensors has [2, 2]",
+        ),
     ],
 )
 def test_damage_is_one_sentence(

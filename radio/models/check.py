@@ -1,0 +1,148 @@
+"""Does a checkpoint's config.json fit its weights? Compared before anything is allocated."""
+
+import copy
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from accelerate import init_empty_weights
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from radio.models.config import (
+    CONFIG,
+    empty_model,
+    no_model,
+    quantized_already,
+    read_config,
+    refuse_quantized,
+)
+from radio.models.stored import TORCH_NAME, Stored, stored_tensors
+from radio.runtime.errors import RadioError
+
+log = logging.getLogger(__name__)
+
+# a tensor of a decoder block, with the block's number
+IN_BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+# buffers that older versions of transformers stored, and compute from the configuration
+COMPUTED = re.compile(r"rotary_emb\.inv_freq$|(^|\.)position_ids$|\.masked_bias$")
+
+
+def check_checkpoint(path: Path) -> PreTrainedConfig:
+    """Return the configuration of the checkpoint in directory `path`, once it fits the weights.
+
+    Only config.json and the headers of the weight files are read: names, shapes and types. Nothing
+    of the model's size is allocated, whatever config.json says.
+
+    Raises:
+        RadioError: a file is absent or damaged, weights are quantized already, a value of
+            config.json cannot be meant, or a tensor is missing, superfluous inside a block, or of
+            another shape than config.json gives it.
+    """
+    refuse_quantized(path)
+    config = read_config(path)
+    stored = stored_tensors(path)
+    _check_block_count(path, config, stored)
+    model = empty_model(path, config)
+    _check_tensors(path, model, stored)
+    _check_buffers(path, config)
+    return config
+
+
+def stored_name(name: str, stored: Mapping[str, object], model: PreTrainedModel) -> str | None:
+    """Return what a parameter is called in the files, None if it is not there.
+
+    Some files are of the decoder alone, without the language model's prefix.
+    """
+    bare = name.removeprefix(f"{model.base_model_prefix}.")
+    return next((each for each in (name, bare) if each in stored), None)
+
+
+def _check_block_count(path: Path, config: PreTrainedConfig, stored: Mapping[str, Stored]) -> None:
+    """Refuse another number of decoder blocks than the weights have, before one is made.
+
+    Raises:
+        RadioError: the numbers differ.
+    """
+    found = {int(match[1]) for name in stored if (match := IN_BLOCK.search(name))}
+    count = max(found, default=-1) + 1
+    if config.num_hidden_layers != count:
+        raise RadioError(
+            f"{path / CONFIG} has num_hidden_layers={config.num_hidden_layers}, and the weights "
+            f"have {count} blocks: correct it or fetch the checkpoint again"
+        )
+
+
+def _check_tensors(path: Path, model: PreTrainedModel, stored: Mapping[str, Stored]) -> None:
+    """Refuse tensors that are missing, of another shape or type, or unknown inside a block.
+
+    Raises:
+        RadioError: the first such tensor, by name.
+    """
+    tied = model.all_tied_weights_keys
+    partners = {**tied, **{source: target for target, source in tied.items()}}
+    shapes = {name: tuple(each.shape) for name, each in model.state_dict(keep_vars=True).items()}
+    used = set()
+    for name, shape in shapes.items():
+        found = stored_name(name, stored, model)
+        if found is None and name in partners:
+            found = stored_name(partners[name], stored, model)
+        if found is None:
+            raise _missing(path, name, stored)
+        used.add(found)
+        _check_tensor(path, found, shape, stored[found])
+    for name in sorted(stored.keys() - used):
+        if COMPUTED.search(name):
+            continue
+        if IN_BLOCK.search(name):
+            raise RadioError(
+                f"{stored[name].file} has {name}, which the model of config.json has no place for: "
+                "correct config.json or fetch the checkpoint again"
+            )
+        log.warning("%s has %s, which the model does not use", stored[name].file, name)
+
+
+def _check_tensor(path: Path, name: str, shape: tuple[int, ...], found: Stored) -> None:
+    if found.dtype not in TORCH_NAME.values():
+        raise quantized_already(path, f"{name} is of type {found.dtype}")
+    if found.shape != shape:
+        raise RadioError(
+            f"{path / CONFIG} gives {name} the shape {list(shape)}, and {found.file.name} has "
+            f"{list(found.shape)}: correct config.json or fetch the checkpoint again"
+        )
+
+
+def _missing(path: Path, name: str, stored: Mapping[str, Stored]) -> RadioError:
+    """Return a sentence for a parameter that is not there, or there in another form."""
+    module = name.rpartition(".")[0]
+    # also by the name that it has in a file of the decoder alone
+    begins = (f"{module}.", f"{module.partition('.')[2]}.")
+    plain = (".weight", ".bias")
+    forms = sorted(each for each in stored if each.startswith(begins) and not each.endswith(plain))
+    if forms:
+        return quantized_already(path, f"it has {forms[0]} in place of {name}")
+    return RadioError(
+        f"the checkpoint in {path} is corrupt or incomplete (no usable values for {name}): fetch "
+        "or make it again"
+    )
+
+
+def _check_buffers(path: Path, config: PreTrainedConfig) -> None:
+    """Refuse settings that make a buffer (the angles of positions) that is not finite.
+
+    Raises:
+        RadioError: a buffer has NaN or infinite values, or cannot be computed.
+    """
+    of_one_block = copy.deepcopy(config)
+    of_one_block.num_hidden_layers = 1  # all blocks have the same buffers
+    try:
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(of_one_block, trust_remote_code=False)
+    except Exception as error:  # a layer's constructor may raise anything
+        raise no_model(path, error) from error
+    for name, buffer in model.named_buffers():
+        if not buffer.isfinite().all():
+            raise RadioError(
+                f"{path / CONFIG} makes {name} NaN or infinite: correct its rope_parameters (or "
+                "rope_scaling and rope_theta) or fetch the checkpoint again"
+            )

@@ -1,0 +1,46 @@
+"""Errors that say that a machine, not its input, is at fault: no memory, no disk, no network.
+
+Such an error passes when the machine has more to give, so it is never kept as the reason why a
+model is unavailable (`radio.runtime.absence`).
+"""
+
+import errno
+
+from radio.runtime.errors import MachineError
+from radio.runtime.memory import available_bytes
+
+GB = 1e9
+# what torch's and safetensors' errors of their own classes say
+WORDS = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory")
+# CUDA's class is known by its name, so that torch need not be imported
+CLASSES = ("OutOfMemoryError",)
+
+
+def exhausted(error: BaseException, doing: str, needed_bytes: int | None) -> MachineError | None:
+    """Return a sentence for an error of too little memory, None for any other error.
+
+    Args:
+        error: what was raised.
+        doing: what the memory was for ("reading DIR").
+        needed_bytes: what that takes at least; None if it is not known.
+    """
+    if not _of_memory(error):
+        return None
+    needed = "" if needed_bytes is None else f", which takes at least {needed_bytes / GB:.3g} GB"
+    return MachineError(
+        f"not enough memory for {doing}{needed}: {available_bytes() / GB:.3g} GB is available; "
+        "free some memory, or set streaming=true where the step has it"
+    )
+
+
+def _of_memory(error: BaseException) -> bool:
+    """Return whether this error, or what caused it, says that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ in CLASSES:
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    of_library = isinstance(error, RuntimeError | OSError) or "Safetensor" in type(error).__name__
+    if of_library and any(words in str(error) for words in WORDS):
+        return True
+    cause = error.__cause__
+    return cause is not None and _of_memory(cause)
