@@ -221,3 +221,25 @@ def test_every_cell_gets_what_its_steps_ask_for(name: str) -> None:
 def test_a_setting_that_would_do_nothing_is_refused(method: str) -> None:
     with pytest.raises(RadioError, match="which no step of"):
         PLAN.inputs("quantize", model="opt-nano", method=method, rate="3")
+
+
+@pytest.mark.parametrize(
+    "name, rounds, validate_every",
+    [("table_opt", 64, 4), ("table_llama2", 64, 4), ("table4a_lowrate", 128, 8)],
+)
+def test_the_papers_tables_have_a_row_that_makes_the_authors_choices(
+    name: str, rounds: int, validate_every: int
+) -> None:
+    """Rounds of 16 samples, as in opt_all.sh, llama_all.sh and llama_bit_depth.sh (seannz/cvxq)."""
+    experiment = PLAN.experiment(name)
+    (method,) = {method for method, _ in experiment.cells if "author_choices=true" in method}
+    cell = {"model": experiment.models[0], "method": method, "rate": "3"}
+    estimator = PLAN.compose("refine", **cell).refinement.estimator
+    assert (estimator.author_choices, estimator.iterations) == (True, rounds)
+    assert (estimator.batch, estimator.validate_every) == (16, validate_every)
+    for quantizer in (
+        estimator.draft,
+        estimator.final,
+        PLAN.compose("quantize", **cell).method.quantizer,
+    ):
+        assert (quantizer.centre, quantizer.levels) == ("median", "companded")
