@@ -150,7 +150,7 @@ def test_what_cannot_be_asked(arguments, sentence, statistics, tmp_path, capsys)
     given = [f"artifacts.{name}=absent.json" for name in named]
     if step in ("allocate", "target"):
         given.append(f"artifacts.statistics={statistics}")
-    out = tmp_path / "made" / "out.safetensors"
+    out = tmp_path / "made" / ("out.json" if step == "target" else "out.safetensors")
     assert sentence in complaint(capsys, step, *overrides, *given, f"out={out}")
     assert not list(tmp_path.glob("made/**/*.*"))
 

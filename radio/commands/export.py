@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radio.commands.words import pairs
-from radio.hf.directory import write_dense
+from radio.hf.directory import MANIFEST, write_dense
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
+from radio.runtime.outputs import check_directory
 
 
 def run(words: Sequence[str]) -> None:
@@ -24,4 +25,5 @@ def run(words: Sequence[str]) -> None:
     dtype = floating("dtype", given.pop("dtype", "float16"))
     if set(given) != {"out"}:
         raise RadioError(f"export takes out=DENSE and dtype, and is given {sorted(given)}")
-    write_dense(Path(given["out"]), Path(words[0]), dtype)
+    packed = Path(words[0]).expanduser()
+    write_dense(check_directory("export", given["out"], MANIFEST, [packed]), packed, dtype)

@@ -15,14 +15,18 @@ from hydra.utils import instantiate
 from radio.commands.words import pairs
 from radio.commands.workflow import make
 from radio.experiments import Plan, job
-from radio.hf.directory import check_replaceable, read_manifest_of, write_packed
+from radio.hf.directory import MANIFEST, read_manifest_of, write_packed
 from radio.rates import KINDS, asked_rate, rate_text
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
+from radio.runtime.outputs import check_directory
 from radio.variants import canonical
 
 log = logging.getLogger(__name__)
+
+# overrides that name files of the user, which no output may replace
+PATHS = ("model.path=", "data.path=")
 
 
 def run(words: Sequence[str]) -> None:
@@ -54,13 +58,17 @@ def run(words: Sequence[str]) -> None:
     if isinstance(asked, float):
         quantizer.check_rate(asked)
     names["rate"] = rate_text(asked if isinstance(asked, float) else str(asked))
-    _compress(Path(out), names, overrides, threads)
+    _compress(out, names, overrides, threads)
 
 
-def _compress(out: Path, names: dict[str, str], overrides: Sequence[str], threads: str) -> None:
+def _compress(
+    directory: str, names: dict[str, str], overrides: Sequence[str], threads: str
+) -> None:
     """Have the quantized file made, and pack it."""
-    check_replaceable(out)
     coded, prepared = (Path(job(step, names).artifact) for step in ("quantize", "prepare"))
+    read = [word.partition("=")[2] for word in overrides if word.startswith(PATHS)]
+    inputs = [coded, prepared, *(Path(path).expanduser() for path in read)]
+    out = check_directory("quantize", directory, MANIFEST, inputs)
     make(coded, overrides, threads)
     manifest = read_manifest(coded)
     write_packed(out, coded, Path(read_manifest(prepared)["measured"]["path"]), manifest)

@@ -21,6 +21,7 @@ from radio.models.check import check_checkpoint
 from radio.models.config import read_config
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic, read_json
+from radio.runtime.outputs import check_directory
 
 MODEL, MANIFEST = "model.safetensors", "manifest.json"
 # what config.json repeats of the manifest's measurements
@@ -47,6 +48,7 @@ def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str
     Raises:
         RadioError: `coded` is corrupt, or `out` holds something else.
     """
+    out = check_directory("quantize", out, MANIFEST, [coded, checkpoint])
     load_coded(coded)
     config = check_checkpoint(checkpoint)
     config.dtype = config.dtype or torch.float16
@@ -58,7 +60,7 @@ def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str
         config.save_pretrained(folder)
         _carry(checkpoint, folder)
 
-    _write(out, fill, {**manifest, "artifact": MODEL})
+    _write(out, fill, {**manifest, "step": "quantize", "artifact": MODEL})
 
 
 def write_dense(out: Path, packed: Path, dtype: torch.dtype) -> None:
@@ -70,6 +72,7 @@ def write_dense(out: Path, packed: Path, dtype: torch.dtype) -> None:
     Raises:
         RadioError: `packed` is none, or is corrupt, or `out` holds something else.
     """
+    out = check_directory("export", out, MANIFEST, [packed])
     manifest = read_manifest_of(packed)
     quantized = load_quantized(packed / MODEL)
     model = _decoded(packed, quantized, dtype)
@@ -79,23 +82,6 @@ def write_dense(out: Path, packed: Path, dtype: torch.dtype) -> None:
         _carry(packed, folder)
 
     _write(out, fill, {**manifest, "step": "export", "artifact": MODEL})
-
-
-def check_replaceable(out: Path) -> None:
-    """Refuse to write where there is anything but an earlier model of ours.
-
-    Raises:
-        RadioError: `out` is a file, or has a file that its manifest does not name.
-    """
-    if out.exists() and not out.is_dir():
-        raise RadioError(f"out={out} is a file: name a directory")
-    there = set(_files(out))
-    known = {MANIFEST, *read_json(out / MANIFEST).get("files", {})} if MANIFEST in there else set()
-    if there - known:
-        raise RadioError(
-            f"out={out} holds {min(there - known)}, which is not of a model that radio wrote: "
-            "name another directory, or empty this one"
-        )
 
 
 def read_manifest_of(packed: Path) -> dict[str, Any]:
@@ -140,12 +126,11 @@ def _carry(source: Path, folder: Path) -> None:
 
 def _write(out: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any]) -> None:
     """Let `fill` write the files of a directory, add the manifest, and give it its name."""
-    check_replaceable(out)
     with atomic(out) as folder:
         folder.mkdir()
         fill(folder)
         files = {name: (folder / name).stat().st_size for name in _files(folder)}
-        (folder / MANIFEST).write_text(_counted({**manifest, "files": files}))
+        (folder / MANIFEST).write_text(_counted({**manifest, "files": files}), encoding="utf-8")
 
 
 def _files(folder: Path) -> list[str]:

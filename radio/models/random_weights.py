@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from radio.models.blocks import decoder_blocks
 from radio.models.spec import RandomSource
 from radio.models.tokenizer import train_tokenizer
-from radio.models.training_run import RECEIPT
+from radio.models.training_run import RECEIPT, check_own
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic, write_json
 from radio.runtime.progress import progress
@@ -38,6 +38,7 @@ def make_random_model(source: RandomSource, family: str, out: Path) -> None:
     Raises:
         RadioError: the settings are not those of a model of the family.
     """
+    check_own(out)
     tokenizer = train_tokenizer([], 0)
     try:
         config = AutoConfig.for_model(family, **configuration(source))

@@ -21,6 +21,7 @@ from radio.models.tokenizer import train_tokenizer
 from radio.models.training_run import (
     Run,
     Trained,
+    check_own,
     finished_result,
     publish,
     recipe_of,
@@ -58,6 +59,7 @@ def train_opt_nano(
     Raises:
         RadioError: a text is shorter than one context, or training diverged.
     """
+    check_own(out)
     recipe = recipe_of(texts, validation, settings)
     finished = finished_result(out, recipe)
     if finished is not None:

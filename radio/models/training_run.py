@@ -121,6 +121,19 @@ def publish(
         write_json(scratch / RECEIPT, receipt)
 
 
+def check_own(out: Path) -> None:
+    """Refuse a directory that neither training nor the random weights' maker wrote.
+
+    Raises:
+        RadioError: `out` has no receipt, and is not empty.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / RECEIPT).is_file():
+        raise RadioError(
+            f"{out} holds something that radio prepare did not write: give another path for out, "
+            "or remove it"
+        )
+
+
 def finished_result(out: Path, recipe: str) -> Trained | None:
     """The result of an earlier run of the same recipe, if `out` holds its checkpoint."""
     try:

@@ -1,39 +1,61 @@
 """Files that are either whole or absent: atomic writes, checked reads."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from radio.runtime.errors import RadioError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# names in a scratch folder: the file that its living process locks, and a directory being replaced
+OWNER, OLD = ".owner", ".old"
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a scratch path beside `path`; rename it to `path` only if the block succeeds.
+    """Yield a scratch path in the folder of `path`; rename it to `path` if the block succeeds.
 
     The block may create a file or a directory there; its files get the mode that the umask leaves
-    to new ones, whatever library wrote them. An older directory is moved aside first, never emptied
-    under its name. On any error the scratch is removed, and a full disk becomes a `RadioError`.
+    to new ones, whatever library wrote them. A file never takes the place of a directory, nor the
+    reverse. On any error the scratch is removed, and a full disk becomes a `RadioError`.
     """
-    scratch_home = None
+    with scratch_folder(path) as folder:
+        scratch = folder / path.name
+        yield scratch
+        grant_mode(scratch, folder)
+        with locked(path.parent):
+            replace(path, scratch, folder)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder next to `path`, which lives as long as the block.
+
+    Folders that killed processes left for the same `path` are removed first: a living process
+    holds a lock on a file in its own. Folders above that are new and stay empty are removed too.
+
+    Raises:
+        RadioError: the disk is full, now or in the block.
+    """
+    created = [folder for folder in path.absolute().parents if not folder.exists()]
+    folder = owner = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch_home = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        scratch = scratch_home / path.name
-        yield scratch
-        _grant(scratch, scratch_home)
-        if path.is_dir():
-            os.rename(path, scratch_home / f"{path.name}.old")
-        os.replace(scratch, path)
+        with locked(path.parent):
+            _remove_abandoned(path)
+            folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+            owner = (folder / OWNER).open("w")
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(owner, fcntl.LOCK_EX)
+        yield folder
     except Exception as error:
         if not _says_no_space(error):
             raise
@@ -42,19 +64,54 @@ def atomic(path: Path) -> Iterator[Path]:
             "larger one; nothing was left behind"
         ) from error
     finally:
-        if scratch_home is not None:
-            shutil.rmtree(scratch_home, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if owner is not None:
+            owner.close()
+        with suppress(OSError):  # the first that is not empty ends it
+            for above in created:
+                above.rmdir()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `folder` against other processes that rename files in it.
+
+    It is held for renames only, never for a job, so that it is soon free. Where the file system
+    has no such locks (some network file systems), there is none.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def replace(path: Path, made: Path, folder: Path) -> None:
+    """Rename `made` to `path`; an older directory is first moved whole into the scratch `folder`.
+
+    Raises:
+        RadioError: one of them is a directory and the other is not.
+    """
+    if os.path.lexists(path) and _is_directory(path) != _is_directory(made):
+        kind = "a directory" if _is_directory(path) else "not a directory"
+        raise RadioError(f"{path} is {kind} and cannot be replaced: give another path for out")
+    if _is_directory(path):
+        os.rename(path, folder / OLD)
+    os.replace(made, path)
 
 
 def check_writable(path: Path) -> None:
-    """Find out now, not after hours, that `path` cannot be written; nothing is left there.
+    """Refuse a `path` that cannot be written before the work starts; nothing is left there.
 
     Raises:
-        RadioError: it cannot.
+        RadioError: it cannot be written.
     """
     folder = next(each for each in path.absolute().parents if each.exists())
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=folder):
+        with tempfile.TemporaryDirectory(prefix=_prefix(path), dir=folder):
             pass
     except OSError as error:
         if _says_no_space(error):
@@ -64,7 +121,44 @@ def check_writable(path: Path) -> None:
         ) from error
 
 
-def _grant(made: Path, scratch_home: Path) -> None:
+def _prefix(path: Path) -> str:
+    """First part of the names of scratch folders for `path`, which no other program uses."""
+    return f".{path.name}.radio-"
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether `path` is a directory itself, not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove scratch folders for `path` whose process is dead; the folder of `path` is locked.
+
+    A process that was killed while it replaced a directory has moved the older one into its
+    scratch folder; that one gets its name back.
+    """
+    prefix = _prefix(path)
+    for folder in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
+        if _has_living_owner(folder):
+            continue
+        if (folder / OLD).is_dir() and not os.path.lexists(path):
+            os.rename(folder / OLD, path)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_living_owner(folder: Path) -> bool:
+    """Whether a process holds the lock in a scratch folder, or that cannot be known."""
+    try:
+        with (folder / OWNER).open("r+") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False  # killed before it made the file: both happens under the folder's lock
+    except OSError:
+        return True
+    return False
+
+
+def grant_mode(made: Path, scratch_home: Path) -> None:
     """Give a file, or all files of a directory, the mode of a file that `open` creates here."""
     probe = scratch_home / f"{made.name}.mode"
     probe.touch()
@@ -83,7 +177,8 @@ def _says_no_space(error: Exception) -> bool:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON, atomically."""
     with atomic(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        scratch.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -93,10 +188,12 @@ def read_json(path: Path) -> dict[str, Any]:
         RadioError: the file is absent or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RadioError(f"{path} does not exist: run the step that makes it") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RadioError(f"{path} cannot be read ({error.strerror}): give another path") from error
+    except (ValueError, RecursionError) as error:
         raise RadioError(f"{path} is not valid JSON ({error}): delete it and run again") from error
     if not isinstance(content, dict):
         raise RadioError(f"{path} holds no JSON object: delete it and run again")

@@ -1,8 +1,8 @@
 """Every artifact says how it was made: a JSON manifest beside it, written by `recorded`.
 
-    with recorded("evaluate", cfg, Path(cfg.out)) as measured:
-        ...                                   # make the artifact at cfg.out
-        measured["perplexity"] = 21.4         # what was found, names carrying their unit
+    with recorded("evaluate", cfg, output_path(cfg.out)) as (staged, measured):
+        ...                                   # write the artifact to the path `staged`
+        measured["perplexity"] = 21.4         # measurements, names carrying their unit
 
 `results/a/b.csv` gets `results/a/b.json`; where the artifact is itself the JSON (`prepare`), the
 manifest is the artifact. Tables read manifests and never recompute what they say.
@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from radio.runtime.errors import RadioError
-from radio.runtime.files import check_writable, read_json, write_json
+from radio.runtime.files import (
+    grant_mode,
+    locked,
+    read_json,
+    replace,
+    scratch_folder,
+    write_json,
+)
+from radio.runtime.outputs import (
+    MANIFEST_ONLY,
+    STATES,
+    check_output,
+    manifest_path,
+    paths_in,
+)
 from radio.runtime.tracking import configured_mode, log_job
 from radio.runtime.usage import peak_memory_bytes, traffic
 
@@ -41,84 +55,93 @@ LIBRARIES = (
     "hydra-core",
 )
 
-# what a killed job leaves beside its artifact, to go on from: `wall_s` is then of the last attempt
-STATES = (".partial", ".parts")
-
 
 @contextmanager
-def recorded(step: str, cfg: DictConfig, out: Path) -> Iterator[dict[str, Any]]:
-    """Time the block that makes `out`, then write its manifest and report the job to W&B.
+def recorded(
+    step: str, cfg: DictConfig, out: Path, companions: Sequence[str] = ()
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Time the block that makes `out`, write its manifest, and report the job to W&B.
 
-    The manifest of an earlier attempt is removed first, so that one never stands beside an
-    artifact it does not describe. If the block raises, nothing is written.
+    The block writes to a scratch folder. At its end, artifact, companions and manifest get their
+    names under one lock, the manifest first: of two processes that write the same `out`, the last
+    one wins with all its files, and until then an earlier output stays as it was. A process that
+    is killed between two renames leaves a manifest whose `identity` its artifact does not have.
+    If the block raises, nothing is written.
 
     Args:
         step: name of the step, as on the command line.
         cfg: its composed config; `cfg.seed` and `cfg.threads` are read where present.
         out: path of the artifact that the block makes.
+        companions: suffixes of the files that it makes next to `out`, such as ".md".
 
     Yields:
-        A dictionary to fill with measurements: numbers, strings, None, or lists and mappings of
-        these. A number that is not finite becomes null and is named in `not_finite`.
+        The path to write the artifact to, of the same name as `out`; companions go next to it.
+        And a dictionary to fill with measurements: numbers, strings, None, or lists and mappings
+        of these. A number that is not finite becomes null and is named in `not_finite`.
 
     Raises:
         RadioError: a config value that must be given is missing (`???`), `wandb.mode` is unknown,
-            `out` cannot be written, or the disk is full.
+            `out` cannot be written or holds something else, or the disk is full.
         TypeError: a measurement is not of the kinds above.
     """
     config = resolved(cfg)
     configured_mode(cfg)  # a typo must not cost an hour's work at its end
-    check_writable(out)
-    manifest = manifest_path(out)
-    if manifest != out:
-        manifest.unlink(missing_ok=True)
+    inputs = list(paths_in(config))
+    check_output(step, out, companions, inputs)
     measured: dict[str, Any] = {}
     resumed = any(out.with_suffix(suffix).exists() for suffix in STATES)
     start, moved = time.perf_counter(), traffic()
-    yield measured
-    wall_s = time.perf_counter() - start
-    if manifest != out and not out.exists():
-        raise FileNotFoundError(f"step {step} ended without writing {out}")
-
-    finite, not_finite = _split_finite(measured)
-    if not_finite:
-        log.warning("%s: not finite, stored as null: %s", out, ", ".join(not_finite))
-    content = {
-        "step": step,
-        "artifact": str(out),
-        "config": config,
-        "commit": commit(),
-        "seed": config.get("seed"),
-        "versions": _versions(),
-        "device": _device(config.get("threads")),
-        "wall_s": round(wall_s, 3),
-        "resumed": resumed,
-        "peak_memory_bytes": peak_memory_bytes(),
-        **{name: total - moved[name] for name, total in traffic().items()},
-        "size_bytes": _size_bytes(out) if manifest != out else None,
-        "measured": finite,
-        "not_finite": not_finite,
-    }
-    write_json(manifest, content)
-    beside = sorted(file for file in out.parent.iterdir() if file.stem == out.stem)
+    with scratch_folder(out) as folder:
+        staged = folder / out.name
+        yield staged, measured
+        wall_s = time.perf_counter() - start
+        if step not in MANIFEST_ONLY and not staged.is_file():
+            raise FileNotFoundError(f"step {step} ended without writing {out}")
+        finite, not_finite = _split_finite(measured)
+        if not_finite:
+            log.warning("%s: not finite, stored as null: %s", out, ", ".join(not_finite))
+        content = {
+            "step": step,
+            "artifact": str(out),
+            "config": config,
+            "commit": commit(),
+            "seed": config.get("seed"),
+            "versions": _versions(),
+            "device": _device(config.get("threads")),
+            "wall_s": round(wall_s, 3),
+            "resumed": resumed,
+            "peak_memory_bytes": peak_memory_bytes(),
+            **{name: total - moved[name] for name, total in traffic().items()},
+            "size_bytes": staged.stat().st_size if staged.exists() else None,
+            "measured": finite,
+            "not_finite": not_finite,
+        }
+        write_json(manifest_path(staged), content)
+        written = _publish(step, out, folder, companions, inputs)
     log_job(
         step,
         cfg,
         {"wall_s": content["wall_s"], "peak_memory_bytes": content["peak_memory_bytes"], **finite},
         tables={out.stem: out} if out.suffix == ".csv" else {},
         images={out.stem: out} if out.suffix == ".png" else {},
-        vectors=[file for file in beside if file.suffix == ".pdf"],
-        artifacts=beside,
+        vectors=[file for file in written if file.suffix == ".pdf"],
+        artifacts=written,
     )
 
 
-def manifest_path(out: Path) -> Path:
-    """Where the manifest of the artifact `out` stands.
-
-    >>> manifest_path(Path("results/opt-125m/evaluation/radio/2.5/c4.csv")).name
-    'c4.json'
-    """
-    return out.with_suffix(".json")
+def _publish(
+    step: str, out: Path, folder: Path, companions: Sequence[str], inputs: Iterable[Path]
+) -> list[Path]:
+    """Give the files in the scratch `folder` their names next to `out`; returns these, sorted."""
+    suffixes = dict.fromkeys([".json", *companions, out.suffix])
+    made = [folder / out.with_suffix(suffix).name for suffix in suffixes]
+    for file in made:
+        grant_mode(file, folder)
+    with locked(out.parent):
+        check_output(step, out, companions, inputs)  # the job may have taken days
+        for file in made:
+            replace(out.parent / file.name, file, folder)
+    return sorted(out.parent / file.name for file in made)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -218,9 +241,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _size_bytes(artifact: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
-    files = artifact.rglob("*") if artifact.is_dir() else [artifact]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,7 +1,6 @@
 """Solve the rate-distortion problem: a bit depth for every group at one rate."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -10,6 +9,7 @@ from radio.allocate import share_at_depth_zero
 from radio.depths import save_depths
 from radio.rates import ACCURACY, Target
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.outputs import output_path
 from radio.statistics import LayerStatistics, load_statistics
 from radio.steps.inputs import asked, checkpoint_path, given, needed
 from radio.steps.solver import solver
@@ -17,8 +17,8 @@ from radio.steps.solver import solver
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.statistics`, what is asked, `method.solver` -> depths of every group at `out`."""
-    out = Path(cfg.out)
-    with recorded("allocate", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("allocate", cfg, out) as (staged, measured):
         rate, solve = asked(cfg), solver(cfg)
         statistics = load_statistics(needed(cfg, "statistics"))
         if isinstance(rate, Target) and rate.kind in ACCURACY:
@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
         if isinstance(rate, Target):
             rate = _depth_within(cfg, rate, statistics)
         depths, allocation = solve(rate)
-        save_depths(out, depths)
+        save_depths(staged, depths)
         before = [given(cfg, name) for name in ("distortion", "target")]
         upstream = [read_manifest(path) for path in before if path is not None]
         measured["upstream_wall_s"] = sum(manifest["wall_s"] for manifest in upstream)

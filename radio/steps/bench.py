@@ -21,13 +21,14 @@ from radio.runtime.compose import CONFIG
 from radio.runtime.device import devices
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.outputs import output_path
 from radio.runtime.progress import progress
 
 
 def run(cfg: DictConfig) -> None:
     """Random depths, and those of `artifacts.allocation` -> a table at `out`, and as Markdown."""
-    out = Path(cfg.out)
-    with recorded("bench", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("bench", cfg, out, [".md"]) as (staged, measured):
         device = devices(cfg.device)[0]
         shapes = [shape for dim in cfg.embedding_dims for shape in _of_paper(dim)]
         shapes += [Shape(rows, cols) for rows, cols in cfg.shapes]
@@ -37,9 +38,9 @@ def run(cfg: DictConfig) -> None:
         for shape in progress([each for each in shapes if each not in too_large], "shapes"):
             rows += measure(shape, _cases(cfg, shape), device, cfg.rounds)
         table = with_paper(pd.DataFrame(rows), CONFIG / "paper" / cfg.paper)
-        with atomic(out) as scratch:
+        with atomic(staged) as scratch:
             table.to_csv(scratch, index=False)
-        with atomic(out.with_suffix(".md")) as scratch:
+        with atomic(staged.with_suffix(".md")) as scratch:
             scratch.write_text(markdown(table))
         measured["rows"] = len(table)
 

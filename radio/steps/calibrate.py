@@ -13,6 +13,7 @@ from radio.models.operations import calibration_flops
 from radio.runtime.device import devices
 from radio.runtime.dtypes import floating
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 from radio.runtime.peak import matmul_flops_per_s
 from radio.statistics import save_statistics
 from radio.steps.holding import model_to_calibrate
@@ -21,9 +22,9 @@ from radio.steps.inputs import checkpoint_path
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.tokens` -> statistics of every linear layer at `out`."""
-    out = Path(cfg.out)
+    out = output_path(cfg.out)
     partial = out.with_suffix(".partial")
-    with recorded("calibrate", cfg, out) as measured:
+    with recorded("calibrate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         estimator = instantiate(cfg.calibration.estimator)
         dtype = floating("calibration.estimator.dtype", estimator.dtype)
@@ -36,7 +37,7 @@ def run(cfg: DictConfig) -> None:
             dtype,
         )
         statistics = estimator.run(model, blocks.ids, cfg.seed, partial, on)
-        save_statistics(out, statistics)
+        save_statistics(staged, statistics)
         measured["protocol"] = blocks.protocol
         measured["streamed"] = isinstance(model, Recomputing)
         if isinstance(model, Recomputing):

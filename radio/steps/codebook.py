@@ -8,18 +8,19 @@ from radio.codebook import fit_codebooks, save_codebooks
 from radio.models import decoder_linears, load_model
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 from radio.statistics import load_statistics
 from radio.steps.inputs import checkpoint_path
 
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.statistics` -> levels of depths 1..8 at `out`."""
-    out = Path(cfg.out)
-    with recorded("codebook", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("codebook", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         statistics = load_statistics(Path(cfg.artifacts.statistics))
         linears = decoder_linears(load_model(checkpoint_path(cfg)))
         weights = {name: linear.weight.detach() for name, linear in linears.items()}
         codebooks = fit_codebooks(weights, statistics, cfg.seed, on[0])
-        save_codebooks(out, codebooks)
+        save_codebooks(staged, codebooks)
         measured["largest_level"] = [float(levels.abs().max()) for levels in codebooks]

@@ -20,6 +20,7 @@ from radio.report.decoding import markdown
 from radio.runtime.dtypes import floating
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.outputs import output_path
 from radio.runtime.wheel import cache_dir, wheel_member
 from radio.steps.inputs import checkpoint_path
 
@@ -29,8 +30,8 @@ SPARE_TOKENS = 64
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.model` and `artifacts.quantized` -> a table at `out`, and as Markdown."""
-    out = Path(cfg.out)
-    with recorded("decode", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("decode", cfg, out, [".md"]) as (staged, measured):
         ways, vocabulary = _ways(cfg), skeleton(checkpoint_path(cfg)).config.vocab_size
         decoders = [decoder for _, decoder in ways]
         rates = measure(decoders, vocabulary, cfg.prompt_tokens, cfg.new_tokens, cfg.rounds)
@@ -44,9 +45,9 @@ def run(cfg: DictConfig) -> None:
         }
         rows = [row | rate | machine for (row, _), rate in zip(ways, rates, strict=True)]
         table = pd.DataFrame([{"model": cfg.model.name} | row for row in rows])
-        with atomic(out) as scratch:
+        with atomic(staged) as scratch:
             table.to_csv(scratch, index=False)
-        with atomic(out.with_suffix(".md")) as scratch:
+        with atomic(staged.with_suffix(".md")) as scratch:
             scratch.write_text(markdown(table))
         measured["rows"] = len(table)
 

@@ -11,14 +11,15 @@ from radio.distortion import measure_distortion
 from radio.models import load_model
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 from radio.statistics import load_statistics
 from radio.steps.inputs import checkpoint_path, given
 
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.statistics` -> errors at depths 0..8 at `out`."""
-    out = Path(cfg.out)
-    with recorded("distortion", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("distortion", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         method = instantiate(cfg.method.quantizer)
         statistics = load_statistics(Path(cfg.artifacts.statistics))
@@ -26,5 +27,5 @@ def run(cfg: DictConfig) -> None:
         codebooks = None if learned is None else load_codebooks(learned)
         model = load_model(checkpoint_path(cfg))
         distortion = measure_distortion(model, method, statistics, codebooks, on[0])
-        save_distortion(out, distortion)
+        save_distortion(staged, distortion)
         measured["groups"] = sum(table.shape[:2].numel() for table in distortion.values())

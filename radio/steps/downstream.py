@@ -2,7 +2,6 @@
 
 import importlib.metadata
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from radio.models import load_model, load_tokenizer, place
 from radio.runtime.device import devices
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.outputs import output_path
 from radio.steps.inputs import checkpoint_path, evaluated_in, given
 
 CARRIED = ("method", "rate_bits", "bits_paper", "bits_true")
@@ -25,9 +25,9 @@ def run(cfg: DictConfig) -> None:
 
     Without `artifacts.quantized` the checkpoint is run as it is.
     """
-    out, coded, checkpoint = Path(cfg.out), given(cfg, "quantized"), checkpoint_path(cfg)
+    out, coded, checkpoint = output_path(cfg.out), given(cfg, "quantized"), checkpoint_path(cfg)
     partial = out.with_suffix(".partial")
-    with recorded("downstream", cfg, out) as measured:
+    with recorded("downstream", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         model = load_model(checkpoint, evaluated_in(cfg))
         measured |= {"model": cfg.model.name, "tasks_name": cfg.tasks.name, "dtype": cfg.dtype}
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> None:
             for metric, values in result.values.items()
             for item, value in enumerate(values)
         ]
-        with atomic(out) as scratch:
+        with atomic(staged) as scratch:
             pd.DataFrame(rows).to_csv(scratch, index=False)
         measured |= {"lm_eval": importlib.metadata.version("lm_eval")}
         measured["tasks"] = {

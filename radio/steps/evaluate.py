@@ -15,6 +15,7 @@ from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.outputs import output_path
 from radio.steps.holding import model_to_run
 from radio.steps.inputs import evaluated_in, protocol_of
 
@@ -23,8 +24,8 @@ CARRIED = ("method", "rate_bits", "bits_paper", "bits_true", "pruned", "loss_val
 
 def run(cfg: DictConfig) -> None:
     """All `artifacts` -> block-by-block losses at `out`, their summary in its manifest."""
-    out, coded = Path(cfg.out), Path(cfg.artifacts.quantized)
-    with recorded("evaluate", cfg, out) as measured:
+    out, coded = output_path(cfg.out), Path(cfg.artifacts.quantized)
+    with recorded("evaluate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         made = read_manifest(coded)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
@@ -39,7 +40,7 @@ def run(cfg: DictConfig) -> None:
         else:
             model = place(install(model, load_quantized(coded)), on)
         evaluation = evaluate(model, blocks.ids, reference, reference_head)
-        with atomic(out) as scratch:
+        with atomic(staged) as scratch:
             pd.DataFrame(evaluation.rows()).to_csv(scratch, index_label="block")
         measured |= {name: value for name, value in made["measured"].items() if name in CARRIED}
         measured |= {"model": cfg.model.name, "size_bytes": made["size_bytes"]}

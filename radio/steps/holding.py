@@ -1,7 +1,6 @@
 """How a step holds its model: in memory, or on disk with its blocks read as they are needed."""
 
 import logging
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -14,6 +13,7 @@ from radio.models.geometry import Geometry
 from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import allowed_bytes, memory_for_job
+from radio.runtime.outputs import output_path
 from radio.steps.inputs import checkpoint_path
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def model_to_calibrate(
     Raises:
         RadioError: a setting that is none, or a checkpoint that cannot be read.
     """
-    path, folder = checkpoint_path(cfg), Path(cfg.out).with_suffix(".inputs")
+    path, folder = checkpoint_path(cfg), output_path(cfg.out).with_suffix(".inputs")
     check_context(path, length, "data.context_tokens")
     footprint = CalibrationFootprint(
         Geometry.of_checkpoint(path), length, group_rows, dtype.itemsize

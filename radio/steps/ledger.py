@@ -1,6 +1,5 @@
 """Put every value of the paper's tables beside ours: CSV for machines, a page for readers."""
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -12,12 +11,13 @@ from radio.report.ledger.ledger import build_ledger, save_ledger
 from radio.report.ledger.page import page, save_page
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded, resolved
+from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
     """The manifests under `results` -> the ledger at `out`, and beside it as HTML."""
-    out = Path(cfg.out)
-    with recorded("ledger", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("ledger", cfg, out, [".html"]) as (staged, measured):
         plan = Plan()
         specs: dict[str, Any] = resolved(cfg.tables)
         with_values = {name: spec for name, spec in specs.items() if spec["file"]}
@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
         ]
         sides = {name: side_of(plan, spec) for name, spec in with_values.items()}
         ledger = build_ledger(cells, sides)
-        save_ledger(ledger, out)
-        save_page(page(ledger, specs), out.with_suffix(".html"))
+        save_ledger(ledger, staged)
+        save_page(page(ledger, specs), staged.with_suffix(".html"))
         measured |= {"cells": len(ledger)}
         measured |= {f"cells {word}": int(n) for word, n in ledger.verdict.value_counts().items()}

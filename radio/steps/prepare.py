@@ -1,7 +1,5 @@
 """Put a model's checkpoint on this machine: fetch, convert or train it, and check every weight."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from radio.data.wikipedia import articles
@@ -12,12 +10,14 @@ from radio.models.load import count_parameters, load_tokenizer
 from radio.models.spec import RandomSource, TrainedSource
 from radio.runtime.absence import absence_kept
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
     """Write the manifest that says where the checkpoint of `cfg.model` is and what it holds."""
-    spec, folder = ModelSpec.from_config(cfg.model), Path(cfg.out).parent
-    with recorded("prepare", cfg, Path(cfg.out)) as measured, absence_kept(folder):
+    spec, out = ModelSpec.from_config(cfg.model), output_path(cfg.out)
+    folder = out.parent
+    with recorded("prepare", cfg, out) as (_, measured), absence_kept(folder):
         source, checkpoint = None if spec.path else spec.source, folder / "checkpoint"
         if isinstance(source, TrainedSource):
             from radio.models.train import train_opt_nano

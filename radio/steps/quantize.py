@@ -16,6 +16,7 @@ from radio.quantize_parts import quantize_to_file
 from radio.runtime.device import devices
 from radio.runtime.identity import identity_of
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.outputs import output_path
 from radio.runtime.peak import read_bytes_per_s
 from radio.steps.holding import streams
 from radio.steps.inputs import checkpoint_path, needed
@@ -28,8 +29,8 @@ def run(cfg: DictConfig) -> None:
     A method that needs `inputs` reads `artifacts.tokens`, of which `method.inputs.sequences`
     calibration blocks go through the model with activations of `method.inputs.dtype`.
     """
-    out = Path(cfg.out)
-    with recorded("quantize", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("quantize", cfg, out) as (staged, measured):
         device = devices(cfg.device)[0]
         # while the process is small: what this takes for a moment is not to be the job's peak
         measured["peak_bytes_per_s"] = read_bytes_per_s(device)
@@ -44,10 +45,12 @@ def run(cfg: DictConfig) -> None:
             read = [read_manifest(Path(cfg.artifacts.model)), *upstream]
             identity = identity_of(method, rate_bits, given.blocks, given.dtype, read)
             model = StreamedModel(checkpoint, torch.float32)
-            size = quantize_to_file(model, method, rate_bits, given, out, parts, identity, device)
+            size = quantize_to_file(
+                model, method, rate_bits, given, staged, parts, identity, device
+            )
             measured["weights_read_bytes"] = model.weights_read_bytes
         else:
-            size = _quantize_in_memory(checkpoint, method, rate_bits, given, out, device)
+            size = _quantize_in_memory(checkpoint, method, rate_bits, given, staged, device)
         measured["method"] = cfg.method.name
         measured["settings"] = vars(method)
         measured["rate_bits"] = rate_bits

@@ -10,14 +10,15 @@ from radio.evaluate.reference import compute_reference, save_reference
 from radio.models import StreamedModel, place
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 from radio.steps.holding import model_to_run
 from radio.steps.inputs import evaluated_in, protocol_of
 
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.tokens` -> hidden states and block losses at `out`."""
-    out = Path(cfg.out)
-    with recorded("reference", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("reference", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
         model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg))
@@ -32,7 +33,7 @@ def run(cfg: DictConfig) -> None:
             blocks.ids.shape[1],
             cfg.anchor_tolerance,
         )
-        save_reference(out, reference)
+        save_reference(staged, reference)
         measured["streamed"] = isinstance(model, StreamedModel)
         measured["protocol"] = protocol_of(cfg, blocks.protocol)
         measured["perplexity"] = perplexity

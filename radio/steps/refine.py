@@ -11,6 +11,7 @@ from radio.rates import Target
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 from radio.statistics import save_statistics
 from radio.steps.inputs import asked, checkpoint_path
 
@@ -20,9 +21,9 @@ def run(cfg: DictConfig) -> None:
 
     The manifest has the trace of all iterations.
     """
-    out = Path(cfg.out)
+    out = output_path(cfg.out)
     partial = out.with_suffix(".partial")
-    with recorded("refine", cfg, out) as measured:
+    with recorded("refine", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         refinement = instantiate(cfg.refinement.estimator)
         rate = asked(cfg)
@@ -37,7 +38,7 @@ def run(cfg: DictConfig) -> None:
         model = load_model(checkpoint_path(cfg))
         given = blocks.ids, validation.ids, rate, cfg.seed, partial
         refined = refinement.run(model, *given, on)
-        save_statistics(out, refined.statistics)
+        save_statistics(staged, refined.statistics)
         measured["protocol"] = blocks.protocol
         measured["protocol_validation"] = validation.protocol
         measured["rate_bits"] = rate

@@ -13,18 +13,19 @@ from radio.report.scaling import StageOf, build_scaling_table, load_scaling_tabl
 from radio.report.table import build_table, load_table, save_table
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 from radio.variants import canonical
 
 
 def run(cfg: DictConfig) -> None:
     """The manifests `artifacts.evaluations` -> a table at `out`, and beside it as Markdown."""
-    out = Path(cfg.out)
+    out = output_path(cfg.out)
     evaluations = [Path(path) for path in cfg.artifacts.evaluations]
     kinds = {"tasks": _of_tasks, "stages": _of_stages}
     make = next((kinds[key] for key in kinds if key in cfg.experiment), _of_texts)
-    with recorded("table", cfg, out) as measured:
-        rendered, rows, missing = make(cfg, evaluations, out)
-        markdown.save(rendered, out.with_suffix(".md"), readme=cfg.readme)
+    with recorded("table", cfg, out, [".md"]) as (staged, measured):
+        rendered, rows, missing = make(cfg, evaluations, staged)
+        markdown.save(rendered, staged.with_suffix(".md"), readme=cfg.readme)
         measured |= {"rows": rows, "rows_missing": missing}
 
 

@@ -10,6 +10,7 @@ from radio.rates import ACCURACY, Target
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest, recorded
+from radio.runtime.outputs import output_path
 from radio.runtime.wheel import sha256_of
 from radio.search import search
 from radio.steps.inputs import asked, checkpoint_path, evaluated_in, needed, protocol_of
@@ -19,9 +20,9 @@ from radio.steps.solver import solver
 
 def run(cfg: DictConfig) -> None:
     """All `artifacts` -> the rate found, and what was tried, in the manifest at `out`."""
-    out = Path(cfg.out)
+    out = output_path(cfg.out)
     partial = out.with_suffix(".partial")
-    with recorded("target", cfg, out) as measured:
+    with recorded("target", cfg, out) as (_, measured):
         target = asked(cfg)
         if not isinstance(target, Target) or target.kind not in ACCURACY:
             raise RadioError(

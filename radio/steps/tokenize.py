@@ -1,27 +1,26 @@
 """Cut a text into blocks of tokens of a model's tokenizer."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from radio.data import load_text, save_token_splits
 from radio.models import load_tokenizer
 from radio.models.config import check_context, check_ids
 from radio.runtime.manifest import recorded
+from radio.runtime.outputs import output_path
 from radio.steps.inputs import checkpoint_path
 
 
 def run(cfg: DictConfig) -> None:
     """`artifacts.model` and the text `data` -> calibration, validation and test blocks at `out`."""
-    out = Path(cfg.out)
-    with recorded("tokenize", cfg, out) as measured:
+    out = output_path(cfg.out)
+    with recorded("tokenize", cfg, out) as (staged, measured):
         checkpoint = checkpoint_path(cfg)
         if isinstance(cfg.data.context_tokens, int):
             check_context(checkpoint, cfg.data.context_tokens, "data.context_tokens")
         splits = load_text(cfg.data, load_tokenizer(checkpoint))
         for blocks in splits.values():
             check_ids(checkpoint, blocks.ids)
-        save_token_splits(out, splits)
+        save_token_splits(staged, splits)
         for split, blocks in splits.items():
             measured[split] = {
                 "protocol": blocks.protocol,

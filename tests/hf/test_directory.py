@@ -13,9 +13,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from radio.checkpoint import compress, load_coded, load_quantized
-from radio.hf.directory import check_replaceable, write_dense, write_packed
+from radio.hf.directory import write_dense, write_packed
 from radio.models import decoder_linears, load_model
 from radio.runtime.errors import RadioError
+from radio.runtime.outputs import check_directory
 from tests.hf.conftest import pack
 from tests.test_checkpoint import METHODS, quantized_by
 from tests.tiny import tiny_llama, tiny_opt
@@ -86,8 +87,14 @@ def test_an_earlier_model_is_replaced_and_nothing_else(make, tmp_path):
     for _ in range(2):
         write_packed(out, made.coded, made.checkpoint, MANIFEST)
     assert sizes(tmp_path) == {"out": out.stat().st_size}
-    write_dense(out, out, torch.float16)
-    assert load(out).config.to_dict().get("quantization_config") is None
+    with pytest.raises(RadioError, match="would replace the input"):
+        write_dense(out, out, torch.float16)
+    with pytest.raises(RadioError, match=r"which is not of a model that radio export wrote"):
+        write_dense(out, made.packed, torch.float16)
+    dense = tmp_path / "dense"
+    for _ in range(2):
+        write_dense(dense, out, torch.float16)
+    assert load(dense).config.to_dict().get("quantization_config") is None
     (out / "notes.txt").write_text("mine")
     with pytest.raises(RadioError, match=r"holds notes\.txt, which is not of a model"):
         write_packed(out, made.coded, made.checkpoint, MANIFEST)
@@ -95,19 +102,22 @@ def test_an_earlier_model_is_replaced_and_nothing_else(make, tmp_path):
 
 
 def test_other_folders_and_files_are_left_alone(tmp_path):
+    def check(name):
+        return check_directory("quantize", tmp_path / name, "manifest.json")
+
     (tmp_path / "empty").mkdir()
-    check_replaceable(tmp_path / "empty")
-    check_replaceable(tmp_path / "absent")
+    assert check("empty") == tmp_path / "empty"
+    check("absent")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RadioError, match="is a file: name a directory"):
-        check_replaceable(tmp_path / "file")
+        check("file")
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "mine").touch()
     with pytest.raises(RadioError, match="holds er/mine"):
-        check_replaceable(tmp_path / "deep")
+        check("deep")
     (tmp_path / "deep" / "manifest.json").write_text('{"files": {}}')
     with pytest.raises(RadioError, match="holds er/mine"):
-        check_replaceable(tmp_path / "deep")
+        check("deep")
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -63,7 +63,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     told = answer.stdout.splitlines()
     assert len(told) == 3, answer.stderr
     assert all(line.startswith(f"no space to write {path}: free some disk") for line in told)
-    assert list(path.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

@@ -35,9 +35,8 @@ def cfg(tmp_path):
 def made(cfg, **measurements):
     """Run a step that writes ten bytes and measures what is given; returns its manifest."""
     out = Path(cfg.out)
-    with recorded("quantize", cfg, out) as measured:
-        out.parent.mkdir(exist_ok=True)
-        out.write_bytes(bytes(10))
+    with recorded("quantize", cfg, out) as (staged, measured):
+        staged.write_bytes(bytes(10))
         measured |= measurements
     return json.loads((out.parent / "2.5.json").read_text())
 
@@ -74,8 +73,8 @@ def test_traffic_is_that_of_the_block(cfg, monkeypatch, tmp_path):
     counters = tmp_path / "io"
     counters.write_text("rchar: 9\nread_bytes: 100\nwrite_bytes: 7\ncancelled_write_bytes: 1\n")
     monkeypatch.setattr(manifest, "traffic", lambda: traffic(counters))
-    with recorded("quantize", cfg, tmp_path / "a.csv"):
-        (tmp_path / "a.csv").write_text("x")
+    with recorded("quantize", cfg, tmp_path / "a.csv") as (staged, _):
+        staged.write_text("x")
         counters.write_text(counters.read_text().replace("100", "140").replace(": 7", ": 19"))
     content = read_manifest(tmp_path / "a.csv")
     assert (content["read_bytes"], content["written_bytes"]) == (40, 12)
@@ -111,11 +110,13 @@ def test_what_json_cannot_hold_is_a_bug(cfg):
         made(cfg, weight={1, 2})
 
 
-def test_a_failing_step_leaves_no_manifest_not_even_an_older_one(cfg):
+def test_a_failing_step_leaves_the_earlier_output_and_its_manifest(cfg):
     made(cfg)
+    folder = Path(cfg.out).parent
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.raises(RadioError, match="stop"), recorded("quantize", cfg, Path(cfg.out)):
         raise RadioError("stop")
-    assert [file.name for file in Path(cfg.out).parent.iterdir()] == ["2.5.safetensors"]
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_a_step_that_writes_nothing_is_a_bug(cfg):
@@ -129,20 +130,11 @@ def test_a_step_that_writes_nothing_is_a_bug(cfg):
 
 def test_the_manifest_may_be_the_artifact(cfg, tmp_path):
     out = tmp_path / "model.json"
-    with recorded("prepare", cfg, out) as measured:
+    with recorded("prepare", cfg, out) as (_, measured):
         measured["path"] = "somewhere"
     with pytest.raises(RadioError), recorded("prepare", cfg, out):
         raise RadioError("no network")
     assert read_manifest(out)["measured"] == {"path": "somewhere"}
-
-
-def test_a_folder_has_the_size_of_its_files(cfg, tmp_path):
-    out = tmp_path / "checkpoint"
-    with recorded("prepare", cfg, out):
-        (out / "deep").mkdir(parents=True)
-        (out / "a").write_bytes(bytes(3))
-        (out / "deep" / "b").write_bytes(bytes(4))
-    assert read_manifest(out)["size_bytes"] == 7
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_work(cfg):
