@@ -15,7 +15,8 @@ from hydra.utils import instantiate
 from radio.commands.words import pairs
 from radio.commands.workflow import make
 from radio.experiments import Plan, job
-from radio.hf.directory import MANIFEST, read_manifest_of, write_packed
+from radio.hf.directory import write_packed
+from radio.hf.integrity import MANIFEST, read_checked_manifest
 from radio.rates import KINDS, asked_rate, rate_text
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
@@ -71,6 +72,7 @@ def _compress(
     out = check_directory("quantize", directory, MANIFEST, inputs)
     make(coded, overrides, threads)
     manifest = read_manifest(coded)
+    bits = manifest["measured"]["bits_true"]
     write_packed(out, coded, Path(read_manifest(prepared)["measured"]["path"]), manifest)
-    bits_true, size_bytes = manifest["measured"]["bits_true"], read_manifest_of(out)["size_bytes"]
-    log.info("%s: %.3f true bits a weight, %d bytes", out, bits_true, size_bytes)
+    size_bytes = read_checked_manifest(out)["size_bytes"]
+    log.info("%s: %.3f bits per weight, %d bytes", out, bits, size_bytes)

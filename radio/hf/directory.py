@@ -1,7 +1,8 @@
 """Directories that hold a model for others, written whole or not at all, over nothing but our own.
 
 Beside the model's own files, `manifest.json` says how the model was made, names every other file
-with its bytes, and counts them all, itself included, as `size_bytes`.
+with its bytes and its digest (`radio.hf.integrity`), and counts them all, itself included, as
+`size_bytes`.
 """
 
 import json
@@ -15,15 +16,16 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from radio.checkpoint import FORMAT_VERSION, QuantizedModel, install, load_coded, load_quantized
+from radio.hf.integrity import MANIFEST, MODEL, digests, read_checked_manifest
 from radio.hf.quantizer import NAME
-from radio.models import decoder_linears, load_tokenizer
+from radio.hf.tokenizer_files import CODE, copy_tokenizer_files
+from radio.models import decoder_linears
 from radio.models.check import check_checkpoint
 from radio.models.config import read_config
-from radio.runtime.errors import RadioError
-from radio.runtime.files import atomic, read_json
+from radio.runtime.files import atomic
 from radio.runtime.outputs import check_directory
 
-MODEL, MANIFEST = "model.safetensors", "manifest.json"
+HEAD = "lm_head.weight"
 # what config.json repeats of the manifest's measurements
 TOLD = ("method", "rate_bits", "bits_paper", "bits_true")
 # the flag of an architecture's config that gives biases to layers whose names end so
@@ -49,16 +51,19 @@ def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str
         RadioError: `coded` is corrupt, or `out` holds something else.
     """
     out = check_directory("quantize", out, MANIFEST, [coded, checkpoint])
-    load_coded(coded)
+    tensors, _ = load_coded(coded)
     config = check_checkpoint(checkpoint)
     config.dtype = config.dtype or torch.float16
+    config.__dict__.pop(CODE, None)
+    # a checkpoint may have another head than its embedding, whatever its config.json says
+    config.tie_word_embeddings = config.tie_word_embeddings and HEAD not in tensors
     told = {key: manifest["measured"][key] for key in TOLD}
     config.quantization_config = {"quant_method": NAME, "format_version": FORMAT_VERSION} | told
 
     def fill(folder: Path) -> None:
         shutil.copyfile(coded, folder / MODEL)
         config.save_pretrained(folder)
-        _carry(checkpoint, folder)
+        copy_tokenizer_files(checkpoint, folder)
 
     _write(out, fill, {**manifest, "step": "quantize", "artifact": MODEL})
 
@@ -70,31 +75,19 @@ def write_dense(out: Path, packed: Path, dtype: torch.dtype) -> None:
     a layer that a flag gives a bias and quantization did not has zeros there.
 
     Raises:
-        RadioError: `packed` is none, or is corrupt, or `out` holds something else.
+        RadioError: `packed` is not a packed directory as it was written, or `out` holds something
+            else.
     """
     out = check_directory("export", out, MANIFEST, [packed])
-    manifest = read_manifest_of(packed)
+    manifest = read_checked_manifest(packed)
     quantized = load_quantized(packed / MODEL)
     model = _decoded(packed, quantized, dtype)
 
     def fill(folder: Path) -> None:
         model.save_pretrained(folder)
-        _carry(packed, folder)
+        copy_tokenizer_files(packed, folder)
 
     _write(out, fill, {**manifest, "step": "export", "artifact": MODEL})
-
-
-def read_manifest_of(packed: Path) -> dict[str, Any]:
-    """The manifest in a directory of `write_packed`.
-
-    Raises:
-        RadioError: there is none.
-    """
-    if not (packed / MANIFEST).is_file():
-        raise RadioError(
-            f"{packed} is not a packed model: give what `radio quantize ... out=DIR` wrote"
-        )
-    return read_json(packed / MANIFEST)
 
 
 def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -115,27 +108,12 @@ def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> Pre
     return model
 
 
-def _carry(source: Path, folder: Path) -> None:
-    """Copy what a checkpoint has beside weights and config.json: tokenizer, generation settings."""
-    load_tokenizer(source).save_pretrained(folder)
-    generation = source / "generation_config.json"
-    if generation.is_file():
-        # as it is: transformers refuses to write some that hubs have
-        shutil.copyfile(generation, folder / generation.name)
-
-
 def _write(out: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any]) -> None:
     """Let `fill` write the files of a directory, add the manifest, and give it its name."""
     with atomic(out) as folder:
         folder.mkdir()
         fill(folder)
-        files = {name: (folder / name).stat().st_size for name in _files(folder)}
-        (folder / MANIFEST).write_text(_counted({**manifest, "files": files}), encoding="utf-8")
-
-
-def _files(folder: Path) -> list[str]:
-    """Names of all files in a directory and below; none where there is no directory."""
-    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+        (folder / MANIFEST).write_text(_counted({**manifest, **digests(folder)}), encoding="utf-8")
 
 
 def _counted(manifest: Mapping[str, Any]) -> str:

@@ -57,6 +57,21 @@ class RadioQuantizer(HfQuantizer):
         )
         return False
 
+    def update_attn_implementation(self, config: Any) -> Any:
+        """Check the directory; the configuration stays as it is.
+
+        transformers makes no earlier call that names the directory, and builds the model after it:
+        an edited config.json costs neither time nor memory.
+
+        Raises:
+            RadioError: the directory is not as radio wrote it.
+        """
+        from radio.hf.integrity import read_checked_manifest
+
+        if (folder := Path(config.name_or_path)).is_dir():
+            read_checked_manifest(folder)
+        return config
+
     def _process_model_before_weight_loading(
         self, model: Any, checkpoint_files: list[str] | None = None, **_: Any
     ) -> None:
@@ -66,6 +81,7 @@ class RadioQuantizer(HfQuantizer):
             RadioError: the file is corrupt or of another format, or does not fit config.json.
         """
         from radio.checkpoint import load_coded
+        from radio.hf.integrity import read_checked_manifest
         from radio.hf.replace import replace_linears
 
         if checkpoint_files is None or len(checkpoint_files) != 1:
@@ -74,6 +90,7 @@ class RadioQuantizer(HfQuantizer):
                 "that `radio quantize ... out=DIR` wrote"
             )
         path = Path(checkpoint_files[0])
+        read_checked_manifest(path.parent)
         replace_linears(model, *load_coded(path), path)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:

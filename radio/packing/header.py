@@ -86,7 +86,7 @@ def _check_others(tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHead
     """Raise unless tensors of no layer are parameters of the rest of the model, and finite."""
     coded = {f"{name}.{key}" for name, header in headers.items() for key in header["tensors"]}
     shared = {f"{SHARED}{key}" for header in headers.values() for key in header["shared"]}
-    for name in tensors.keys() - coded - shared:
+    for name in sorted(tensors.keys() - coded - shared):
         if name.startswith(SHARED) or name.rpartition(".")[0] in headers:
             raise ValueError(f"{name} is a tensor that no layer has")
         check_tensor(name, tensors[name], FLOATS, tuple(tensors[name].shape))

@@ -1,5 +1,6 @@
 """Packed files of tiny models, and damage to them whose checksums are right."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ import torch
 from torch import Tensor
 
 from radio.checkpoint import compress, save_quantized
+from radio.hf.directory import _write
+from radio.hf.integrity import MANIFEST
 from radio.methods.owq import Owq
 from radio.models import load_model
 from radio.quantize import Given, quantize_layers
+from radio.runtime.files import read_json
 from radio.runtime.tensors import load_tensors, save_tensors
 from tests.test_checkpoint import quantized_by
 from tests.tiny import tiny_llama
@@ -37,4 +41,16 @@ def damaged(path: Path, out: Path, damage: Damage) -> Path:
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     damage(tensors, metadata)
     save_tensors(out, tensors, metadata)
+    return out
+
+
+def resealed(folder: Path, out: Path) -> Path:
+    """Return a copy of a packed directory with the digests of what it now holds."""
+    manifest = read_json(folder / MANIFEST)
+
+    def fill(scratch: Path) -> None:
+        shutil.copytree(folder, scratch, dirs_exist_ok=True)
+        (scratch / MANIFEST).unlink()
+
+    _write(out, fill, manifest)
     return out

@@ -30,7 +30,7 @@ from radio.hf import directory
 def stall(source, folder):
     print(sorted(file.name for file in folder.iterdir()), flush=True)
     time.sleep(60)
-directory._carry = stall
+directory.copy_tokenizer_files = stall
 coded, checkpoint, out = map(Path, sys.argv[1:])
 directory.write_packed(out, coded, checkpoint, %r)
 """

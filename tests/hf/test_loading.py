@@ -20,6 +20,7 @@ from radio.packing.codecs import Companded
 from radio.packing.header import SHARED
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors
+from tests.faults.packed import resealed
 from tests.hf.conftest import CASES
 
 IDS = torch.randint(2, 300, (2, 20), generator=torch.Generator().manual_seed(1))
@@ -190,15 +191,21 @@ def test_save_pretrained_is_refused(make, tmp_path, caplog):
         ({"intermediate_size": 64}, r"\(by model\.layers\.0\.mlp\.gate_proj"),
         ({"vocab_size": 301}, r"\(by model\.embed_tokens\.weight"),
         ({"tie_word_embeddings": False}, r"\(by lm_head\.weight\)"),
-        ({"quantization_config": {"quant_method": "radio", "format_version": 99}}, "=99, this rad"),
     ],
 )
-def test_a_configuration_of_another_model_is_refused(make, tmp_path, changed, sentence):
+def test_a_configuration_of_another_model_is_refused(make, changed, sentence):
+    """As an argument; one that was edited is refused before it is used."""
+    with pytest.raises(RadioError, match=sentence):
+        load(make("llama", "radio").packed, **changed)
+
+
+def test_a_newer_directory_is_refused(make, tmp_path):
     path = copied(make("llama", "radio").packed, tmp_path)
     config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | changed))
-    with pytest.raises(RadioError, match=sentence):
-        load(path)
+    config["quantization_config"]["format_version"] = 99
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RadioError, match="format_version=99, this radio reads"):
+        load(resealed(path, tmp_path / "sealed"))
 
 
 def test_a_newer_file_is_refused(make, tmp_path):
@@ -206,7 +213,7 @@ def test_a_newer_file_is_refused(make, tmp_path):
     tensors, metadata = load_tensors(path / "model.safetensors")
     save_tensors(path / "model.safetensors", tensors, metadata | {"format_version": 99})
     with pytest.raises(RadioError, match="format_version=99, this radio reads"):
-        load(path)
+        load(resealed(path, tmp_path / "sealed"))
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-9] + b"\x55" + b[-8:]])
@@ -214,7 +221,7 @@ def test_a_damaged_file_is_refused(make, tmp_path, damage):
     path = copied(make("llama", "radio").packed, tmp_path)
     file = path / "model.safetensors"
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(RadioError, match=r"model\.safetensors is corrupt"):
+    with pytest.raises(RadioError, match=r"model\.safetensors is (corrupt|not as radio wrote it)"):
         load(path)
 
 
@@ -229,6 +236,7 @@ def test_a_layer_that_is_not_coded_is_refused(make, tmp_path):
     name = next(iter(decoder_linears(make("opt", "rtn").installed())))
     del metadata["layers"][name]
     save_tensors(path / "model.safetensors", tensors, metadata)
+    path = resealed(path, tmp_path / "sealed")
     with pytest.raises(RadioError, match=rf"{name}\.weight is of type torch\.uint8"):
         load(path)
 
