@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
 from radio.experiments import Plan, argument, job
@@ -26,6 +27,7 @@ from radio.experiments.partial import (
 from radio.experiments.smoke import check_smoke, smoke_experiments
 from radio.recipes import recipe
 from radio.runtime.errors import RadioError
+from radio.runtime.workflow_lock import hold_workflow_lock
 
 min_version("9.27")
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -29,13 +28,11 @@ from radio.models.footprint import longest_phase
 from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
-from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress_bar
-from radio.runtime.tensors import load_tensors, save_tensors
+from radio.runtime.state import SAVE_EVERY_S, StateStore
 from radio.statistics import LayerStatistics
 from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
 
-SAVE_EVERY_S = 30.0
 OUTPUTS = ("hidden", "kl")
 TOKENS_AT_ONCE = 16
 
@@ -74,7 +71,7 @@ class RandomSign:
         model: PreTrainedModel | Recomputing,
         blocks: Int[Tensor, "blocks length"],
         seed: int,
-        partial: Path,
+        state: StateStore,
         devices: Devices = ON_CPU,
     ) -> dict[str, LayerStatistics]:
         """Statistics of every linear layer in the decoder, on the CPU.
@@ -83,10 +80,10 @@ class RandomSign:
         computes where it was told to. Both give the same bytes. G_n^2 is summed over output
         coordinates and averaged over tokens.
 
-        The state is saved to `partial` every half minute, or after as many sequences as go through
-        a block on disk together, and found there after a kill: signs depend on the seed and the
-        sequence only, so a resumed run ends in the same bytes, in memory or not. The caller removes
-        `partial` once it has saved the result.
+        The sums so far are saved to `state` every half minute, or after as many sequences as go
+        through a block on disk together, and found there after a kill: signs depend on the seed and
+        the sequence only, so a resumed run ends in the same bytes, in memory or not. The caller
+        removes `state` once it has saved the result.
 
         Raises:
             RadioError: fewer blocks than `sequences`, or gradients that are not finite.
@@ -103,8 +100,7 @@ class RandomSign:
             else _Whole(model, self.dtype, devices)
         )
         weights = gradients.weights
-        identity = identity_of(self, seed, blocks, weights)
-        sums = _Sums.resumed(partial, identity) or _Sums.zeros(gradients.shapes, identity)
+        sums = _Sums.resumed(state) or _Sums.zeros(gradients.shapes)
         saved_at = time.monotonic()
         with progress_bar("calibrate", self.sequences, sums.done) as bar:
             while sums.done < self.sequences:
@@ -116,7 +112,7 @@ class RandomSign:
                 sums.done = last
                 bar.update(last - first)
                 if time.monotonic() - saved_at > SAVE_EVERY_S:
-                    sums.save(partial)
+                    sums.save(state)
                     saved_at = time.monotonic()
         return sums.statistics(weights, self.pilot_sequences, blocks.shape[1])
 
@@ -209,7 +205,6 @@ SUMS = ("input_sum", "row_grad", "cluster", "group_grad")
 class _Sums:
     """Running sums over sequences, by layer name."""
 
-    identity: str
     done: int
     input_sum: dict[str, Tensor]
     row_grad: dict[str, Tensor]
@@ -217,10 +212,10 @@ class _Sums:
     group_grad: dict[str, Tensor]
 
     @classmethod
-    def zeros(cls, shapes: Mapping[str, tuple[int, int]], identity: str) -> "_Sums":
+    def zeros(cls, shapes: Mapping[str, tuple[int, int]]) -> "_Sums":
         inputs = {name: torch.zeros(cols) for name, (_, cols) in shapes.items()}
         rows = {name: torch.zeros(rows) for name, (rows, _) in shapes.items()}
-        return cls(identity, 0, inputs, rows, {}, {})
+        return cls(0, inputs, rows, {}, {})
 
     def set_clusters(self, weights: Mapping[str, Tensor], group_rows: int) -> None:
         """Cluster rows by the pilot's gradient variances and start the sums by group."""
@@ -257,23 +252,22 @@ class _Sums:
             )
         return result
 
-    def save(self, path: Path) -> None:
+    def save(self, state: StateStore) -> None:
         tensors = {f"{kind}/{n}": t for kind in SUMS for n, t in getattr(self, kind).items()}
-        save_tensors(path, tensors, {"identity": self.identity, "done": self.done})
+        state.save(tensors, {"done": self.done})
 
     @classmethod
-    def resumed(cls, path: Path, identity: str) -> "_Sums | None":
-        """The state at `path`, or None if there is none of this calibration."""
-        if not path.is_file():
+    def resumed(cls, state: StateStore) -> "_Sums | None":
+        """Return the sums in `state`, or None if there are none."""
+        kept = state.load()
+        if kept is None:
             return None
-        tensors, metadata = load_tensors(path)
-        if metadata.get("identity") != identity:
-            return None
+        tensors, content = kept
         kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in SUMS}
         for key, tensor in tensors.items():
             kind, name = key.split("/", 1)
             kinds[kind][name] = tensor
-        return cls(identity, metadata["done"], **kinds)
+        return cls(content["done"], **kinds)
 
 
 def add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:

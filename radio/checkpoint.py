@@ -111,28 +111,30 @@ def save_quantized(path: Path, quantized: QuantizedModel) -> None:
     save_tensors(path, *_content(quantized))
 
 
-def save_part(path: Path, part: QuantizedModel) -> None:
-    """Write some of a model's layers, to be joined with the others by `join_parts`."""
+def part_content(part: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return some of a model's layers as tensors and JSON values, for `join_parts`."""
     tensors, metadata = _content(part)
     size = dataclasses.asdict(part.size()) if part.layers else None
-    save_tensors(path, tensors, {**metadata, "size": size})
+    return tensors, {**metadata, "size": size}
 
 
-def join_parts(path: Path, parts: Iterable[Path]) -> Size:
+def join_parts(path: Path, parts: Iterable[tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> Size:
     """Write the file that `save_quantized` would have written of all parts together.
 
-    Tensors of the parts are mapped and not copied, so that they take no memory that the system
+    Tensors of the parts that are mapped are not copied, so that they take no memory that the system
     could not take back.
 
+    Args:
+        path: of the file.
+        parts: as `part_content` returned them.
+
     Raises:
-        RadioError: a part is absent or corrupt.
         ValueError: layers whose tensors of one name differ.
     """
     tensors: dict[str, Tensor] = {}
     headers: dict[str, LayerHeader] = {}
     sizes: list[Size] = []
-    for part in parts:
-        own, metadata = load_tensors(part)
+    for own, metadata in parts:
         for key, tensor in own.items():
             if key in tensors and not torch.equal(tensors[key], tensor):
                 raise ValueError(f"layers do not share one {key}")

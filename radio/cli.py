@@ -103,7 +103,10 @@ def run(step: str, overrides: Sequence[str]) -> None:
             + " ".join(f"{key}=VALUE" for key in missing)
         )
     _set_up(cfg.threads)
-    importlib.import_module(f"radio.steps.{step}").run(cfg)
+    from radio.runtime.workflow_lock import job_of_workflow
+
+    with job_of_workflow():
+        importlib.import_module(f"radio.steps.{step}").run(cfg)
 
 
 def _set_up(threads: Any) -> None:

@@ -3,23 +3,55 @@
 A killed run goes on at the block that it had come to.
 """
 
-import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from radio.checkpoint import QuantizedModel, Size, compress, join_parts, save_part
+from radio.checkpoint import QuantizedModel, Size, compress, join_parts, part_content
 from radio.methods.base import Method
 from radio.models import StreamedModel, decoder_linears
 from radio.quantize import BlockStates, Given, check_layers, quantize_blocks
 from radio.runtime.device import CPU
-from radio.runtime.files import read_json, write_json
+from radio.runtime.errors import RadioError
 from radio.runtime.memory import give_back
 from radio.runtime.progress import progress
-from radio.runtime.tensors import load_tensors, save_tensors
+from radio.runtime.state import StateStore
 
-IDENTITY, OUTSIDE, HIDDEN = "identity.json", "outside.safetensors", "hidden.safetensors"
+
+@dataclass(frozen=True)
+class Parts:
+    """The quantized blocks of a killed run: a folder with one state a block.
+
+    Attributes:
+        folder: of the files.
+        key: of all that decides the codes.
+    """
+
+    folder: Path
+    key: str
+
+    def block(self, index: int) -> StateStore:
+        """Return where the block `index` is kept."""
+        return StateStore(self.folder / f"block-{index:05}.safetensors", self.key)
+
+    def hidden(self) -> StateStore:
+        """Return where the hidden states before the next block are kept."""
+        return StateStore(self.folder / "hidden.safetensors", self.key)
+
+    def first_missing(self, count: int) -> int:
+        """Return the index of the first of `count` blocks that is absent, damaged or outdated."""
+        return next((i for i in range(count) if self.block(i).load() is None), count)
+
+    def remove(self) -> None:
+        """Remove all parts, and the folder if it holds nothing else."""
+        for path in [*self.folder.glob("block-*.safetensors"), self.hidden().path]:
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
 
 def quantize_to_file(
@@ -28,8 +60,7 @@ def quantize_to_file(
     rate_bits: float,
     given: Given,
     out: Path,
-    parts: Path,
-    decided_by: str,
+    parts: Parts,
     device: torch.device = CPU,
 ) -> Size:
     """Write what `save_quantized` would write of the model in memory, byte for byte.
@@ -39,30 +70,22 @@ def quantize_to_file(
     Args:
         streamed: the model, in float32.
         method: what turns a layer into codes.
-        rate_bits: nominal bits a weight.
+        rate_bits: nominal bits per weight.
         given: what the method needs.
         out: path of the quantized file.
-        parts: folder for the blocks that are done; the caller removes it.
-        decided_by: all that decides the codes; parts under another are not used.
+        parts: the blocks that are done; the caller removes them.
         device: where each block is for its turn.
 
     Raises:
         RadioError: as for `quantize_layers`, or a block cannot be read.
     """
     check_layers(given, decoder_linears(streamed.model))
-    _claim(parts, decided_by)
-    _save_outside(streamed.model, parts / OUTSIDE)
     _save_blocks(streamed, method, rate_bits, given, parts, device)
     give_back()
-    return join_parts(
-        out, [parts / OUTSIDE, *(_part(parts, i) for i in range(streamed.block_count))]
-    )
-
-
-def _save_outside(model: nn.Module, path: Path) -> None:
-    """Write all that is outside the blocks, which are not there."""
-    held = {n: t for n, t in compress(model, {}).rest.items() if not t.is_meta}
-    save_part(path, QuantizedModel({}, held))
+    # all that is outside the blocks, which are on the meta device
+    rest = {n: t for n, t in compress(streamed.model, {}).rest.items() if not t.is_meta}
+    outside = part_content(QuantizedModel({}, rest))
+    return join_parts(out, [outside, *_saved(parts, streamed.block_count)])
 
 
 def _save_blocks(
@@ -70,40 +93,43 @@ def _save_blocks(
     method: Method,
     rate_bits: float,
     given: Given,
-    parts: Path,
+    parts: Parts,
     device: torch.device,
 ) -> None:
-    """Write a part for each block that has none."""
+    """Save a part for each block that has none."""
     states = None if given.blocks is None else BlockStates.before_all(streamed.model, given)
-    done = _blocks_done(parts, states)
-    left = streamed.blocks(start=done)
-    blocks = quantize_blocks(left, method, rate_bits, given, states, device)
     count = streamed.block_count
+    done = parts.first_missing(count)
+    if states is not None:
+        done = _resumed_states(states, parts, done)
+    blocks = quantize_blocks(streamed.blocks(start=done), method, rate_bits, given, states, device)
     for each in progress(blocks, f"quantize blocks {done + 1} to {count}", count - done):
-        save_part(_part(parts, done), compress(each.block, each.layers, each.name))
+        parts.block(done).save(*part_content(compress(each.block, each.layers, each.name)))
         done += 1
         if states is not None:
-            save_tensors(parts / HIDDEN, {"hidden": states.hidden}, {"blocks": done})
+            parts.hidden().save({"hidden": states.hidden}, {"blocks": done})
 
 
-def _claim(parts: Path, decided_by: str) -> None:
-    """Empty the folder unless its parts are of this quantization."""
-    if (parts / IDENTITY).exists() and read_json(parts / IDENTITY)["decided_by"] == decided_by:
-        return
-    shutil.rmtree(parts, ignore_errors=True)
-    write_json(parts / IDENTITY, {"decided_by": decided_by})
+def _resumed_states(states: BlockStates, parts: Parts, done: int) -> int:
+    """Set `states` to those before the first block to be quantized, and return its index.
 
-
-def _blocks_done(parts: Path, states: BlockStates | None) -> int:
-    """Blocks that are not to be quantized again; `states` become those that go into the next."""
-    if states is None:
-        return len(list(parts.glob("block-*.safetensors")))
-    if not (parts / HIDDEN).exists():
+    Only the states after the last block are kept: if an earlier block is lost, all start over.
+    """
+    kept = parts.hidden().load()
+    if kept is None or kept[1]["blocks"] > done:
         return 0
-    tensors, metadata = load_tensors(parts / HIDDEN)
+    tensors, content = kept
     states.hidden.copy_(tensors["hidden"])
-    return int(metadata["blocks"])
+    return int(content["blocks"])
 
 
-def _part(parts: Path, index: int) -> Path:
-    return parts / f"block-{index:05}.safetensors"
+def _saved(parts: Parts, count: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
+    """All parts in order, read again."""
+    for index in range(count):
+        kept = parts.block(index).load()
+        if kept is None:
+            raise RadioError(
+                f"{parts.block(index).path} was damaged since it was written: give the same "
+                "command again, which computes it again, and check the disk"
+            )
+        yield kept

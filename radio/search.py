@@ -19,8 +19,7 @@ from radio.models import head, load_model, place
 from radio.quantize import Given, quantize_layers
 from radio.rates import Target
 from radio.runtime.device import ON_CPU, Devices
-from radio.runtime.files import read_json, write_json
-from radio.runtime.identity import identity_of
+from radio.runtime.state import StateStore
 from radio.target import Probe, least_rate
 
 log = logging.getLogger(__name__)
@@ -34,16 +33,15 @@ def search(
     blocks: TokenBlocks,
     target: Target,
     tolerance: float,
-    partial: Path,
-    decided_by: str,
+    state: StateStore,
     dtype: torch.dtype = torch.float32,
     devices: Devices = ON_CPU,
 ) -> tuple[Probe, list[Probe]]:
     """The least mean depth found at which `target` is kept to on `blocks`, and all probes.
 
     Statistics are reused; a probe costs an allocation, a quantization and an evaluation. Losses
-    that were measured stand in `partial`, so that a killed search goes on where it was; the
-    caller removes it.
+    that were measured are kept in `state`, so that a killed search goes on where it was; the caller
+    removes it.
 
     Args:
         checkpoint: directory of the original model.
@@ -53,8 +51,7 @@ def search(
         blocks: validation text; the reported text has no part in the choice.
         target: of kind "kl" (nats per token) or "perplexity_increase" (ratio).
         tolerance: relative distance below the target that is near enough.
-        partial: path of the losses measured so far.
-        decided_by: all that decides a loss; losses in `partial` under another are not used.
+        state: the losses measured so far.
         dtype: what models compute losses in.
         devices: where they do, and quantization on the first.
 
@@ -66,8 +63,8 @@ def search(
     original = place(original, devices)
     reference = compute_reference(original, blocks.ids, blocks.sha256)
     del original  # from its devices
-    identity = identity_of(target.kind, blocks.sha256, decided_by)
-    measured = _resumed(partial, identity)
+    kept = state.load()
+    measured: dict[str, float] = {} if kept is None else kept[1]["losses"]
 
     def measure(rate_bits: float) -> float:
         if str(rate_bits) not in measured:
@@ -83,14 +80,8 @@ def search(
             ratio = summary["perplexity"] / summary["perplexity_fp16"] - 1
             measured[str(rate_bits)] = summary["kl"] if target.kind == "kl" else ratio
             finite = {rate: loss for rate, loss in measured.items() if math.isfinite(loss)}
-            write_json(partial, {"identity": identity, "losses": finite})
+            state.save({}, {"losses": finite})
         log.info("%.4f bits: %s %.5g", rate_bits, target.kind, measured[str(rate_bits)])
         return float(measured[str(rate_bits)])
 
     return least_rate(measure, target.amount, str(target), tolerance)
-
-
-def _resumed(partial: Path, identity: str) -> dict[str, float]:
-    """Losses by mean depth that an earlier attempt at this search measured."""
-    state = read_json(partial) if partial.exists() else {}
-    return dict(state["losses"]) if state.get("identity") == identity else {}

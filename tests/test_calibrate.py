@@ -13,7 +13,7 @@ from radio.calibrate import RandomSign
 from radio.models import decoder_linears, final_hidden, load_model
 from radio.runtime.errors import RadioError
 from radio.statistics import load_statistics, save_statistics
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import state_in, tiny_llama, tiny_opt
 
 LENGTH = 6
 
@@ -52,7 +52,7 @@ def exact_grad_var(path: Path, ids: torch.Tensor) -> dict[str, torch.Tensor]:
 def estimate(path: Path, ids: torch.Tensor, **settings):
     defaults = {"group_rows": 8, "pilot_sequences": 1, "dtype": "float32", "output": "hidden"}
     estimator = RandomSign(**{**defaults, "sequences": len(ids), **settings})
-    return estimator.run(load_model(path), ids, 0, path.parent / "partial")
+    return estimator.run(load_model(path), ids, 0, state_in(path.parent))
 
 
 def by_group(statistics, exact) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,7 +109,7 @@ def test_bfloat16_ranks_groups_as_float32_does(checkpoint):
 
 def test_no_gradient_outlives_the_backward_pass(checkpoint):
     model = load_model(checkpoint)
-    RandomSign(8, 2, 1, "float32", "hidden").run(model, blocks(2), 0, checkpoint.parent / "partial")
+    RandomSign(8, 2, 1, "float32", "hidden").run(model, blocks(2), 0, state_in(checkpoint.parent))
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
     assert not any(linear._forward_pre_hooks for linear in decoder_linears(model).values())
 
@@ -131,10 +131,11 @@ import radio.calibrate as calibrate
 from radio.models import load_model
 from radio.statistics import save_statistics
 from tests.test_calibrate import blocks
+from tests.tiny import state_in
 calibrate.SAVE_EVERY_S = 0.0
 checkpoint, out = Path(sys.argv[1]), Path(sys.argv[2])
 estimator = calibrate.RandomSign(8, 12, 4, "float32", "hidden")
-statistics = estimator.run(load_model(checkpoint), blocks(12), 0, out.with_suffix(".partial"))
+statistics = estimator.run(load_model(checkpoint), blocks(12), 0, state_in(out.parent))
 save_statistics(out, statistics)
 """
 
@@ -146,7 +147,7 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
 
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
     estimator = RandomSign(8, 12, 4, "float32", "hidden")
-    statistics = estimator.run(load_model(checkpoint), blocks(12), 0, tmp_path / "partial")
+    statistics = estimator.run(load_model(checkpoint), blocks(12), 0, state_in(tmp_path))
     save_statistics(whole, statistics)
 
     suicide = KILLED.replace(
@@ -163,7 +164,7 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
         subprocess.run(run, env=environment, stderr=subprocess.DEVNULL).returncode
         == -signal.SIGKILL
     )
-    assert not resumed.exists() and resumed.with_suffix(".partial").exists()
+    assert not resumed.exists() and state_in(tmp_path).path.exists()
 
     indices = []
     step = module.backward_random_signs
@@ -172,7 +173,7 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
         "backward_random_signs",
         lambda *given: (indices.append(given[-1]), step(*given)),
     )
-    again = estimator.run(load_model(checkpoint), blocks(12), 0, resumed.with_suffix(".partial"))
+    again = estimator.run(load_model(checkpoint), blocks(12), 0, state_in(tmp_path))
     save_statistics(resumed, again)
     assert indices == list(range(killed_at, 12))
     assert resumed.read_bytes() == whole.read_bytes()
@@ -180,34 +181,30 @@ def test_killed_calibration_resumes_to_the_same_bytes(checkpoint, tmp_path, kill
 
 def test_partial_state_of_another_calibration_is_not_used(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("radio.calibrate.SAVE_EVERY_S", 0.0)
-    partial = checkpoint.parent / "partial"
     estimate(checkpoint, blocks(4))
-    assert partial.exists()
+    assert state_in(checkpoint.parent).path.exists()
+    state = state_in(checkpoint.parent, "another")
     calibration = RandomSign(8, 4, 1, "float32", "hidden")
-    other = calibration.run(load_model(checkpoint), blocks(4), 1, partial)
-    partial.unlink()
-    fresh = calibration.run(load_model(checkpoint), blocks(4), 1, partial)
+    other = calibration.run(load_model(checkpoint), blocks(4), 1, state)
+    state.remove()
+    fresh = calibration.run(load_model(checkpoint), blocks(4), 1, state)
     for name, entry in fresh.items():
         assert torch.equal(other[name].grad_var, entry.grad_var)
 
 
 def test_what_is_no_state_of_a_calibration_is_not_used(checkpoint, tmp_path):
-    estimator, partial = RandomSign(8, 4, 1, "float32", "hidden"), tmp_path / "partial"
-    wanted = estimator.run(load_model(checkpoint), blocks(4), 1, partial)
-    save_statistics(partial, wanted)
-    found = estimator.run(load_model(checkpoint), blocks(4), 1, partial)
-    partial.unlink()
-    partial.mkdir()
-    again = estimator.run(load_model(checkpoint), blocks(4), 1, partial)
+    estimator, state = RandomSign(8, 4, 1, "float32", "hidden"), state_in(tmp_path)
+    wanted = estimator.run(load_model(checkpoint), blocks(4), 1, state)
+    save_statistics(state.path, wanted)
+    found = estimator.run(load_model(checkpoint), blocks(4), 1, state)
     for name, entry in wanted.items():
         assert torch.equal(found[name].grad_var, entry.grad_var)
-        assert torch.equal(again[name].grad_var, entry.grad_var)
 
 
 def test_refuses_too_little_text_a_pilot_of_everything_and_an_unknown_output(checkpoint):
     with pytest.raises(RadioError, match=r"calibration.sequences=5 exceeds the 2 blocks"):
         RandomSign(8, 5, 1, "float32", "hidden").run(
-            load_model(checkpoint), blocks(2), 0, Path("unused")
+            load_model(checkpoint), blocks(2), 0, state_in(Path("unused"))
         )
     with pytest.raises(RadioError, match="pilot_sequences=4"):
         RandomSign(8, 4, 4, "float32", "hidden")

@@ -17,7 +17,7 @@ from radio.models import Recomputing, StreamedModel, load_model
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from radio.statistics import load_statistics, save_statistics
-from tests.tiny import SHAPES, tiny_llama
+from tests.tiny import SHAPES, state_in, tiny_llama
 
 IDS = torch.randint(2, 300, (7, 24), generator=torch.Generator().manual_seed(3))
 
@@ -38,10 +38,10 @@ def test_same_bytes_as_in_memory(tmp_path, name, dtype, output):
     make, overrides = SHAPES[name]
     checkpoint = make(tmp_path / "model", **overrides)
     estimator = RandomSign(8, 7, 2, dtype, output)
-    whole = estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "partial")
+    whole = estimator.run(load_model(checkpoint), IDS, 0, state_in(tmp_path))
     for folder in (None, tmp_path / "inputs"):
         model = recomputing(checkpoint, dtype, folder=folder)
-        found = estimator.run(model, IDS, 0, tmp_path / "partial")
+        found = estimator.run(model, IDS, 0, state_in(tmp_path))
         assert bytes_of(found, tmp_path / "found") == bytes_of(whole, tmp_path / "whole")
         assert folder is None or not folder.exists()
 
@@ -52,6 +52,7 @@ from pathlib import Path
 import radio.calibrate
 from radio.calibrate import RandomSign
 from radio.models import StreamedModel
+from tests.tiny import state_in
 from tests.test_calibrate_streaming import IDS, recomputing
 
 radio.calibrate.SAVE_EVERY_S = 0.0
@@ -66,7 +67,7 @@ def filled_or_killed(self, name, empty):
 StreamedModel._filled = filled_or_killed
 folder = Path(sys.argv[1])
 model = recomputing(folder / "model", "float32", 2, folder / "inputs")
-RandomSign(8, 7, 2, "float32", "kl").run(model, IDS, 0, folder / "partial")
+RandomSign(8, 7, 2, "float32", "kl").run(model, IDS, 0, state_in(folder))
 """
 
 
@@ -87,13 +88,13 @@ def test_killed_at_any_block_it_resumes_to_the_same_bytes(tmp_path, monkeypatch,
         lambda *given: (indices.append(given[-1]), step(*given)),
     )
     estimator = RandomSign(8, 7, 2, "float32", "kl")
-    wanted = estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "none")
+    wanted = estimator.run(load_model(checkpoint), IDS, 0, state_in(tmp_path / "none"))
     for model in (
         recomputing(checkpoint, "float32", 2, tmp_path / "inputs"),
         load_model(checkpoint),
     ):
         indices.clear()
-        found = estimator.run(model, IDS, 0, tmp_path / "partial")
+        found = estimator.run(model, IDS, 0, state_in(tmp_path))
         assert indices == list(range(done or 0, 7))
         assert bytes_of(found, tmp_path / "found") == bytes_of(wanted, tmp_path / "wanted")
 
@@ -153,4 +154,4 @@ def test_gradients_that_are_not_finite_are_refused_as_in_memory(tmp_path, monkey
     with torch.no_grad():
         model.streamed.model.get_input_embeddings().weight.fill_(1e30)
     with pytest.raises(RadioError, match=r"set calibration\.dtype=float32"):
-        RandomSign(8, 3, 1, "float32", "kl").run(model, IDS, 0, tmp_path / "partial")
+        RandomSign(8, 3, 1, "float32", "kl").run(model, IDS, 0, state_in(tmp_path))

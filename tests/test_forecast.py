@@ -30,7 +30,7 @@ from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors
 from radio.statistics import save_statistics
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import state_in, tiny_llama, tiny_opt
 
 # parameters as the model cards and the checkpoints have them, tied ones once
 PUBLISHED = {
@@ -114,7 +114,7 @@ def test_operations_are_those_that_torch_counts(checkpoint, tmp_path, output):
             whole = model.streamed.model
         whole.set_attn_implementation("eager")  # torch counts no operations of the fused one
         with FlopCounterMode(display=False) as counter:
-            estimator.run(model, IDS, 0, tmp_path / "partial")
+            estimator.run(model, IDS, 0, state_in(tmp_path))
         geometry = Geometry.of_checkpoint(checkpoint)
         planned = calibration_flops(geometry, *IDS.shape, output=output, recomputed=recomputed)
         # of two blocks, the first needs no gradient of its inputs; fused attention recomputes
@@ -139,7 +139,7 @@ def test_bytes_of_methods_of_one_depth(checkpoint, tmp_path, name):
 
 def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
     estimator = RandomSign(GROUP_ROWS, 3, 1, "float32", "hidden")
-    statistics = estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "partial")
+    statistics = estimator.run(load_model(checkpoint), IDS, 0, state_in(tmp_path))
     save_statistics(tmp_path / "s", statistics)
     geometry = Geometry.of_checkpoint(checkpoint)
     payload = sum(tensor.nbytes for tensor in load_tensors(tmp_path / "s")[0].values())
@@ -264,7 +264,7 @@ def test_a_calibration_that_reads_blocks_reads_them_as_often_as_planned(checkpoi
     for at_once, times in ((1, 6), (2, 4)):
         model = Recomputing(StreamedModel(checkpoint, torch.float32), at_once)
         before = model.streamed.weights_read_bytes
-        estimator.run(model, IDS, 0, tmp_path / "partial")
+        estimator.run(model, IDS, 0, state_in(tmp_path))
         read = model.streamed.weights_read_bytes - before
         assert readings(DictConfig(vars(estimator)), at_once) == times
         blocks = geometry.blocks * geometry.block_parameters

@@ -32,17 +32,16 @@ from radio.models import (
     place,
 )
 from radio.quantize import Given, quantize_layers
-from radio.quantize_parts import quantize_to_file
+from radio.quantize_parts import Parts, quantize_to_file
 from radio.refine import Refinement
 from radio.runtime.compose import compose_step
 from radio.runtime.device import CPU, Devices, devices
 from radio.runtime.files import write_json
 from radio.runtime.manifest import read_manifest
-from radio.runtime.tensors import load_tensors
 from radio.statistics import LayerStatistics, tensors_of
 from radio.theory.codebook import uniform
 from tests.pretend_gpus import pretend_gpus
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import state_in, tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (5, 16), generator=torch.Generator().manual_seed(3))
 MODELS = {"llama": tiny_llama, "opt": tiny_opt}
@@ -71,14 +70,14 @@ def checkpoint(request, tmp_path_factory) -> Path:
 
 def calibrated(checkpoint, on: Devices, dtype="float32", output="kl") -> dict[str, Tensor]:
     estimator = RandomSign(8, len(IDS), 2, dtype, output)
-    found = estimator.run(load_model(checkpoint), IDS, 0, checkpoint.parent / "partial", on)
+    found = estimator.run(load_model(checkpoint), IDS, 0, state_in(checkpoint.parent), on)
     return tensors_of(found)
 
 
 def calibrated_streaming(checkpoint, on: Devices) -> dict[str, Tensor]:
     estimator = RandomSign(8, len(IDS), 2, "bfloat16", "kl")
     model = Recomputing(StreamedModel(checkpoint, torch.bfloat16, on[0]), 2)
-    return tensors_of(estimator.run(model, IDS, 0, checkpoint.parent / "partial"))
+    return tensors_of(estimator.run(model, IDS, 0, state_in(checkpoint.parent)))
 
 
 def refined(checkpoint, on: Devices) -> dict[str, Tensor]:
@@ -98,8 +97,8 @@ def refined(checkpoint, on: Devices) -> dict[str, Tensor]:
         draft=Radio(fit="moments"),
         final=Radio(fit="range"),
     )
-    partial = checkpoint.parent / "partial"
-    found = loop.run(load_model(checkpoint), IDS[:2], IDS[2:], 3.0, 0, partial, on)
+    state = state_in(checkpoint.parent)
+    found = loop.run(load_model(checkpoint), IDS[:2], IDS[2:], 3.0, 0, state, on)
     last = found.trace[-1]
     return tensors_of(found.statistics) | {"trace": torch.tensor([last["kl"], last["perplexity"]])}
 
@@ -185,8 +184,8 @@ def test_every_method_gives_the_same_file(checkpoint, tmp_path, name):
     def coded(out: Path, device: torch.device) -> bytes:
         if streaming:
             model = StreamedModel(checkpoint, torch.float32)
-            parts = out.with_suffix(".parts")
-            quantize_to_file(model, method, 3.0, given, out, parts, "test", device)
+            parts = Parts(out.with_suffix(".parts"), "key")
+            quantize_to_file(model, method, 3.0, given, out, parts, device)
         else:
             model = load_model(checkpoint)
             layers = quantize_layers(model, method, 3.0, given, device)
@@ -254,8 +253,10 @@ def test_a_half_made_state_goes_on_elsewhere(checkpoint, tmp_path, monkeypatch):
     """From a GPU to the CPU, in the middle of the sums by group."""
     monkeypatch.setattr(radio.calibrate, "SAVE_EVERY_S", 0.0)
     estimator, step = RandomSign(8, len(IDS), 2, "float32", "kl"), radio.calibrate._Whole.add
-    given = IDS, 0, tmp_path / "partial"
-    wanted = tensors_of(estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "whole"))
+    state = state_in(tmp_path)
+    given = IDS, 0, state
+    wanted = tensors_of(estimator.run(load_model(checkpoint), IDS, 0, state))
+    state.remove()
     done = []
 
     def stopped(self, sums, *rest):
@@ -267,7 +268,8 @@ def test_a_half_made_state_goes_on_elsewhere(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(radio.calibrate._Whole, "add", stopped)
     with pretend_gpus(), pytest.raises(KeyboardInterrupt):
         estimator.run(load_model(checkpoint), *given, devices("cuda"))
-    assert load_tensors(tmp_path / "partial")[1]["done"] == 4
+    kept = state.load()
+    assert kept is not None and kept[1]["done"] == 4
     done.pop()
     found = tensors_of(estimator.run(load_model(checkpoint), *given))
     assert done == [0, 1, 2, 4]

@@ -1,7 +1,5 @@
 """The order of methods on a real language model, at a fraction of the table's cost."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -17,6 +15,7 @@ from radio.methods.rtn import Rtn
 from radio.models import ModelSpec, decoder_blocks, head, load_model, load_tokenizer, locate
 from radio.quantize import Given, quantize_blocks
 from radio.runtime.compose import compose_step
+from tests.tiny import state_in
 
 SEQUENCES, TEST_BLOCKS, LENGTH = 6, 3, 256
 EVERY = 5  # decoder blocks; the others keep full precision
@@ -35,8 +34,8 @@ def measured(tmp_path_factory) -> dict[str, float]:
     estimator = RandomSign(
         OmegaConf.select(cfg, "model.group_rows"), SEQUENCES, 2, "bfloat16", "kl"
     )
-    partial: Path = tmp_path_factory.mktemp("state") / "partial"
-    statistics = estimator.run(load_model(checkpoint), text["calibration"].ids, 0, partial)
+    state = state_in(tmp_path_factory.mktemp("state"))
+    statistics = estimator.run(load_model(checkpoint), text["calibration"].ids, 0, state)
     depths, _ = allocate_layers(statistics, 3.0, "exact")
     uniform = {name: torch.full_like(depth, 3) for name, depth in depths.items()}
     variants = {

@@ -10,7 +10,7 @@ from radio.methods.radio import Radio
 from radio.models import decoder_linears, final_hidden, load_model
 from radio.quantize import Given, quantize_layers
 from radio.theory.grouping import cluster_mean, cluster_sizes
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import state_in, tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (48, 16), generator=torch.Generator().manual_seed(2))
 
@@ -21,7 +21,7 @@ def calibrated(request, tmp_path_factory):
     path = request.param(tmp_path / "model")
     text = IDS.repeat(8, 1)  # with signs of its own for every repetition
     estimator = RandomSign(16, len(text), 2, "float32", "hidden")
-    return path, estimator.run(load_model(path), text, 0, tmp_path / "partial")
+    return path, estimator.run(load_model(path), text, 0, state_in(tmp_path))
 
 
 def ratio_at(rate_bits: float, path, statistics) -> float:

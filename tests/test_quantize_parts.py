@@ -9,7 +9,6 @@ import sys
 import pytest
 import torch
 
-import radio.quantize_parts
 from radio.calibrate import RandomSign
 from radio.checkpoint import compress, save_quantized
 from radio.cli import main
@@ -21,10 +20,11 @@ from radio.methods.radio import Radio
 from radio.methods.rtn import Rtn
 from radio.models import StreamedModel, load_model
 from radio.quantize import Given, quantize_layers
-from radio.quantize_parts import quantize_to_file
+from radio.quantize_parts import Parts, quantize_to_file
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
-from tests.tiny import SHAPES, tiny_llama, tiny_opt
+from radio.runtime.state import StateStore
+from tests.tiny import SHAPES, state_in, tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (3, 24), generator=torch.Generator().manual_seed(5))
 METHODS = {"rtn": Rtn(16), "gptq": Gptq(16), "owq": Owq(), "awq": Awq(16, ranges=2)}
@@ -43,10 +43,10 @@ def in_memory(checkpoint, method, given, path) -> tuple[bytes, object]:
     return path.read_bytes(), quantized.size()
 
 
-def streamed(checkpoint, method, given, folder, decided_by="test") -> tuple[bytes, object]:
+def streamed(checkpoint, method, given, folder, key="test") -> tuple[bytes, object]:
     model = StreamedModel(checkpoint, torch.float32)
     out = folder / "streamed"
-    size = quantize_to_file(model, method, 3.0, given, out, folder / "parts", decided_by)
+    size = quantize_to_file(model, method, 3.0, given, out, Parts(folder / "parts", key))
     return out.read_bytes(), size
 
 
@@ -63,7 +63,7 @@ def test_same_bytes_and_size_as_in_memory(checkpoint, tmp_path, name):
 def test_same_bytes_for_allocated_depths(checkpoint, tmp_path, feedback):
     """Companded codes, added biases; with error feedback, inputs from quantized blocks."""
     estimator = RandomSign(8, 3, 1, "float32", "hidden")
-    statistics = estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "partial")
+    statistics = estimator.run(load_model(checkpoint), IDS, 0, state_in(tmp_path))
     draw = torch.Generator().manual_seed(0)
     depths = {
         name: torch.randint(0, 6, entry.grad_var.shape, generator=draw).to(torch.uint8)
@@ -83,7 +83,8 @@ from pathlib import Path
 import radio.quantize_parts as module
 from tests.test_quantize_parts import IDS, METHODS, Given, streamed
 
-left, real = [int(sys.argv[3])], getattr(module, sys.argv[2])
+home = module if sys.argv[2] == "join_parts" else module.StateStore
+left, real = [int(sys.argv[3])], getattr(home, sys.argv[2])
 
 def killed(*given):
     left[0] -= 1
@@ -91,16 +92,15 @@ def killed(*given):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*given)
 
-setattr(module, sys.argv[2], killed)
+setattr(home, sys.argv[2], killed)
 folder = Path(sys.argv[1])
 streamed(folder / "model", METHODS["gptq"], Given(blocks=IDS), folder)
 """
 
 
-# parts: the rest, then one a block
+# a block is saved, then the hidden states after it
 @pytest.mark.parametrize(
-    "function, call, left",
-    [("save_part", 3, 2), ("save_tensors", 2, 2), ("join_parts", 1, 0)],
+    "function, call, left", [("save", 3, 2), ("save", 4, 2), ("join_parts", 1, 0)]
 )
 def test_killed_at_any_point_it_goes_on_at_the_block(tmp_path, monkeypatch, function, call, left):
     checkpoint = tiny_llama(tmp_path / "model", num_hidden_layers=3)
@@ -110,13 +110,13 @@ def test_killed_at_any_point_it_goes_on_at_the_block(tmp_path, monkeypatch, func
     killed = subprocess.run(command, env=environment, stderr=subprocess.DEVNULL)
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "streamed").exists()
     again = []
-    real = radio.quantize_parts.save_part
+    real = StateStore.save
     monkeypatch.setattr(
-        radio.quantize_parts, "save_part", lambda *part: (again.append(part[0].name), real(*part))
+        StateStore, "save", lambda *given: (again.append(given[0].path.name), real(*given))
     )
     wanted = in_memory(checkpoint, METHODS["gptq"], given, tmp_path / "whole")
     assert streamed(checkpoint, METHODS["gptq"], given, tmp_path) == wanted
-    assert len(again) == 1 + left
+    assert len(again) == 2 * left
 
 
 def test_parts_of_another_quantization_are_not_used(tmp_path):
@@ -156,18 +156,18 @@ def test_the_step_streams_as_asked_and_writes_the_same(tmp_path, method):
 
 def test_a_full_disk_leaves_the_parts_and_no_file(tmp_path, monkeypatch):
     checkpoint = tiny_llama(tmp_path / "model")
-    real = radio.quantize_parts.save_part
+    real = StateStore.save
     with monkeypatch.context() as patched:
 
-        def full(path, part):
-            if path.name == "block-00001.safetensors":
+        def full(state, *content):
+            if state.path.name == "block-00001.safetensors":
                 patched.setattr("safetensors.torch.save_file", no_space)
-            real(path, part)
+            real(state, *content)
 
         def no_space(*_arguments: object, **_keywords: object) -> None:
             raise OSError(28, "No space left on device")
 
-        patched.setattr(radio.quantize_parts, "save_part", full)
+        patched.setattr(StateStore, "save", full)
         with pytest.raises(RadioError, match=r"no space to write .*block-00001"):
             streamed(checkpoint, Rtn(16), Given(), tmp_path)
     assert not (tmp_path / "streamed").exists()

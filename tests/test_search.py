@@ -15,7 +15,7 @@ from radio.quantize import Given, quantize_layers
 from radio.rates import target
 from radio.search import search
 from tests.test_budget import statistics_of
-from tests.tiny import tiny_llama
+from tests.tiny import state_in, tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def setting(tmp_path_factory):
     return path, TokenBlocks(ids, "validation", sha256_of_ids(ids)), statistics
 
 
-def run(setting, asked, partial, decided_by="this"):
+def run(setting, asked, state):
     path, blocks, statistics = setting
     return search(
         path,
@@ -36,15 +36,14 @@ def run(setting, asked, partial, decided_by="this"):
         blocks,
         target(*asked),
         0.05,
-        partial,
-        decided_by,
+        state,
     )
 
 
 @pytest.mark.parametrize("asked", [("kl", "0.05"), ("perplexity_increase", "5%")])
 def test_what_was_found_keeps_to_the_target(setting, asked, tmp_path):
     path, blocks, statistics = setting
-    found, probes = run(setting, asked, tmp_path / "partial")
+    found, probes = run(setting, asked, state_in(tmp_path))
     amount = target(*asked).amount
     model = load_model(path)
     reference = compute_reference(model, blocks.ids, blocks.sha256)
@@ -62,8 +61,8 @@ def test_what_was_found_keeps_to_the_target(setting, asked, tmp_path):
 
 
 def test_a_killed_search_goes_on_where_it_was(setting, tmp_path, monkeypatch):
-    partial = tmp_path / "partial"
-    whole = run(setting, ("kl", "0.05"), partial)
+    state = state_in(tmp_path)
+    whole = run(setting, ("kl", "0.05"), state)
     measured = []
     real = module.quantize_layers
 
@@ -72,10 +71,7 @@ def test_a_killed_search_goes_on_where_it_was(setting, tmp_path, monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(module, "quantize_layers", counted)
-    assert run(setting, ("kl", "0.05"), partial) == whole and measured == []
+    assert run(setting, ("kl", "0.05"), state) == whole and measured == []
     # losses of another method or target are no use
-    run(setting, ("kl", "0.05"), partial, decided_by="that")
-    assert measured
-    measured.clear()
-    run(setting, ("perplexity_increase", "5%"), partial)
+    run(setting, ("kl", "0.05"), state_in(tmp_path, "another"))
     assert measured

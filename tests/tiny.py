@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from radio.runtime.state import StateStore
+
 CORPUS = ["The quick brown fox jumps over the lazy dog, and the dog sleeps in the sun."] * 4
 
 
@@ -89,3 +91,8 @@ SHAPES = {
     "opt": (tiny_opt, {}),
     "opt-350m": (tiny_opt, {"word_embed_proj_dim": 32, "do_layer_norm_before": False}),
 }
+
+
+def state_in(folder: Path, key: str = "key") -> StateStore:
+    """Return where a job of a test keeps its state."""
+    return StateStore(folder / "state", key)

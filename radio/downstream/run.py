@@ -11,9 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from radio.downstream.harness import load_tasks, run_task, wrapped
 from radio.downstream.tasks import Task, TaskResult, with_items
-from radio.runtime.errors import RadioError
-from radio.runtime.files import read_json, write_json
-from radio.runtime.identity import identity_of
+from radio.runtime.state import StateStore
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +23,9 @@ def run_tasks(
     items: Mapping[str, Sequence[Mapping[str, Any]]] | None,
     batch: int,
     seed: int,
-    partial: Path,
+    state: StateStore,
 ) -> dict[str, TaskResult]:
-    """Results by task, in their order; what `partial` has of an interrupted run is not run again.
+    """Results by task, in their order; what `state` has of an interrupted run is not run again.
 
     Args:
         model: dense or packed.
@@ -36,14 +34,14 @@ def run_tasks(
         items: by task, of tasks that are not lm-eval's own.
         batch: sequences a forward pass.
         seed: draws the examples of few-shot tasks.
-        partial: file of what is done; the caller removes it once it has saved the result.
+        state: the results so far; the caller removes it once it has saved all.
 
     Raises:
         RadioError: a task's items cannot be had, or lm-eval does not know a task or a metric.
     """
-    weights = model.state_dict()
-    identity = identity_of(tasks, repr(items), batch, seed, weights)
-    done = _resumed(partial, identity)
+    kept = state.load()
+    results = {} if kept is None else kept[1]["results"]
+    done = {name: TaskResult(**result) for name, result in results.items()}
     waiting = [task for task in tasks if task.name not in done]
     with tempfile.TemporaryDirectory(prefix="radio-items-") as folder:
         given = waiting if items is None else with_items(waiting, items, Path(folder))
@@ -53,16 +51,5 @@ def run_tasks(
             log.info("task %s, %d of %d", task.name, len(done) + 1, len(tasks))
             done[task.name] = run_task(lm, task, loaded[task.name])
             results = {name: asdict(result) for name, result in done.items()}
-            write_json(partial, {"identity": identity, "results": results})
+            state.save({}, {"results": results})
     return {task.name: done[task.name] for task in tasks}
-
-
-def _resumed(partial: Path, identity: str) -> dict[str, TaskResult]:
-    """Results of an interrupted run of the same tasks on the same weights."""
-    try:
-        stored = read_json(partial)
-    except RadioError:
-        return {}
-    if stored.get("identity") != identity:
-        return {}
-    return {name: TaskResult(**result) for name, result in stored["results"].items()}

@@ -1,12 +1,12 @@
 """Read every weight of a checkpoint once, tensor by tensor, to hash it and to find damage early."""
 
-import hashlib
 from pathlib import Path
 
 from torch import Tensor
 
 from radio.models.load import check_finite
 from radio.models.stored import opened, weight_files
+from radio.runtime import content
 from radio.runtime.errors import RadioError
 
 
@@ -19,17 +19,31 @@ def inspect_weights(path: Path) -> str:
     Raises:
         RadioError: a file is damaged, a weight is NaN or infinite, or a matrix is zero.
     """
-    digest = hashlib.sha256()
-    for file in weight_files(path):
+    files = weight_files(path)
+    for file in files:
         with opened(file) as tensors:
             for name in tensors:
                 tensor = tensors[name]
                 check_finite(name, tensor, path)
                 _check_not_zero(name, tensor, path)
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+    return content.sha256_of_files(files)
+
+
+def check_unchanged(path: Path, sha256: str | None) -> None:
+    """Refuse a checkpoint whose weights are not those that `radio prepare` found.
+
+    Args:
+        path: directory of the checkpoint.
+        sha256: as `inspect_weights` returned it; None if it is not known.
+
+    Raises:
+        RadioError: the weights changed or are absent.
+    """
+    if sha256 is not None and content.sha256_of_files(weight_files(path)) != sha256:
+        raise RadioError(
+            f"the weights in {path} changed after radio prepare recorded their SHA-256 in "
+            "artifacts.model: run radio prepare again, and then the steps after it"
+        )
 
 
 def _check_not_zero(name: str, weight: Tensor, path: Path) -> None:

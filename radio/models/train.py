@@ -24,12 +24,13 @@ from radio.models.training_run import (
     check_own,
     finished_result,
     publish,
-    recipe_of,
     resumed,
     save_state,
+    training_key,
 )
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
+from radio.runtime.state import StateStore, state_path
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def train_opt_nano(
 ) -> Trained:
     """Train on `texts` and leave the best checkpoint, in float16 with its tokenizer, in `out`.
 
-    The state of a run is kept in `out`.state until it ends. A finished `out` of the same texts and
-    settings is taken as it is.
+    The state of a run is kept in `out`.partial until it ends. A finished `out` of the same texts,
+    settings and code is returned as it is.
 
     Args:
         texts: documents to train on (and to build the vocabulary from).
@@ -60,27 +61,27 @@ def train_opt_nano(
         RadioError: a text is shorter than one context, or training diverged.
     """
     check_own(out)
-    recipe = recipe_of(texts, validation, settings)
-    finished = finished_result(out, recipe)
+    key = training_key(texts, validation, settings)
+    finished = finished_result(out, key)
     if finished is not None:
         return finished
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     train_ids = _stream(tokenizer, texts, settings.context, "training")
     valid_ids = _stream(tokenizer, validation, settings.context, "validation")
-    state = out.with_name(out.name + ".state")
-    run = resumed(settings, tokenizer, state, recipe)
+    state = StateStore(state_path(out), key)
+    run = resumed(settings, tokenizer, state)
     first = run.step
     for step in progress(range(first, settings.steps), "training opt-nano", settings.steps - first):
         _update(run, settings, train_ids, step)
         run.step = step + 1
         if run.step % settings.validate_every == 0 or run.step == settings.steps:
             _validate(run, valid_ids, settings.context)
-            save_state(run, state, recipe)
+            save_state(run, state)
     run.model.load_state_dict(run.best_weights)
     run.model.half().float()  # what is stored is what is reported
     trained = Trained(perplexity(run.model, valid_ids, settings.context), run.best.step)
-    publish(run.model, tokenizer, out, {"recipe": recipe, **dataclasses.asdict(trained)})
-    state.unlink(missing_ok=True)
+    publish(run.model, tokenizer, out, {"key": key, **dataclasses.asdict(trained)})
+    state.remove()
     return trained
 
 

@@ -1,11 +1,7 @@
 """A training run on disk: its state between two steps, and the checkpoint it ends in."""
 
-import dataclasses
-import hashlib
-import json
 import logging
 import math
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +14,8 @@ from radio.models.spec import TrainedSource
 from radio.models.tokenizer import END, PAD
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic, read_json, write_json
+from radio.runtime.fingerprint import code_digest
+from radio.runtime.state import StateStore, state_key
 
 log = logging.getLogger(__name__)
 
@@ -72,40 +70,43 @@ def _fresh(settings: TrainedSource, tokenizer: PreTrainedTokenizerFast) -> Run:
     return Run(model, optimizer, 0, Trained(math.inf, 0), {})
 
 
-def resumed(
-    settings: TrainedSource, tokenizer: PreTrainedTokenizerFast, state: Path, recipe: str
-) -> Run:
-    """The run that `state` holds, or a fresh one if it holds none of this recipe."""
+def resumed(settings: TrainedSource, tokenizer: PreTrainedTokenizerFast, state: StateStore) -> Run:
+    """Return the run that `state` holds, or a fresh one if it holds none."""
     run = _fresh(settings, tokenizer)
-    if not state.is_file():
+    kept = state.load()
+    if kept is None:
         return run
-    try:
-        saved = torch.load(state, weights_only=True)
-        if saved["recipe"] != recipe:
-            log.warning("%s is of other texts or settings: training starts anew", state)
-            return run
-        run.model.load_state_dict(saved["model"])
-        run.optimizer.load_state_dict(saved["optimizer"])
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        log.warning("%s is corrupt (%s): training starts anew", state, error)
-        return _fresh(settings, tokenizer)
-    run.step, run.best, run.best_weights = saved["step"], Trained(*saved["best"]), saved["weights"]
+    tensors, content = kept
+    kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("model", "weights", "moments")}
+    for key, tensor in tensors.items():
+        kind, name = key.split("/", 1)
+        kinds[kind][name] = tensor
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in kinds["moments"].items():
+        index, key = name.split("/")
+        moments.setdefault(int(index), {})[key] = tensor
+    run.model.load_state_dict(kinds["model"])
+    # each step sets the groups' learning rate, and their other settings are those of a fresh run
+    groups = run.optimizer.state_dict()["param_groups"]
+    run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    run.step, run.best, run.best_weights = (
+        content["step"],
+        Trained(*content["best"]),
+        kinds["weights"],
+    )
     log.info("training resumes at step %d", run.step)
     return run
 
 
-def save_state(run: Run, state: Path, recipe: str) -> None:
+def save_state(run: Run, state: StateStore) -> None:
     """Write all that the next step depends on."""
-    content = {
-        "recipe": recipe,
-        "step": run.step,
-        "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "best": dataclasses.astuple(run.best),
-        "weights": run.best_weights,
-    }
-    with atomic(state) as scratch:
-        torch.save(content, scratch)
+    # clones: a file has no tensor twice, and a tied head is the embedding
+    tensors = {f"model/{name}": value.clone() for name, value in run.model.state_dict().items()}
+    tensors |= {f"weights/{name}": value.clone() for name, value in run.best_weights.items()}
+    for index, moments in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"moments/{index}/{name}": value for name, value in moments.items()}
+    best = run.best.validation_perplexity, run.best.step
+    state.save(tensors, {"step": run.step, "best": best})
 
 
 def publish(
@@ -134,18 +135,18 @@ def check_own(out: Path) -> None:
         )
 
 
-def finished_result(out: Path, recipe: str) -> Trained | None:
-    """The result of an earlier run of the same recipe, if `out` holds its checkpoint."""
+def finished_result(out: Path, key: str) -> Trained | None:
+    """Return the result of an earlier run of the same key if `out` holds its checkpoint."""
     try:
         receipt = read_json(out / RECEIPT)
     except RadioError:
         return None
-    if receipt.pop("recipe", None) != recipe:
+    if receipt.pop("key", None) != key:
         return None
     return Trained(**receipt)
 
 
-def recipe_of(texts: Sequence[str], validation: Sequence[str], settings: TrainedSource) -> str:
-    """Hash of everything that decides the weights, but for the libraries and the processor."""
-    content = [list(texts), list(validation), dataclasses.asdict(settings)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def training_key(texts: Sequence[str], validation: Sequence[str], settings: TrainedSource) -> str:
+    """Return the key of all that decides the weights, but for the libraries and the processor."""
+    code = code_digest({"radio.models.train"})
+    return state_key(list(texts), list(validation), settings, code)

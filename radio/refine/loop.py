@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -33,11 +32,10 @@ from radio.refine.state import State
 from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
-from radio.runtime.identity import identity_of
 from radio.runtime.progress import progress
+from radio.runtime.state import SAVE_EVERY_S, StateStore
 from radio.statistics import LayerStatistics
 
-SAVE_EVERY_S = 30.0
 GRADIENTS = ("pca", *OUTPUTS)
 
 
@@ -127,14 +125,14 @@ class Refinement:
         validation: Int[Tensor, "validation_blocks validation_length"],
         rate_bits: float,
         seed: int,
-        partial: Path,
+        store: StateStore,
         devices: Devices = ON_CPU,
     ) -> Refined:
         """Refine at one rate; `model`, on the CPU, is left cast, quantized, and on `devices`.
 
-        The state is saved to `partial` when half a minute has passed since the last time, and
-        found there after a kill. All else follows from it, so that a resumed run ends in the same
-        bytes. The caller removes `partial` once it has saved the result.
+        The state is saved to `store` when half a minute has passed since the last time, and found
+        there after a kill. All else follows from it, so that a resumed run ends in the same bytes.
+        The caller removes it once it has saved the result.
 
         Raises:
             RadioError: fewer blocks than `sequences`, no validation blocks, fewer tokens in a
@@ -143,17 +141,16 @@ class Refinement:
         self._check(blocks, validation, rate_bits)
         blocks = drawn(blocks, self.sequences, seed)
         live = LiveModel.of(model)
-        identity = identity_of(self, rate_bits, seed, blocks, validation, live.weights)
         place(model, devices, getattr(torch, self.dtype))
         reference = compute_reference(model, validation, sha256_of_ids(validation))
-        state = State.resumed(partial, identity)
+        state = State.resumed(store)
         if state is None:
-            state = State.fresh(identity, self._axes(model, blocks), live.weights)
+            state = State.fresh(self._axes(model, blocks), live.weights)
         if state.current:
             depths, _ = allocate_layers(state.current, rate_bits, self.solver)
             live.install(self.draft, state.current, depths, rate_bits)
         self._iterate(
-            state, live, blocks, Validation(validation, reference), rate_bits, seed, partial
+            state, live, blocks, Validation(validation, reference), rate_bits, seed, store
         )
         if not state.best:
             raise RadioError(
@@ -194,7 +191,7 @@ class Refinement:
         validation: Validation,
         rate_bits: float,
         seed: int,
-        partial: Path,
+        store: StateStore,
     ) -> None:
         """Go on from `state` to the end of the last iteration."""
         length = blocks.shape[1]
@@ -202,7 +199,7 @@ class Refinement:
         sampler = (
             PcaTokens(state.axes, self.tokens) if pca else RandomSigns(self.gradients, seed, length)
         )
-        saver = _Saver(state, partial)
+        saver = _Saver(state, store)
         for iteration in range(len(state.trace), self.iterations):
             minibatch = range(state.sequences, (iteration + 1) * self.batch)
             # the hooks must not see what validation puts through the model
@@ -256,7 +253,7 @@ class _Saver:
     """Saves the state when it is time."""
 
     state: State
-    path: Path
+    store: StateStore
     saved_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -264,7 +261,7 @@ class _Saver:
 
     def save_if_due(self) -> None:
         if time.monotonic() - self.saved_at > SAVE_EVERY_S:
-            self.state.save(self.path)
+            self.state.save(self.store)
             self.saved_at = time.monotonic()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from radio.runtime.device import CPU, moved
 from radio.runtime.errors import RadioError
-from radio.runtime.tensors import load_tensors, save_tensors
+from radio.runtime.state import StateStore
 from radio.statistics import LayerStatistics, statistics_of, tensors_of
 from radio.theory.grouping import (
     cluster_mean,
@@ -33,7 +32,6 @@ class State:
     group, whose rows change under it).
 
     Attributes:
-        identity: hash of what decides the run.
         axes: PCA axes of the original model's outputs; none where no PCA is asked for.
         sequences: sequences seen.
         weight: of all sequences seen in the sums, less than `sequences` if the sums decay.
@@ -44,7 +42,6 @@ class State:
         trace: one entry an iteration that is over.
     """
 
-    identity: str
     axes: Float[Tensor, "axes width"]
     sequences: int
     weight: float
@@ -55,13 +52,11 @@ class State:
     trace: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def fresh(
-        cls, identity: str, axes: Float[Tensor, "axes width"], weights: Mapping[str, Tensor]
-    ) -> "State":
+    def fresh(cls, axes: Float[Tensor, "axes width"], weights: Mapping[str, Tensor]) -> "State":
         """The state before the first sequence."""
         grads = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         inputs = {name: torch.zeros(weight.shape[1]) for name, weight in weights.items()}
-        return cls(identity, axes, 0, 0.0, grads, inputs)
+        return cls(axes, 0, 0.0, grads, inputs)
 
     def add_gradient(self, name: str, gradient: Float[Tensor, "rows cols"]) -> None:
         """Add the squared gradient of one backward pass."""
@@ -124,7 +119,7 @@ class State:
             result[name] = moved(of_layer, CPU)
         return result
 
-    def save(self, path: Path) -> None:
+    def save(self, store: StateStore) -> None:
         """Write everything, atomically; as much disk as the float32 weights."""
         tensors = {"axes": self.axes}
         for kind in SUMS:
@@ -133,34 +128,32 @@ class State:
             # clones: the current statistics may be the best, and a file has no tensor twice
             held = tensors_of(getattr(self, kind)).items()
             tensors |= {f"{kind}/{name}": tensor.clone() for name, tensor in held}
-        metadata = {name: getattr(self, name) for name in ("identity", "sequences", "weight")}
         layers = {kind: list(getattr(self, kind)) for kind in STATISTICS}
         # pairs keep the order of an entry's keys, which JSON objects in a file's header lose
         trace = [list(entry.items()) for entry in self.trace]
-        save_tensors(path, tensors, {**metadata, "trace": trace, "layers": layers})
+        numbers = {"sequences": self.sequences, "weight": self.weight}
+        store.save(tensors, {**numbers, "trace": trace, "layers": layers})
 
     @classmethod
-    def resumed(cls, path: Path, identity: str) -> "State | None":
-        """The state at `path`, or None if there is none of this run."""
-        if not path.is_file():
+    def resumed(cls, store: StateStore) -> "State | None":
+        """Return the state in `store`, or None if there is none."""
+        kept = store.load()
+        if kept is None:
             return None
-        tensors, metadata = load_tensors(path)
-        if metadata.get("identity") != identity:
-            return None
+        tensors, content = kept
         axes = tensors.pop("axes")
         kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*SUMS, *STATISTICS)}
         for key, tensor in tensors.items():
             kind, name = key.split("/", 1)
             kinds[kind][name] = tensor
-        layers = metadata["layers"]
+        layers = content["layers"]
         return cls(
-            identity=identity,
             axes=axes,
-            sequences=metadata["sequences"],
-            weight=metadata["weight"],
+            sequences=content["sequences"],
+            weight=content["weight"],
             grad_sum=kinds["grad_sum"],
             input_sum=kinds["input_sum"],
             current=statistics_of(kinds["current"], layers["current"]),
             best=statistics_of(kinds["best"], layers["best"]),
-            trace=[dict(entry) for entry in metadata["trace"]],
+            trace=[dict(entry) for entry in content["trace"]],
         )

@@ -89,7 +89,7 @@ def recorded(
     inputs = list(paths_in(config))
     check_output(step, out, companions, inputs)
     measured: dict[str, Any] = {}
-    resumed = any(out.with_suffix(suffix).exists() for suffix in STATES)
+    resumed = any(out.with_name(out.name + suffix).exists() for suffix in STATES)
     start, moved = time.perf_counter(), traffic()
     with scratch_folder(out) as folder:
         staged = folder / out.name

@@ -15,6 +15,7 @@ from radio.runtime.dtypes import floating
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.peak import matmul_flops_per_s
+from radio.runtime.state import StateStore
 from radio.statistics import save_statistics
 from radio.steps.holding import model_to_calibrate
 from radio.steps.inputs import checkpoint_path
@@ -23,7 +24,6 @@ from radio.steps.inputs import checkpoint_path
 def run(cfg: DictConfig) -> None:
     """`artifacts.model`, `artifacts.tokens` -> statistics of every linear layer at `out`."""
     out = output_path(cfg.out)
-    partial = out.with_suffix(".partial")
     with recorded("calibrate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         estimator = instantiate(cfg.calibration.estimator)
@@ -36,7 +36,8 @@ def run(cfg: DictConfig) -> None:
             estimator.group_rows,
             dtype,
         )
-        statistics = estimator.run(model, blocks.ids, cfg.seed, partial, on)
+        state = StateStore.of_job("calibrate", cfg, out)
+        statistics = estimator.run(model, blocks.ids, cfg.seed, state, on)
         save_statistics(staged, statistics)
         measured["protocol"] = blocks.protocol
         measured["streamed"] = isinstance(model, Recomputing)
@@ -51,4 +52,4 @@ def run(cfg: DictConfig) -> None:
             recomputed=measured["streamed"],
         )
         measured["peak_flops_per_s"] = matmul_flops_per_s(dtype, on[0])
-    partial.unlink(missing_ok=True)
+    state.remove()

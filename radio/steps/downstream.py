@@ -15,6 +15,7 @@ from radio.runtime.device import devices
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
+from radio.runtime.state import StateStore
 from radio.steps.inputs import checkpoint_path, evaluated_in, given
 
 CARRIED = ("method", "rate_bits", "bits_paper", "bits_true")
@@ -26,7 +27,6 @@ def run(cfg: DictConfig) -> None:
     Without `artifacts.quantized` the checkpoint is run as it is.
     """
     out, coded, checkpoint = output_path(cfg.out), given(cfg, "quantized"), checkpoint_path(cfg)
-    partial = out.with_suffix(".partial")
     with recorded("downstream", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         model = load_model(checkpoint, evaluated_in(cfg))
@@ -40,7 +40,8 @@ def run(cfg: DictConfig) -> None:
         tasks = tasks_of(cfg.tasks.tasks)
         file, tokenizer = given(cfg, "task_items"), load_tokenizer(checkpoint)
         items = None if file is None else load_items(file)
-        results = run_tasks(model, tokenizer, tasks, items, cfg.batch, cfg.seed, partial)
+        state = StateStore.of_job("downstream", cfg, out)
+        results = run_tasks(model, tokenizer, tasks, items, cfg.batch, cfg.seed, state)
         rows = [
             {"task": task, "metric": metric, "item": item, "value": value}
             for task, result in results.items()
@@ -58,4 +59,4 @@ def run(cfg: DictConfig) -> None:
             }
             for task, result in results.items()
         }
-    partial.unlink(missing_ok=True)
+    state.remove()

@@ -29,7 +29,8 @@ def model_to_calibrate(
     Raises:
         RadioError: a setting that is none, or a checkpoint that cannot be read.
     """
-    path, folder = checkpoint_path(cfg), output_path(cfg.out).with_suffix(".inputs")
+    path, out = checkpoint_path(cfg), output_path(cfg.out)
+    folder = out.with_name(f"{out.name}.inputs")
     check_context(path, length, "data.context_tokens")
     footprint = CalibrationFootprint(
         Geometry.of_checkpoint(path), length, group_rows, dtype.itemsize

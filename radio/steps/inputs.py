@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
+from radio.models.inspect import check_unchanged
 from radio.rates import Target, asked_rate
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
@@ -12,8 +13,15 @@ from radio.runtime.manifest import read_manifest
 
 
 def checkpoint_path(cfg: DictConfig) -> Path:
-    """Directory of the checkpoint that `radio prepare` recorded in `artifacts.model`."""
-    return Path(read_manifest(Path(cfg.artifacts.model))["measured"]["path"])
+    """Return the directory of the checkpoint that `radio prepare` recorded in `artifacts.model`.
+
+    Raises:
+        RadioError: its weights changed since.
+    """
+    measured = read_manifest(Path(cfg.artifacts.model))["measured"]
+    path = Path(measured["path"])
+    check_unchanged(path, measured.get("sha256"))
+    return path
 
 
 def evaluated_in(cfg: DictConfig) -> torch.dtype:

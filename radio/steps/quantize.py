@@ -1,6 +1,5 @@
 """Quantize a model by one method at one rate, and write it packed."""
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -12,12 +11,12 @@ from radio.models import StreamedModel, load_model
 from radio.models.footprint import FLOAT32_BYTES, quantization_bytes
 from radio.models.geometry import Geometry
 from radio.quantize import Given, quantize_layers
-from radio.quantize_parts import quantize_to_file
+from radio.quantize_parts import Parts, quantize_to_file
 from radio.runtime.device import devices
-from radio.runtime.identity import identity_of
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.peak import read_bytes_per_s
+from radio.runtime.state import job_key
 from radio.steps.holding import streams
 from radio.steps.inputs import checkpoint_path, needed
 from radio.steps.method_inputs import given_to_method, method_and_rate
@@ -39,15 +38,12 @@ def run(cfg: DictConfig) -> None:
         given = given_to_method(cfg)
         made = [needed(cfg, name) for name in cfg.method.needs if name != "inputs"]
         upstream = [read_manifest(path) for path in made]
-        checkpoint, parts = checkpoint_path(cfg), out.with_suffix(".parts")
+        checkpoint = checkpoint_path(cfg)
+        parts = Parts(out.with_name(f"{out.name}.parts"), job_key("quantize", cfg))
         measured["streamed"] = streams(cfg, quantization_bytes(Geometry.of_checkpoint(checkpoint)))
         if measured["streamed"]:
-            read = [read_manifest(Path(cfg.artifacts.model)), *upstream]
-            identity = identity_of(method, rate_bits, given.blocks, given.dtype, read)
             model = StreamedModel(checkpoint, torch.float32)
-            size = quantize_to_file(
-                model, method, rate_bits, given, staged, parts, identity, device
-            )
+            size = quantize_to_file(model, method, rate_bits, given, staged, parts, device)
             measured["weights_read_bytes"] = model.weights_read_bytes
         else:
             size = _quantize_in_memory(checkpoint, method, rate_bits, given, staged, device)
@@ -66,7 +62,7 @@ def run(cfg: DictConfig) -> None:
         for manifest in upstream:
             carried = ("pruned", "loss_validation")
             measured |= {k: v for k, v in manifest["measured"].items() if k in carried}
-    shutil.rmtree(parts, ignore_errors=True)
+    parts.remove()
 
 
 def _quantize_in_memory(

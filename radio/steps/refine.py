@@ -12,6 +12,7 @@ from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
+from radio.runtime.state import StateStore
 from radio.statistics import save_statistics
 from radio.steps.inputs import asked, checkpoint_path
 
@@ -22,7 +23,6 @@ def run(cfg: DictConfig) -> None:
     The manifest has the trace of all iterations.
     """
     out = output_path(cfg.out)
-    partial = out.with_suffix(".partial")
     with recorded("refine", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         refinement = instantiate(cfg.refinement.estimator)
@@ -36,7 +36,8 @@ def run(cfg: DictConfig) -> None:
         blocks = load_token_blocks(tokens, "calibration")
         validation = load_token_blocks(tokens, "validation")
         model = load_model(checkpoint_path(cfg))
-        given = blocks.ids, validation.ids, rate, cfg.seed, partial
+        state = StateStore.of_job("refine", cfg, out)
+        given = blocks.ids, validation.ids, rate, cfg.seed, state
         refined = refinement.run(model, *given, on)
         save_statistics(staged, refined.statistics)
         measured["protocol"] = blocks.protocol
@@ -46,4 +47,4 @@ def run(cfg: DictConfig) -> None:
         measured["perplexity_fp16"] = refined.perplexity_fp16
         measured["best_iteration"] = refined.best_iteration
         measured["trace"] = refined.trace
-    partial.unlink(missing_ok=True)
+    state.remove()

@@ -16,6 +16,7 @@ from radio.runtime.errors import RadioError
 from tests.data.fake_texts import byte_tokenizer
 from tests.hf.conftest import pack
 from tests.test_checkpoint import quantized_by
+from tests.tiny import state_in
 
 
 @torch.no_grad()
@@ -52,7 +53,7 @@ def test_local_tasks_equal_a_direct_computation(
 
         made = pack(tmp_path, checkpoint, quantized_by(model, "radio"))
         model = AutoModelForCausalLM.from_pretrained(made.packed, dtype=torch.float32).eval()
-    results = run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
+    results = run_tasks(model, tokenizer, tasks, items, 8, 0, state_in(tmp_path))
 
     for item, sample in zip(items["next_sentence"], seen["next_sentence"], strict=True):
         lls = [direct(model, tokenizer, item["context"], f" {c}")[0] for c in item["choices"]]
@@ -81,7 +82,7 @@ def test_scores_are_lm_evals(model, tokenizer, items, tasks, tmp_path, monkeypat
         return found
 
     monkeypatch.setattr(evaluator, "evaluate", spy)
-    results = run_tasks(model, tokenizer, tasks, items, 8, 0, tmp_path / "x.partial")
+    results = run_tasks(model, tokenizer, tasks, items, 8, 0, state_in(tmp_path))
     for task in tasks:
         for metric in task.metrics:
             ours = score(metric, results[task.name].values[metric]).value
@@ -156,7 +157,7 @@ def test_the_papers_tasks_run(model, tokenizer, seen, tmp_path):
     *tasks, gsm8k = paper_tasks()
     shortened = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 8}
     tasks.append(replace(gsm8k, definition={**gsm8k.definition, "generation_kwargs": shortened}))
-    results = run_tasks(model, tokenizer, tasks, None, 4, 0, tmp_path / "x.partial")
+    results = run_tasks(model, tokenizer, tasks, None, 4, 0, state_in(tmp_path))
     assert list(results) == [
         *("arc_challenge", "arc_easy", "hellaswag", "piqa", "winogrande", "gsm8k")
     ]
@@ -191,11 +192,9 @@ def test_no_hub_is_one_sentence():
 def test_a_metric_that_lm_eval_does_not_measure(model, tokenizer, items, tasks, tmp_path):
     asked = [Task("last_word", ["f1"], definition=tasks[1].definition)]
     with pytest.raises(RadioError, match="measures no f1 on last_word under filter none"):
-        run_tasks(model, tokenizer, asked, items, 8, 0, tmp_path / "x.partial")
+        run_tasks(model, tokenizer, asked, items, 8, 0, state_in(tmp_path))
 
 
 def test_the_begin_of_sequence_token_is_recorded(model, items, tasks, tmp_path):
-    result = run_tasks(
-        model, byte_tokenizer(bos=True), tasks[1:], items, 8, 0, tmp_path / "x.partial"
-    )
+    result = run_tasks(model, byte_tokenizer(bos=True), tasks[1:], items, 8, 0, state_in(tmp_path))
     assert result["last_word"].bos == "once"

@@ -8,7 +8,7 @@ from radio.models import final_hidden, load_model, place, placing
 from radio.runtime.device import ON_CPU
 from radio.runtime.errors import RadioError
 from radio.statistics import tensors_of
-from tests.tiny import tiny_llama, tiny_opt
+from tests.tiny import state_in, tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (3, 16), generator=torch.Generator().manual_seed(3))
 TWO = tuple(torch.device("cuda", index) for index in range(2))
@@ -38,7 +38,7 @@ def test_spread_gives_the_same_numbers(checkpoint, layouts, tmp_path):
     """Every module under a hook of accelerate's, forward and backward; each GPU has its part."""
     estimator = RandomSign(8, 3, 1, "float32", "kl")
     wanted, found = (
-        tensors_of(estimator.run(load_model(checkpoint), IDS, 0, tmp_path / "partial", devices))
+        tensors_of(estimator.run(load_model(checkpoint), IDS, 0, state_in(tmp_path), devices))
         for devices in (ON_CPU, TWO)
     )
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)

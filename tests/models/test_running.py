@@ -17,7 +17,7 @@ from radio.methods.rtn import Rtn
 from radio.models import StreamedModel, final_states, head_of, load_model
 from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
-from tests.tiny import SHAPES, tiny_llama
+from tests.tiny import SHAPES, state_in, tiny_llama
 
 IDS = torch.randint(2, 300, (3, 24), generator=torch.Generator().manual_seed(5))
 DTYPES = [torch.float32, torch.bfloat16]
@@ -34,7 +34,7 @@ def coded(checkpoint):
     """A file of it with biases added, groups of mixed depths and shared tables."""
     model, path = load_model(checkpoint), checkpoint.parent / "coded"
     estimator = RandomSign(8, 3, 1, "float32", "hidden")
-    statistics = estimator.run(model, IDS, 0, checkpoint.parent / "partial")
+    statistics = estimator.run(model, IDS, 0, state_in(checkpoint.parent))
     draw = torch.Generator().manual_seed(0)
     depths = {
         name: torch.randint(0, 6, entry.grad_var.shape, generator=draw).to(torch.uint8)

@@ -106,7 +106,7 @@ def test_killed_run_ends_in_the_same_bytes(
         kill_at(step, patch)
         train_opt_nano(TEXTS, VALIDATION, SETTINGS, out)
     assert not out.exists()
-    assert (tmp_path / "checkpoint.state").exists() == (step > 4)
+    assert (tmp_path / "checkpoint.partial").exists() == (step > 4)
 
     # the second life must not start from the beginning
     first = step // SETTINGS.validate_every * SETTINGS.validate_every
@@ -126,7 +126,7 @@ def test_killed_run_ends_in_the_same_bytes(
 def test_useless_state_is_not_used(
     damage: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, state = tmp_path / "checkpoint", tmp_path / "checkpoint.state"
+    out, state = tmp_path / "checkpoint", tmp_path / "checkpoint.partial"
     settings = dataclasses.replace(SETTINGS, seed=8) if damage == "other recipe" else SETTINGS
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         kill_at(6, patch)

@@ -7,7 +7,8 @@ import torch
 from radio.methods.radio import Radio
 from radio.models import load_model
 from radio.refine import Refined, Refinement
-from tests.tiny import tiny_llama, tiny_opt
+from radio.runtime.state import StateStore
+from tests.tiny import state_in, tiny_llama, tiny_opt
 
 LENGTH = 8
 RATE_BITS = 3.0
@@ -46,9 +47,9 @@ def refinement(**changed) -> Refinement:
     return Refinement(**{**settings, **changed})
 
 
-def run(checkpoint: Path, partial: Path | None = None, **changed) -> Refined:
+def run(checkpoint: Path, store: StateStore | None = None, **changed) -> Refined:
     """Run the loop on fresh text; `blocks`, `validation`, `rate_bits`, `seed` may be given too."""
     inputs = {"blocks": text(4), "validation": text(3, seed=4), "rate_bits": RATE_BITS, "seed": 0}
     inputs |= {name: changed.pop(name) for name in list(changed) if name in inputs}
-    partial = partial or checkpoint.parent / "partial"
-    return refinement(**changed).run(load_model(checkpoint), partial=partial, **inputs)
+    store = store or state_in(checkpoint.parent)
+    return refinement(**changed).run(load_model(checkpoint), store=store, **inputs)

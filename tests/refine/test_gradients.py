@@ -27,7 +27,7 @@ def squares(model, ids, axis, positions) -> dict[str, torch.Tensor]:
 
 def fresh_state(model, axes) -> State:
     weights = {name: linear.weight.detach() for name, linear in decoder_linears(model).items()}
-    return State.fresh("", axes, weights)
+    return State.fresh(axes, weights)
 
 
 def test_a_sample_is_the_sum_over_tokens_propagated_alone(checkpoint):

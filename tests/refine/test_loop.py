@@ -18,6 +18,7 @@ from radio.quantize import Given, quantize_layers
 from radio.refine.live import LiveModel
 from radio.runtime.errors import RadioError
 from tests.refine.setting import LENGTH, RATE_BITS, WIDTH, refinement, run, text
+from tests.tiny import state_in
 
 
 def test_every_iteration_meets_the_rate(checkpoint):
@@ -147,7 +148,7 @@ def test_sequences_are_cycled_in_an_order_of_the_seed(llama, monkeypatch):
 
 def test_no_gradient_and_no_hook_is_left(checkpoint):
     model = load_model(checkpoint)
-    refinement().run(model, text(4), text(1), RATE_BITS, 0, checkpoint.parent / "partial")
+    refinement().run(model, text(4), text(1), RATE_BITS, 0, state_in(checkpoint.parent))
     # a layer's last bias is new, and takes no part in gradients either
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(linear._forward_pre_hooks for linear in decoder_linears(model).values())

@@ -7,6 +7,7 @@ import pytest
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.runtime.manifest import read_manifest
+from radio.runtime.state import state_path
 from tests.refine.setting import text
 
 SETTINGS = {"sequences": 2, "batch": 2, "iterations": 2, "tokens": 3, "validate_every": 1}
@@ -36,7 +37,7 @@ def refined(llama, tmp_path):
             )
             == 0
         )
-        assert not out.with_suffix(".partial").exists()
+        assert not state_path(out).exists()
         return out
 
     return refine

@@ -41,13 +41,13 @@ def made(cfg, **measurements):
     return json.loads((out.parent / "2.5.json").read_text())
 
 
-@pytest.mark.parametrize("state", [None, "2.5.partial", "2.5.parts", "3.partial"])
+@pytest.mark.parametrize("state", [None, "2.5.{}.partial", "2.5.{}.parts", "3.{}.partial"])
 def test_a_job_that_goes_on_says_so(cfg, state):
     folder = Path(cfg.out).parent
     folder.mkdir()
     if state:
-        (folder / state).mkdir()
-    assert made(cfg)["resumed"] == (state in ("2.5.partial", "2.5.parts"))
+        (folder / state.format("safetensors")).mkdir()
+    assert made(cfg)["resumed"] == (state in ("2.5.{}.partial", "2.5.{}.parts"))
 
 
 def test_content(cfg):

@@ -10,6 +10,8 @@ plan = Plan(overrides=(*shortened, *config["overrides"]))
 all_cores = workflow.resource_settings.cores or 16
 # experiments whose tables are in the graph; what this machine makes of the paper, once it is asked
 tabled, fitting = set(), []
+# the lock on the directory, kept until this process ends
+held = []
 
 
 def targets(wildcards):
@@ -146,6 +148,10 @@ def finish():
 
 
 onstart:
+    try:
+        held.append(hold_workflow_lock(Path(".snakemake")))
+    except RadioError as error:
+        raise WorkflowError(str(error)) from None
     # jobs hand it to W&B, which groups their runs by it
     made = ["paper"] if fitting else sorted(tabled)
     if made:
