@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from radio.kernels.checks import checked
 from radio.kernels.layout import PackedMatrix
 from radio.kernels.linear import packed_linear
 from radio.packing.codecs import CODECS, Codec
@@ -19,6 +20,10 @@ class Packed(nn.Module):
         super().__init__()
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
+
+    def forward(self) -> dict[str, Tensor]:
+        """Return the buffers by their names; calling the module loads what a hook offloaded."""
+        return dict(self.named_buffers(recurse=False))
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Packed":
         stored = dict(self.named_buffers(recurse=False))
@@ -65,7 +70,7 @@ class PackedLinear(Packed):
     def coded(self, device: torch.device) -> Codec:
         """The weights as their codec holds them, read out of the buffers."""
         (shared,) = self._shared
-        tensors = dict(self.named_buffers(recurse=False)) | dict(shared.named_buffers())
+        tensors = dict(self.named_buffers(recurse=False)) | shared()
         on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
         with device:
             return CODECS[self.codec].from_tensors(on_device, self.fields)
@@ -81,26 +86,33 @@ class KernelLinear(Packed):
     Where a gradient of the inputs is wanted, which kernels have none of, weights are decoded.
 
     Attributes:
+        rows: outputs of the layer.
         bias: [rows] in the model's dtype, or None.
     """
+
+    bias: nn.Parameter | None
 
     def __init__(self, matrix: PackedMatrix, bias: nn.Parameter | None) -> None:
         """Hold the tensors of `matrix` as buffers."""
         super().__init__(matrix.named_tensors())
-        self.bias, self._matrix = bias, matrix
+        self.rows, self.bias = matrix.rows, bias
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "KernelLinear":
-        super()._apply(fn, recurse)
-        self._matrix = PackedMatrix(self._matrix.rows, **dict(self.named_buffers(recurse=False)))
-        return self
+    def matrix(self) -> PackedMatrix:
+        """Return the weights as a view of the buffers, which may be others at each call.
+
+        Whoever moves, offloads or loads a model replaces the tensors of its modules.
+        """
+        return PackedMatrix(self.rows, **self._buffers)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Product with the weights that the codes stand for."""
+        """Return the product with the weights that the codes stand for."""
+        matrix = self.matrix()
         if torch.is_grad_enabled() and inputs.requires_grad:
-            return nn.functional.linear(inputs, self._matrix.decode().to(inputs.dtype), self.bias)
-        return packed_linear(inputs, self._matrix, self.bias)
+            checked(matrix)
+            return nn.functional.linear(inputs, matrix.decode().to(inputs.dtype), self.bias)
+        return packed_linear(inputs, matrix, self.bias)
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
-        rows, cols = self._matrix.shape
+        """Return what `print(model)` shows."""
+        rows, cols = self.matrix().shape
         return f"rows={rows}, cols={cols}"

@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from accelerate.hooks import add_hook_to_module
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from radio.hf.linear import KernelLinear, Packed, PackedLinear
+from radio.kernels.checks import check
 from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
 from radio.packing.codecs import Companded
@@ -61,19 +63,29 @@ def replace_linears(
 def lay_out(model: PreTrainedModel) -> None:
     """Put a `KernelLinear` for every filled `PackedLinear` that kernels can multiply, in place.
 
-    Codes are then held once, in the order that kernels read. Layers share one table of levels.
+    Codes are then held once, in the order that kernels read. Layers share one table of levels. A
+    layer whose codes stay on disk until they are needed is left as it is, and decodes them.
+
+    Raises:
+        RadioError: codes or side information are damaged.
     """
     levels = dict[torch.device, Tensor]()
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, PackedLinear)]
     for name, layer in layers:
-        if layer.codec != Companded.name:
+        device = next(layer.buffers()).device
+        if layer.codec != Companded.name or device.type == "meta":
             continue
         coded = layer.coded(torch.device("cpu"))
         assert isinstance(coded, Companded)
-        device = next(layer.buffers()).device
-        matrix = packed_matrix(coded).to(device)
+        matrix = packed_matrix(coded)
+        check(matrix)
+        matrix = matrix.to(device)
         matrix = replace(matrix, levels=levels.setdefault(device, matrix.levels))
-        model.set_submodule(name, KernelLinear(matrix, layer.bias))
+        kernel = KernelLinear(matrix, layer.bias)
+        model.set_submodule(name, kernel)
+        # accelerate's, which loads an offloaded bias for each product
+        if (hook := getattr(layer, "_hf_hook", None)) is not None:
+            add_hook_to_module(kernel, hook)
 
 
 def _check_fit(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: Path) -> None:

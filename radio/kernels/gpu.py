@@ -13,6 +13,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from radio.kernels.checks import checked
 from radio.kernels.layout import PackedMatrix
 from radio.runtime.device import gpus
 
@@ -26,20 +27,27 @@ CONFIGS = [triton.Config({"TILES": tiles}, num_warps=warps) for tiles, warps in 
 def product(
     inputs: Float[Tensor, "vectors cols"], matrix: PackedMatrix, bias: Float[Tensor, " rows"] | None
 ) -> Float[Tensor, "vectors rows"]:
-    """W x + b for every row of `inputs`, in their type, summed in float32."""
+    """Return W x + b for every row of `inputs`, in their type, summed in float32.
+
+    Raises:
+        RadioError: the matrix is damaged.
+    """
+    most_tiles = checked(matrix).most_tiles
     outputs = inputs.new_empty(len(inputs), matrix.rows)
     for some, their in zip(inputs.split(MAX_VECTORS), outputs.split(MAX_VECTORS), strict=True):
         if len(some):
-            _launch(some.contiguous(), matrix, bias, their)
+            _launch(some.contiguous(), matrix, most_tiles, bias, their)
     return outputs
 
 
-def _launch(inputs: Tensor, matrix: PackedMatrix, bias: Tensor | None, outputs: Tensor) -> None:
+def _launch(
+    inputs: Tensor, matrix: PackedMatrix, most_tiles: int, bias: Tensor | None, outputs: Tensor
+) -> None:
     rows, cols = matrix.shape
     vectors = len(inputs)
 
     def grid(meta: dict[str, Any]) -> tuple[int, int]:
-        return len(matrix.counts), triton.cdiv(matrix.most_tiles, meta["TILES"])
+        return len(matrix.counts), triton.cdiv(most_tiles, meta["TILES"])
 
     _product[grid](
         inputs,

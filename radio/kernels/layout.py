@@ -15,7 +15,6 @@ vector's 32 entries and the depth's levels stay where they are while all tiles o
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -46,9 +45,12 @@ class Run(NamedTuple):
     cols: int
 
 
-@dataclass(frozen=True, eq=False)
+# not frozen, since layers make one for each product, and that would take a microsecond
+@dataclass(eq=False, slots=True)
 class PackedMatrix:
     """A matrix [rows, cols], w = location + scale x level, in the order that kernels read.
+
+    Nothing is checked when one is made; `radio.kernels.checks` and the compiled kernel do it.
 
     Attributes:
         words: codes, see the module.
@@ -79,17 +81,22 @@ class PackedMatrix:
         return self.rows, self.columns.shape[1]
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors, in the order in which compiled kernels take them."""
-        return tuple(self.named_tensors().values())
+        """Return all tensors, in the order in which compiled kernels take them."""
+        return (
+            self.words,
+            self.first_word,
+            self.first_tile,
+            self.counts,
+            self.columns,
+            self.scale,
+            self.location,
+            self.row,
+            self.levels,
+        )
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The same by their names."""
-        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
-
-    @cached_property
-    def most_tiles(self) -> int:
-        """Tiles of the cluster that has most."""
-        return int(self.first_tile.diff().max())
+        """Return the same by their names."""
+        return dict(zip((field.name for field in fields(self)[1:]), self.tensors(), strict=True))
 
     def size_bytes(self) -> int:
         """Bytes that a product reads, without the levels, which all matrices share."""

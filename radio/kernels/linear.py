@@ -5,7 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from radio.kernels import cpu
+from radio.kernels.checks import checked
 from radio.kernels.layout import PackedMatrix
+from radio.runtime.errors import RadioError
 
 # inputs up to which codes are looked up for each product, beyond which weights are decoded first:
 # one core at 4096 x 4096 and at SmolLM2-135M's shapes. Lookups sum in float32, and processors
@@ -20,35 +22,48 @@ def packed_linear(
     matrix: PackedMatrix,
     bias: Float[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "*batch rows"]:
-    """The products W x + b of all inputs, in the type of the inputs; sums are of float32.
+    """Return the products W x + b of all inputs, in the type of the inputs.
 
-    Not differentiable: packed weights are for inference.
+    Sums are of float32, or of float64 where the inputs are. An input that is not finite gives
+    outputs that are not finite. Not differentiable: packed weights are for inference.
 
     Args:
-        inputs: float32, bfloat16 or float16, on the matrix' device.
+        inputs: of a floating type, on the matrix' device.
         matrix: W [rows, cols].
-        bias: b, of any of these types.
+        bias: b [rows], of any floating type, on that device.
+
+    Raises:
+        RadioError: shapes, types or devices do not fit, or the matrix is damaged.
     """
-    rows, cols = matrix.shape
-    outputs = _product(inputs.reshape(-1, cols), matrix, bias)
-    return outputs.view(*inputs.shape[:-1], rows)
-
-
-def _product(
-    inputs: Float[Tensor, "vectors cols"], matrix: PackedMatrix, bias: Float[Tensor, " rows"] | None
-) -> Float[Tensor, "vectors rows"]:
-    """W x + b, the way that device and number of inputs make the fastest."""
-    if inputs.device.type == "cuda":
-        if len(inputs) <= DIRECT_INPUTS_GPU:
-            from radio.kernels import gpu  # Triton costs a second, and is for GPUs alone
-
-            return gpu.product(inputs.detach(), matrix, bias)
-    elif (compiled := cpu.handle(matrix)) is not None:
-        direct = len(inputs) <= DIRECT_INPUTS[inputs.dtype]
-        product = compiled.product if direct else compiled.product_of_decoded
-        result: Tensor = product(inputs, bias)
+    if inputs.is_cpu and inputs.dtype in DIRECT_INPUTS and (kernel := cpu.kernel()) is not None:
+        direct = inputs.numel() <= DIRECT_INPUTS[inputs.dtype] * matrix.shape[1]
+        product = kernel.product if direct else kernel.product_of_decoded
+        result: Tensor = product(inputs, bias, matrix.rows, matrix.tensors())
         return result
-    return product_of_decoded(inputs, matrix, bias)
+    _check_fit(inputs, matrix, bias)
+    vectors = inputs.reshape(-1, matrix.shape[1])
+    if inputs.is_cuda and inputs.dtype in DIRECT_INPUTS and len(vectors) <= DIRECT_INPUTS_GPU:
+        from radio.kernels import gpu  # Triton costs a second, and is for GPUs alone
+
+        outputs = gpu.product(vectors.detach(), matrix, bias)
+    else:
+        outputs = product_of_decoded(vectors, matrix, bias)
+    return outputs.view(*inputs.shape[:-1], matrix.rows)
+
+
+def _check_fit(inputs: Tensor, matrix: PackedMatrix, bias: Tensor | None) -> None:
+    rows, cols = matrix.shape
+    device = matrix.words.device
+    if inputs.shape[-1:] != (cols,) or not inputs.is_floating_point() or inputs.device != device:
+        raise RadioError(
+            f"inputs are {list(inputs.shape)} of {inputs.dtype} on {inputs.device}: a packed "
+            f"matrix of {cols} columns on {device} takes [..., {cols}] of a floating type there"
+        )
+    if bias is not None and (bias.shape != (rows,) or bias.device != device):
+        raise RadioError(
+            f"bias is {list(bias.shape)} on {bias.device}: a packed matrix of {rows} rows on "
+            f"{device} takes [{rows}] there"
+        )
 
 
 @torch.no_grad()
@@ -57,10 +72,15 @@ def product_of_decoded(
     matrix: PackedMatrix,
     bias: Float[Tensor, " rows"] | None,
 ) -> Float[Tensor, "vectors rows"]:
-    """W x + b by decoding the weights of one cluster after another, in the type of the inputs."""
+    """Return W x + b by decoding one cluster after another, in the type of the inputs.
+
+    Raises:
+        RadioError: the matrix is damaged.
+    """
+    checked(matrix)
     outputs = inputs.new_empty(len(inputs), matrix.rows)
     for cluster in range(len(matrix.counts)):
         lanes = matrix.lanes_of(cluster)
         weight = matrix.decode_cluster(cluster).to(inputs.dtype)
-        outputs[:, lanes[lanes >= 0].long()] = (inputs @ weight)[:, : int((lanes >= 0).sum())]
+        outputs[:, lanes[lanes >= 0].long()] = (inputs @ weight)[:, lanes >= 0]
     return outputs if bias is None else outputs + bias.to(outputs)

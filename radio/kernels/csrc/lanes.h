@@ -11,7 +11,7 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
-constexpr int kLanes = 16;
+#include "matrix.h"
 
 inline float half(uint16_t bits) { return c10::Half(bits, c10::Half::from_bits()); }
 
@@ -22,12 +22,15 @@ using Words = __m512i;
 
 inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
-// finite values, to nearest, ties to even: half a unit, less what makes the bit that stays odd, is added
+// to nearest, ties to even: half a unit, less what makes the bit that stays odd, is added; NaN would
+// carry over into the sign, and is set apart
 inline void store(c10::BFloat16* p, Floats v) {
   const __m512i bits = _mm512_castps_si512(v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __m256i upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32(sum, 16));
+  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  const __m512i rounded = _mm512_mask_mov_epi32(sum, nan, _mm512_set1_epi32(0x7fc00000));
+  const __m256i upper = _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), upper);
 }
 inline Floats all(float v) { return _mm512_set1_ps(v); }

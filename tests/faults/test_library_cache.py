@@ -1,0 +1,187 @@
+"""A cached library is loaded only whole, and only from where no other user can write."""
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+
+from radio.kernels import cpu, library
+
+SOURCE = """
+#include <Python.h>
+static PyObject* answer(PyObject*, PyObject*) {{ return PyLong_FromLong({answer}); }}
+static PyMethodDef methods[] = {{{{"answer", answer, METH_NOARGS, ""}}, {{}}}};
+static PyModuleDef module = {{PyModuleDef_HEAD_INIT, "{name}", "", -1, methods}};
+PyMODINIT_FUNC PyInit_{name}() {{ return PyModule_Create(&module); }}
+"""
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A trusted folder of its own, and a counter of the builds."""
+    builds = []
+
+    def build(name, sources, extra_cflags, build_directory):
+        del extra_cflags
+        builds.append(name)
+        out = Path(build_directory) / f"{name}.so"
+        compile_small(Path(sources[0]), out)
+
+    monkeypatch.setattr("torch.utils.cpp_extension.load", build)
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+    return folder, builds
+
+
+def compile_small(source: Path, out: Path) -> None:
+    import sysconfig
+
+    include = f"-I{sysconfig.get_path('include')}"
+    command = [os.environ.get("CXX", "c++"), "-shared", "-fPIC", include, source, "-o", out]
+    subprocess.run(command, check=True)
+
+
+def source(folder: Path, name: str = "small", answer: int = 42) -> Path:
+    path = folder / f"{name}.cpp"
+    path.write_text(SOURCE.format(name=name, answer=answer))
+    return path
+
+
+def load(folder: Path, tmp_path: Path, name: str = "small"):
+    return library.load(folder / f"{name}.so", [source(tmp_path, name)], [])
+
+
+def test_a_build_is_kept_with_its_digest(cache, tmp_path):
+    folder, builds = cache
+    assert load(folder, tmp_path).answer() == 42
+    assert load(folder, tmp_path).answer() == 42
+    assert builds == ["small"]
+    assert sorted(os.listdir(folder)) == ["small.lock", "small.so", "small.so.sha256"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda so, digest: so.write_bytes(b""),
+        lambda so, digest: so.write_bytes(so.read_bytes()[:4096]),
+        lambda so, digest: so.write_bytes(so.read_bytes()[:-1] + b"\x55"),
+        lambda so, digest: digest.unlink(),
+        lambda so, digest: digest.write_bytes(b""),
+        lambda so, digest: digest.write_bytes(b"\xff" * 64),
+        lambda so, digest: so.unlink(),
+    ],
+    ids=["empty", "cut off", "one byte", "no digest", "empty digest", "no text", "no library"],
+)
+def test_a_damaged_library_is_built_again(cache, tmp_path, damage):
+    """In a process of its own: a truncated library that is loaded ends it by SIGBUS."""
+    folder, builds = cache
+    name = "damaged"
+    for _ in range(2):
+        code = f"""
+            from pathlib import Path
+            from radio.kernels import library
+            print(library.load(Path({str(folder / "damaged.so")!r}), [], []).answer())
+        """
+        library._build(folder / f"{name}.so", [source(tmp_path, name)], [])
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        assert answer.stdout == "42\n", answer.stderr
+        damage(folder / f"{name}.so", folder / f"{name}.so.sha256")
+    library._build(folder / f"{name}.so", [source(tmp_path, name)], [])
+    assert builds == [name] * 3
+
+
+def test_abandoned_builds_are_removed(cache, tmp_path):
+    folder, _ = cache
+    (folder / ".small.so.abc123").mkdir()
+    (folder / ".small.so.abc123/lock").touch()
+    load(folder, tmp_path)
+    assert not list(folder.glob(".small*"))
+
+
+def test_processes_that_build_at_once_build_once(cache, tmp_path):
+    folder, _ = cache
+    path = source(tmp_path)
+    code = f"""
+        import sys, time
+        from pathlib import Path
+        from radio.kernels import library
+        from tests.faults.test_library_cache import compile_small
+        from torch.utils import cpp_extension
+        def build(name, sources, extra_cflags, build_directory):
+            print("built", flush=True)
+            compile_small(Path(sources[0]), Path(build_directory) / f"{{name}}.so")
+            time.sleep(0.5)
+        cpp_extension.load = build
+        print(library.load(Path({str(folder / "small.so")!r}), [Path({str(path)!r})], []).answer())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    several = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    words = " ".join(process.communicate()[0] for process in several).split()
+    assert sorted(words) == ["42", "42", "42", "built"]
+
+
+def test_a_folder_that_others_can_write_is_not_trusted(cache, tmp_path):
+    folder, builds = cache
+    load(folder, tmp_path)
+    folder.chmod(0o777)
+    with pytest.raises(library.UntrustedFolderError, match=rf"{folder} belongs to another .*chmod"):
+        load(folder, tmp_path)
+    folder.chmod(0o1777)  # sticky: nobody else replaces what is there
+    assert load(folder, tmp_path).answer() == 42
+    (folder / "small.so").chmod(0o666)
+    with pytest.raises(library.UntrustedFolderError, match=r"small\.so belongs to another user"):
+        load(folder, tmp_path)
+    assert builds == ["small"]
+
+
+def test_a_folder_above_counts_and_a_link_is_followed(cache, tmp_path):
+    _, builds = cache
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    inside = tmp_path / "open/inside"
+    inside.mkdir(mode=0o700)
+    link = tmp_path / "link"
+    link.symlink_to(inside)
+    for place in (inside, link, inside / "new"):
+        with pytest.raises(library.UntrustedFolderError, match="open belongs to another user"):
+            load(place, tmp_path)
+    assert builds == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user_is_not_trusted(cache, tmp_path):
+    folder, _ = cache
+    load(folder, tmp_path)
+    os.chown(folder / "small.so", 65533, 65533)
+    with pytest.raises(library.UntrustedFolderError, match=r"small\.so belongs to another user"):
+        load(folder, tmp_path)
+
+
+def test_the_users_own_group_may_write(monkeypatch, tmp_path):
+    tmp_path.chmod(0o770)
+    monkeypatch.setattr(library, "_own_group", lambda gid: True)
+    library.require_trust(tmp_path)
+    monkeypatch.setattr(library, "_own_group", lambda gid: False)
+    with pytest.raises(library.UntrustedFolderError):
+        library.require_trust(tmp_path)
+
+
+def test_without_trust_is_one_warning_and_the_slow_path(monkeypatch, tmp_path):
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    cpu.compiled.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"is not loaded.*TORCH_EXTENSIONS_DIR.*slow"):
+            assert cpu.kernel() is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert cpu.kernel() is None
+    finally:
+        cpu.compiled.cache_clear()
+    assert os.listdir(tmp_path) == [] and stat.S_IMODE(tmp_path.stat().st_mode) == 0o777
