@@ -21,10 +21,6 @@ class Packed(nn.Module):
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
 
-    def forward(self) -> dict[str, Tensor]:
-        """Return the buffers by their names; calling the module loads what a hook offloaded."""
-        return dict(self.named_buffers(recurse=False))
-
     def _apply(self, fn: Any, recurse: bool = True) -> "Packed":
         stored = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
@@ -33,6 +29,14 @@ class Packed(nn.Module):
             if applied.dtype != tensor.dtype:
                 setattr(self, name, tensor.to(applied.device))
         return self
+
+
+class SharedTensors(Packed):
+    """What coded layers share, like a codebook."""
+
+    def forward(self) -> dict[str, Tensor]:
+        """Return the tensors by their names; a call lets accelerate's hook load what is offloaded."""
+        return dict(self.named_buffers(recurse=False))
 
 
 class PackedLinear(Packed):
@@ -52,7 +56,7 @@ class PackedLinear(Packed):
         fields: Mapping[str, Any],
         tensors: Mapping[str, Tensor],
         bias: Tensor | None,
-        shared: Packed,
+        shared: SharedTensors,
     ) -> None:
         """Hold `tensors` of `codec`, and read those of `shared`, another module's child."""
         super().__init__(tensors)
@@ -102,7 +106,8 @@ class KernelLinear(Packed):
 
         Whoever moves, offloads or loads a model replaces the tensors of its modules.
         """
-        return PackedMatrix(self.rows, **self._buffers)
+        tensors: dict[str, Any] = self._buffers
+        return PackedMatrix(self.rows, **tensors)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the product with the weights that the codes stand for."""

@@ -9,7 +9,7 @@ from accelerate.hooks import add_hook_to_module
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from radio.hf.linear import KernelLinear, Packed, PackedLinear
+from radio.hf.linear import KernelLinear, PackedLinear, SharedTensors
 from radio.kernels.checks import check
 from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
@@ -44,7 +44,7 @@ def replace_linears(
         )
     empty = {name: torch.empty_like(t, device="meta") for name, t in tensors.items()}
     common = {name.removeprefix(SHARED): t for name, t in empty.items() if name.startswith(SHARED)}
-    shared = Packed(common)
+    shared = SharedTensors(common)
     for name, linear in decoder_linears(model).items():
         if name not in headers or headers[name]["shape"] != list(linear.weight.shape):
             raise RadioError(_does_not_fit(path, f"{name}.weight"))
