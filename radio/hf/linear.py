@@ -35,7 +35,7 @@ class SharedTensors(Packed):
     """What coded layers share, like a codebook."""
 
     def forward(self) -> dict[str, Tensor]:
-        """Return the tensors by their names; a call lets accelerate's hook load what is offloaded."""
+        """Return the tensors by their names; a hook of accelerate first loads what is offloaded."""
         return dict(self.named_buffers(recurse=False))
 
 

@@ -9,7 +9,6 @@ import grp
 import importlib.util
 import os
 import pwd
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,8 +100,6 @@ def _build(path: Path, sources: Sequence[Path], flags: Sequence[str]) -> None:
     with _locked(path.with_suffix(".lock")):
         if _intact(path):
             return
-        for abandoned in path.parent.glob(f".{path.name}.*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
         with atomic(path) as scratch:
             cpp_extension.load(
                 path.stem,
@@ -110,6 +107,8 @@ def _build(path: Path, sources: Sequence[Path], flags: Sequence[str]) -> None:
                 extra_cflags=list(flags),
                 build_directory=str(scratch.parent),
             )
+            with scratch.open("rb") as built:
+                os.fsync(built)
         with atomic(_digest_of(path)) as scratch:
             scratch.write_text(sha256(path.read_bytes()).hexdigest())
 

@@ -96,14 +96,6 @@ def test_a_damaged_library_is_built_again(cache, tmp_path, damage):
     assert builds == [name] * 3
 
 
-def test_abandoned_builds_are_removed(cache, tmp_path):
-    folder, _ = cache
-    (folder / ".small.so.abc123").mkdir()
-    (folder / ".small.so.abc123/lock").touch()
-    load(folder, tmp_path)
-    assert not list(folder.glob(".small*"))
-
-
 def test_processes_that_build_at_once_build_once(cache, tmp_path):
     folder, _ = cache
     path = source(tmp_path)
