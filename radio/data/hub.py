@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from radio.data.encoding import encode
 from radio.data.joined import JoinedText
 from radio.data.tokens import (
     TokenBlocks,
     bos_rule,
     check_sizes,
-    encode,
     hashed_blocks,
     joined_blocks,
     protocol_label,
@@ -71,7 +71,7 @@ class HubFiles:
     def _request(self, split: str, folder: str | None) -> dict[str, object]:
         """Arguments of `datasets.load_dataset`."""
         if folder is not None:
-            file = Path(folder) / self.files[split]
+            file = Path(folder).expanduser() / self.files[split]
             if not file.is_file():
                 raise RadioError(
                     f"data.path={folder} has no file {self.files[split]}: give a folder laid "

@@ -9,6 +9,8 @@ from radio.data.joined import JoinedText
 from radio.runtime.errors import RadioError
 from radio.runtime.wheel import REPOSITORY
 
+BLANK_LINES = re.compile(r"\n\s*\n")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalText(JoinedText):
@@ -29,15 +31,9 @@ class LocalText(JoinedText):
         """Documents of each split, in order.
 
         Raises:
-            RadioError: the file is absent or not UTF-8.
+            RadioError: the file is absent, not a text in UTF-8, or has too few documents.
         """
-        try:
-            text = Path(self.path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RadioError(
-                f"data.path={self.path} cannot be read ({error}): give a text file in UTF-8"
-            ) from error
-        documents = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+        documents = [part.strip() for part in BLANK_LINES.split(self._text()) if part.strip()]
         total = sum(map(len, documents))
         test_from = total * (1 - self.shares["test"])
         validation_from = test_from - total * self.shares["validation"]
@@ -48,7 +44,31 @@ class LocalText(JoinedText):
             before += len(document)
             late = "test" if middle >= test_from else "validation"
             splits[late if middle >= validation_from else "calibration"].append(document)
+        if empty := [split for split, found in splits.items() if not found]:
+            raise RadioError(
+                f"data.path={self.path} has {len(documents)} documents, which leaves none for "
+                f"{' and '.join(empty)}: separate its documents by blank lines, or give more text"
+            )
         return splits
+
+    def _text(self) -> str:
+        """Return the file's text with line feeds for line ends, without a byte order mark.
+
+        Raises:
+            RadioError: the file is absent, or not a text in UTF-8.
+        """
+        try:
+            text = Path(self.path).expanduser().read_text(encoding="utf-8-sig")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise RadioError(
+                f"data.path={self.path} cannot be read ({error}): give a text file in UTF-8"
+            ) from error
+        if "\0" in text:
+            raise RadioError(
+                f"data.path={self.path} holds NUL bytes, so it is no text: give a text file in "
+                "UTF-8"
+            )
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)

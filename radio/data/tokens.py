@@ -22,6 +22,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from radio.data.encoding import encode
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors
 
@@ -85,13 +86,6 @@ def check_sizes(name: str, context_tokens: Any, blocks: Mapping[str, Any]) -> No
                 f"data.blocks.{split}={count} of data={name} is not a number of blocks: give 1 or "
                 "more, or null for all"
             )
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Int[Tensor, " tokens"]:
-    """Ids of `text`, tokenized once, with the tokenizer's own special tokens around it."""
-    # verbose=False: a text longer than the model's context is the point, not a mistake
-    ids = tokenizer(text, return_attention_mask=False, verbose=False)["input_ids"]
-    return torch.tensor(ids, dtype=torch.int64)
 
 
 def bos_rule(tokenizer: PreTrainedTokenizerBase, ids: Int[Tensor, " tokens"]) -> str:

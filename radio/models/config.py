@@ -60,6 +60,11 @@ def family_of(path: Path) -> str:
     if "model_type" not in content:
         raise RadioError(f"{path / CONFIG} is corrupt (no model_type): fetch the checkpoint again")
     family = content["model_type"]
+    if family not in FAMILIES and content.get("auto_map"):
+        raise RadioError(
+            f"the checkpoint needs its own code (auto_map in {path / CONFIG}), which is never run "
+            f"here: choose a checkpoint of {' or '.join(FAMILIES)}"
+        )
     if family not in FAMILIES:
         raise RadioError(
             f"{path} is a {family!r} model: choose a checkpoint of {' or '.join(FAMILIES)}"

@@ -46,7 +46,7 @@ def compose_step(step: str, overrides: Sequence[str] = (), config: Path = CONFIG
     search = [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
     try:
         with initialize_config_dir(config_dir=str(config), version_base="1.3"):
-            return compose(step, [*search, *overrides])
+            return compose(step, [*search, *map(_quoted, overrides)])
     except MissingConfigException as error:
         raise RadioError(_missing_file(error)) from error
     except OverrideParseException as error:
@@ -97,6 +97,12 @@ def _extra_folders() -> list[Path]:
         if not folder.is_dir():
             raise RadioError(f"RADIO_CONFIG_DIRS names {folder}, which is not a folder: correct it")
     return folders
+
+
+def _quoted(override: str) -> str:
+    """Return an override whose value begins with `~`, which Hydra's grammar has not, in quotes."""
+    key, _, value = override.partition("=")
+    return f"{key}='{value}'" if value.startswith("~") and "'" not in value else override
 
 
 def _missing_file(error: MissingConfigException) -> str:

@@ -59,7 +59,7 @@ def test_bad_local_texts_are_told(file, tmp_path, plain):
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(RadioError, match="cannot be read"):
         load_text(spec(file), plain)
-    file.write_text("short")
+    file.write_text("\n\n".join(["short"] * 20))
     with pytest.raises(
         RadioError, match=r"data=local split .* fewer than one block of context_tok"
     ):
