@@ -120,24 +120,33 @@ def _seam(text: str, left: list[Token], right: list[Token]) -> tuple[int, int] |
     None if they have no stretch in common that is long enough.
     """
     places = {token: index for index, token in enumerate(right) if token.start <= left[-1].end}
-    shared = [i for i in range(AGREEING, len(left) - AGREEING) if left[i] in places]
+    # of the first i tokens of `left`, those of the overlap that end at a border
+    borders = [0]
+    for token in left:
+        borders.append(borders[-1] + (token.end > right[0].start and _at_border(text, token)))
+    shared = [
+        i
+        for i in range(AGREEING, len(left) - AGREEING)
+        if borders[i] - borders[i - AGREEING] >= BORDERS
+        and borders[i + AGREEING] - borders[i] >= BORDERS
+        and left[i] in places
+    ]
     middle = (right[0].start + left[-1].end) / 2
     for i in sorted(shared, key=lambda i: abs(left[i].start - middle)):
         j = places[left[i]]
-        before, after = left[i - AGREEING : i], left[i : i + AGREEING]
-        same = j >= AGREEING and before + after == right[j - AGREEING : j + AGREEING]
-        if same and min(_borders(text, before), _borders(text, after)) >= BORDERS:
+        if (
+            j >= AGREEING
+            and left[i - AGREEING : i + AGREEING] == right[j - AGREEING : j + AGREEING]
+        ):
             return i, j
     return None
 
 
-def _borders(text: str, tokens: list[Token]) -> int:
-    """Return how many of the tokens end where words, spaces and signs meet."""
-    return sum(
-        _kind(text[token.end - 1]) != _kind(text[token.end])
-        for token in tokens
-        if 0 < token.end < len(text)
-    )
+def _at_border(text: str, token: Token) -> bool:
+    """Return whether a token ends where words, spaces and signs meet."""
+    if not 0 < token.end < len(text):
+        return False
+    return _kind(text[token.end - 1]) != _kind(text[token.end])
 
 
 def _kind(character: str) -> int:

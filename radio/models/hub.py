@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from radio.runtime.errors import RadioError
+from radio.runtime.errors import MachineError, RadioError
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +54,23 @@ def snapshot(repo_id: str, revision: str) -> Path:
         ) from error
     except (LocalEntryNotFoundError, HTTPError, ConnectionError, TimeoutError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RadioError(
+        kind = MachineError if _timed_out(error) else RadioError
+        raise kind(
             f"{repo_id} is not in the hub's cache and could not be fetched ({first_line}): connect "
             f"to the network and unset HF_HUB_OFFLINE, {local}"
         ) from error
     except OSError as error:
-        raise RadioError(
+        raise MachineError(
             f"{repo_id} could not be stored ({error}): free some disk, or set HF_HOME to a larger "
             f"one, {local}"
         ) from error
+
+
+def _timed_out(error: BaseException) -> bool:
+    """Return whether this error, or what led to it, is of a connection that was too slow."""
+    before = error.__cause__ or error.__context__
+    is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
+    return is_timeout or (before is not None and _timed_out(before))
 
 
 def _fetch(repo_id: str, revision: str) -> Path:

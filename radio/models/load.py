@@ -16,6 +16,7 @@ from transformers import (
 
 from radio.models.check import check_checkpoint
 from radio.models.config import empty_model
+from radio.models.stored import weight_files
 from radio.runtime.errors import RadioError
 from radio.runtime.exhausted import exhausted
 
@@ -42,8 +43,8 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMode
             trust_remote_code=False,
         )
     except Exception as error:  # safetensors, pickle, zip and shape errors share no base class
-        needed = dtype.itemsize * count_parameters(path)
-        if full := exhausted(error, f"loading the model in {path}", needed):
+        size_bytes = sum(file.stat().st_size for file in weight_files(path))
+        if full := exhausted(error, f"loading the model in {path}", size_bytes):
             raise full from error
         raise RadioError(_corrupt(path, str(error))) from error
     model, loading = loaded

@@ -92,7 +92,8 @@ def opened(file: Path) -> Iterator[Mapping[str, Tensor]]:
     except RadioError:
         raise
     except Exception as error:  # safetensors and pickle errors share no base class
-        if full := exhausted(error, f"reading {file}", file.stat().st_size):
+        size_bytes = file.stat().st_size if file.is_file() else None
+        if full := exhausted(error, f"reading {file}", size_bytes):
             raise full from error
         raise RadioError(
             f"{file} is corrupt ({_first_line(error)}): fetch or make the checkpoint again"

@@ -1,14 +1,16 @@
 """Why a model's weights are not on this machine, kept beside where its results would be.
 
 A failed `prepare` stays a failed job. What it said is kept for the tables, whose other cells may be
-made without the model.
+made without the model: that a repository is gated or unknown, that there is no network, that a
+checkpoint is damaged. What passes by itself is not kept, since a table would go on saying it: too
+little memory, a full disk, a connection that timed out (`MachineError`), an interruption.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from radio.runtime.errors import RadioError
+from radio.runtime.errors import MachineError, RadioError
 from radio.runtime.files import read_json, write_json
 
 PREPARED, ABSENT = "model.json", "absent.json"
@@ -18,15 +20,19 @@ PREPARED, ABSENT = "model.json", "absent.json"
 def absence_kept(folder: Path) -> Iterator[None]:
     """Keep in a model's `folder` of results why the block could not prepare its weights.
 
+    The reason of an earlier attempt is removed first.
+
     Raises:
         RadioError: the block's own.
     """
+    (folder / ABSENT).unlink(missing_ok=True)
     try:
         yield
+    except MachineError:
+        raise
     except RadioError as error:
         keep_absence(folder, str(error))
         raise
-    (folder / ABSENT).unlink(missing_ok=True)
 
 
 def keep_absence(folder: Path, reason: str) -> None:

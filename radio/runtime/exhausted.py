@@ -11,7 +11,10 @@ from radio.runtime.memory import available_bytes
 
 GB = 1e9
 # what torch's and safetensors' errors of their own classes say
-WORDS = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory")
+WORDS = (
+    *("can't allocate memory", "Cannot allocate memory"),
+    *("not enough memory", "out of memory", "bad_alloc"),
+)
 # CUDA's class is known by its name, so that torch need not be imported
 CLASSES = ("OutOfMemoryError",)
 

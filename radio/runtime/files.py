@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from radio.runtime.errors import RadioError
+from radio.runtime.errors import MachineError, RadioError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # names in a scratch folder: the file that its living process locks, and a directory being replaced
@@ -59,7 +59,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     except Exception as error:
         if not _says_no_space(error):
             raise
-        raise RadioError(
+        raise MachineError(
             f"no space to write {path}: free some disk, or run with snakemake --directory on a "
             "larger one; nothing was left behind"
         ) from error

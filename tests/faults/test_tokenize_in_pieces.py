@@ -176,26 +176,26 @@ def check(tokenizer: PreTrainedTokenizerFast, text: str, window: int = 1200) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10**6), window=st.integers(900, 2500))
 def test_words_of_all_scripts(kind: str, seed: int, window: int, tokenizers) -> None:
     check(tokenizers[kind], prose(random.Random(seed), 8000), window)
 
 
 STRETCHES = {
-    "a word": "abcdefghij" * 700,
-    "one letter": "a" * 5000,
-    "digits": "1234567" * 700,
-    "spaces": " " * 5000,
-    "line ends": "\n" * 5000,
-    "spaces and line ends": " \n  \r\n\t" * 700,
-    "signs": "!?" * 2500,
-    "characters of three bytes": "文字東京" * 1000,
-    "emoji": "🙂👩‍👩‍👧" * 500,
-    "marks on marks": "e" + "\u0301" * 4000,
-    "special tokens": "</s><s><mask>" * 300,
-    "special tokens and spaces": " <mask>  </s> " * 300,
-    "bytes": "".join(chr(code) for code in range(1, 0x2000)),
+    "a word": "abcdefghij" * 250,
+    "one letter": "a" * 2500,
+    "digits": "1234567" * 350,
+    "spaces": " " * 2500,
+    "line ends": "\n" * 2500,
+    "spaces and line ends": " \n  \r\n\t" * 350,
+    "signs": "!?" * 1200,
+    "characters of three bytes": "文字東京" * 500,
+    "emoji": "🙂👩‍👩‍👧" * 250,
+    "marks on marks": "e" + "\u0301" * 2000,
+    "special tokens": "</s><s><mask>" * 200,
+    "special tokens and spaces": " <mask>  </s> " * 200,
+    "bytes": "".join(chr(code) for code in range(1, 0x1000)),
 }
 
 
@@ -218,7 +218,7 @@ def test_most_of_a_text_is_tokenized_in_short_windows(tokenizers, monkeypatch) -
 
     monkeypatch.setattr(encoding, "_tokens", counted)
     for tokenizer in tokenizers.values():
-        encode(tokenizer, prose(random.Random(1), 60_000), 4000, 1500)
+        encode(tokenizer, prose(random.Random(1), 30_000), 4000, 1500)
     assert max(lengths) == 4000
 
 
