@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from radio.experiments import Plan, paper
 from radio.experiments.fitting import why_too_large
-from radio.experiments.ledger import SPEEDUP, side_of
+from radio.experiments.ledger import SPEEDUP, comparison_of
 from radio.experiments.manifests import manifests_digest
 from radio.experiments.paper import fitting_targets, paper_numbers, paper_targets
 from radio.runtime.absence import keep_absence
@@ -88,12 +88,12 @@ def test_what_does_not_fit_is_left_out_and_said(monkeypatch):
     assert "results/table3a_ablation.csv" in fitting_targets(PLAN).targets
 
 
-def test_our_side_of_a_table_is_read_from_manifests(tmp_path, monkeypatch):
+def test_our_comparison_of_a_table_is_read_from_manifests(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     protocol = "c4-test/2048x256/first"
     write_evaluation(Path("results"), "opt-1.3b", "c4", ("rtn", "3", 3.01, 4100.0, 3.0), protocol)
     keep_absence(Path("results/opt-13b"), "there is no network")
-    side = side_of(PLAN, SPECS["tables"]["table_3a"])
+    side = comparison_of(PLAN, SPECS["tables"]["table_3a"])
     table = pd.read_csv(CONFIG / "paper/table3a_ablation_c4.csv")
     assert set(side.ours) == {(row, "perplexity") for row in table.index}
     (run,) = (each for entries in side.ours.values() for each in entries if each.value is not None)
@@ -103,7 +103,7 @@ def test_our_side_of_a_table_is_read_from_manifests(tmp_path, monkeypatch):
     assert Path("results/opt-1.3b/evaluation/rtn/3/c4.json") in run.manifests
     assert Path("results/opt-1.3b/quantized/rtn/3.json") in run.manifests
     notes = {each.model: each.note for (each,) in side.ours.values() if each is not run}
-    assert "table3a_ablation.csv` makes it, with weights of facebook/opt" in notes["opt-1.3b"]
+    assert "table3a_ablation.csv` computes it, with weights of facebook/opt" in notes["opt-1.3b"]
     assert notes["opt-13b"] == "not run: there is no network"
     before = manifests_digest()
     write_evaluation(Path("results"), "opt-1.3b", "c4", ("rtn", "4", 4.01, 24.0, 0.1), protocol)
@@ -117,21 +117,21 @@ def test_the_benchmarks_ratios_stand_beside_the_papers(tmp_path, monkeypatch):
     Path("results/table_kernel.csv").write_text(
         "embedding_dim,matrix,asked_bits,speedup_fp16\n1024,ExE,2.0,5.0\n1024,ExE,3.0,1.5\n"
     )
-    (none,) = side_of(PLAN, spec).ours[0, SPEEDUP]
-    assert none.value is None and "table_kernel.csv` makes it" in none.note
+    (none,) = comparison_of(PLAN, spec).ours[0, SPEEDUP]
+    assert none.value is None and "table_kernel.csv` computes it" in none.note
     Path("results/table_kernel.json").touch()
-    side = side_of(PLAN, spec)
+    side = comparison_of(PLAN, spec)
     assert side.ours[0, SPEEDUP][0].value == 1.5
     assert [len(entries) for entries in side.ours.values()] == [1] * 24
     assert "too large" in side.ours[1, SPEEDUP][0].note
-    assert "does not say over what" in side.ours[3, SPEEDUP][0].note
+    assert "does not state what it averages over" in side.ours[3, SPEEDUP][0].note
 
 
 @pytest.mark.parametrize("table, cells", [("table_4b", 2 * 15), ("table_4c", 5 * 15)])
 def test_scores_stand_beside_the_papers(table, cells, tmp_path, monkeypatch):
     """Every one of the paper's values of its five methods on three models, by task."""
     monkeypatch.chdir(tmp_path)
-    side = side_of(PLAN, SPECS["tables"][table])
+    side = comparison_of(PLAN, SPECS["tables"][table])
     assert len(side.ours) == cells
     for entries in side.ours.values():
         assert [each.method for each in entries][:1] != ["radio"]

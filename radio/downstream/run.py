@@ -1,16 +1,15 @@
-"""A set of tasks on a model, one after another; a killed run goes on with the task it was at."""
+"""Run a set of tasks on a model; a killed run resumes at the task that it was running."""
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from radio.downstream.harness import load_tasks, run_task, wrapped
-from radio.downstream.tasks import Task, TaskResult, with_items
+from radio.downstream.tasks import Task, TaskData, TaskResult, with_items
 from radio.runtime.state import StateStore
 
 log = logging.getLogger(__name__)
@@ -20,34 +19,34 @@ def run_tasks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
-    items: Mapping[str, Sequence[Mapping[str, Any]]] | None,
+    task_data: TaskData | None,
     batch: int,
     seed: int,
     state: StateStore,
 ) -> dict[str, TaskResult]:
-    """Results by task, in their order; what `state` has of an interrupted run is not run again.
+    """Return the results by task, in the given order; tasks with a result in `state` are kept.
 
     Args:
-        model: dense or packed.
-        tokenizer: the model's.
-        tasks: what is run; all are loaded before the first begins.
-        items: by task, of tasks that are not lm-eval's own.
-        batch: sequences a forward pass.
+        model: a dense or packed model.
+        tokenizer: tokenizer of the model.
+        tasks: tasks to run; all are loaded before the first starts.
+        task_data: items by task; None for lm-eval's own tasks.
+        batch: sequences per forward pass.
         seed: draws the examples of few-shot tasks.
-        state: the results so far; the caller removes it once it has saved all.
+        state: results of finished tasks; the caller removes it after it has saved all results.
 
     Raises:
-        RadioError: a task's items cannot be had, or lm-eval does not know a task or a metric.
+        RadioError: a task's items are not available, or lm-eval lacks a task or a metric.
     """
-    kept = state.load()
-    results = {} if kept is None else kept[1]["results"]
+    stored = state.load()
+    results = {} if stored is None else stored[1]["results"]
     done = {name: TaskResult(**result) for name, result in results.items()}
-    waiting = [task for task in tasks if task.name not in done]
+    pending = [task for task in tasks if task.name not in done]
     with tempfile.TemporaryDirectory(prefix="radio-items-") as folder:
-        given = waiting if items is None else with_items(waiting, items, Path(folder))
-        loaded = load_tasks(given, seed)
+        complete = pending if task_data is None else with_items(pending, task_data, Path(folder))
+        loaded = load_tasks(complete, seed)
         lm = wrapped(model, tokenizer, batch)
-        for task in waiting:
+        for task in pending:
             log.info("task %s, %d of %d", task.name, len(done) + 1, len(tasks))
             done[task.name] = run_task(lm, task, loaded[task.name])
             results = {name: asdict(result) for name, result in done.items()}

@@ -1,4 +1,4 @@
-"""What is asked of a model, with which items, and what it answered."""
+"""Downstream tasks, the files of their items, and their results."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +11,19 @@ from omegaconf import DictConfig, OmegaConf
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 
+# items by task
+TaskData = Mapping[str, Sequence[Mapping[str, Any]]]
+
 
 @dataclass(frozen=True)
 class Task:
-    """One task and what is wanted of it.
+    """One task and its metrics.
 
     Attributes:
-        name: of the task; of lm-eval's own unless `definition` has a `dataset_path`.
-        metrics: lm-eval's names of what is measured: acc, acc_norm, exact_match, perplexity.
-        filter: what lm-eval does to an answer before it is judged.
-        definition: lm-eval's YAML of the task, or what is changed of it.
+        name: name of the task; a task of lm-eval unless `definition` has a `dataset_path`.
+        metrics: lm-eval's names of the metrics: acc, acc_norm, exact_match, perplexity.
+        filter: lm-eval's filter that is applied to an answer before it is scored.
+        definition: lm-eval's YAML of the task, or changes to lm-eval's own.
     """
 
     name: str
@@ -31,14 +34,14 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a model did with the items of a task.
+    """A model's results on the items of a task.
 
     Attributes:
-        version: the task's, as its YAML has it.
-        shots: examples before each question.
-        bos: whether the tokenizer puts a begin-of-sequence token in front: "once" or "none".
-        items_sha256: of all items and prompts; results of equal hashes are of the same questions.
-        values: by metric, one number an item in their order: 0 or 1, or, of `perplexity`, the
+        version: version of the task, from its YAML.
+        shots: number of examples before each question.
+        bos: "once" if the tokenizer puts a begin-of-sequence token in front, else "none".
+        items_sha256: hash of all items and prompts; equal hashes mean the same questions.
+        values: by metric, one number per item in their order: 0 or 1, or, for `perplexity`, the
             log-likelihood in nats.
         wall_s: seconds.
     """
@@ -52,56 +55,52 @@ class TaskResult:
 
 
 def tasks_of(config: DictConfig) -> list[Task]:
-    """Tasks of a set, of which `config` is the part `tasks` of its YAML."""
-    known, plain = ("metrics", "filter", "definition"), OmegaConf.to_container(config)
+    """Return the tasks of a set; `config` is the part `tasks` of its YAML."""
+    keys, plain = ("metrics", "filter", "definition"), OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     return [
-        Task(str(name), **{key: task[key] for key in known if key in task})
+        Task(str(name), **{key: task[key] for key in keys if key in task})
         for name, task in plain.items()
     ]
 
 
-def save_items(path: Path, items: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write the items of several tasks, a line each with its task."""
-    lines = [json.dumps({"task": task, **item}) for task in items for item in items[task]]
+def save_items(path: Path, task_data: TaskData) -> None:
+    """Write the items of several tasks, one per line with its task."""
+    lines = [json.dumps({"task": task, **item}) for task in task_data for item in task_data[task]]
     with atomic(path) as scratch:
         scratch.write_text("".join(f"{line}\n" for line in lines))
 
 
 def load_items(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Items by task out of a file of `save_items`.
+    """Return the items by task from a file written by `save_items`.
 
     Raises:
         RadioError: the file is absent or corrupt.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    task_data: dict[str, list[dict[str, Any]]] = {}
     try:
         for line in path.read_text().splitlines():
             item = json.loads(line)
-            found.setdefault(item.pop("task"), []).append(item)
+            task_data.setdefault(item.pop("task"), []).append(item)
     except (OSError, ValueError, KeyError) as error:
-        raise RadioError(
-            f"{path} cannot be read ({error!r}): make it with `radio items`"
-        ) from error
-    return found
+        raise RadioError(f"{path} cannot be read ({error!r}): rerun `radio items`") from error
+    return task_data
 
 
-def with_items(
-    tasks: Iterable[Task], items: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
-) -> list[Task]:
-    """The tasks with their items, each task's put in a file in `folder` that lm-eval reads.
+def with_items(tasks: Iterable[Task], task_data: TaskData, folder: Path) -> list[Task]:
+    """Return the tasks with their items, which are written to files in `folder` for lm-eval.
 
     Raises:
-        RadioError: there are no items of a task.
+        RadioError: `task_data` has no items of a task.
     """
-    given = []
+    complete = []
     for task in tasks:
-        if task.name not in items:
+        if task.name not in task_data:
             raise RadioError(
-                f"artifacts.task_items has no items of {task.name}: make it anew with `radio items`"
+                f"artifacts.task_items has no items of {task.name}: rerun `radio items`"
             )
         file = folder / f"{task.name}.jsonl"
-        file.write_text("\n".join(json.dumps(item) for item in items[task.name]))
+        file.write_text("\n".join(json.dumps(item) for item in task_data[task.name]))
         source = {"data_files": {"test": str(file)}, "cache_dir": str(folder / "cache")}
-        given.append(replace(task, definition={**task.definition, "dataset_kwargs": source}))
-    return given
+        complete.append(replace(task, definition={**task.definition, "dataset_kwargs": source}))
+    return complete

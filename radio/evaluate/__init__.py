@@ -1,1 +1,1 @@
-"""How far is a quantized model from the original? Perplexity and divergence, block by block."""
+"""Evaluate a quantized model: perplexity, and divergence from the original, per sequence."""

@@ -1,4 +1,4 @@
-"""How fast a model reads a prompt and writes greedily after it, in torch and in llama.cpp."""
+"""Speed of greedy generation: reading a prompt and writing after it, in torch and llama.cpp."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -15,18 +15,18 @@ from radio.runtime.progress import progress
 
 
 class Times(NamedTuple):
-    """Seconds for the prompt, whose last position gives a first token, and for those after it."""
+    """Seconds for the prompt, which also yields a first token, and for the tokens after it."""
 
     prefill_s: float
     decode_s: float
 
 
-# times of reading a prompt and writing so many tokens after its first
+# maps a prompt and a number of tokens to write after the first to their times
 Decoder = Callable[[Sequence[int], int], Times]
 
 
 def torch_decoder(model: PreTrainedModel) -> Decoder:
-    """Greedy decoding with a key-value cache, one sequence, without a sampler's overhead."""
+    """Return a greedy decoder of one sequence with a key-value cache, without a sampler."""
 
     @torch.inference_mode()
     def decode(prompt: Sequence[int], new_tokens: int) -> Times:
@@ -49,9 +49,9 @@ def torch_decoder(model: PreTrainedModel) -> Decoder:
 
 
 def llama_cpp_decoder(gguf: Path, context_tokens: int) -> Decoder:
-    """Greedy decoding by llama.cpp with as many threads as torch's, by llama.cpp's own clock.
+    """Return llama.cpp's greedy decoder, with torch's number of threads and llama.cpp's clock.
 
-    Needs the wheel `xllamacpp`.
+    The wheel `xllamacpp` must be installed.
     """
     xllamacpp = import_module("xllamacpp")
     settings = xllamacpp.CommonParams()
@@ -61,15 +61,16 @@ def llama_cpp_decoder(gguf: Path, context_tokens: int) -> Decoder:
     server = xllamacpp.Server(settings)
 
     def decode(prompt: Sequence[int], new_tokens: int) -> Times:
-        asked = {"prompt": list(prompt), "n_predict": 1 + new_tokens}
+        request = {"prompt": list(prompt), "n_predict": 1 + new_tokens}
         greedy = {"temperature": 0, "top_k": 1, "ignore_eos": True, "cache_prompt": False}
-        told = server.handle_completions(asked | greedy)["timings"]
-        if (told["prompt_n"], told["predicted_n"]) != (len(prompt), 1 + new_tokens):
+        timings = server.handle_completions(request | greedy)["timings"]
+        if (timings["prompt_n"], timings["predicted_n"]) != (len(prompt), 1 + new_tokens):
             raise RadioError(
-                f"llama.cpp read {told['prompt_n']} tokens and wrote {told['predicted_n']}, not "
-                f"{len(prompt)} and {1 + new_tokens}: install another version of xllamacpp, or none"
+                f"llama.cpp read {timings['prompt_n']} tokens and wrote {timings['predicted_n']}, "
+                f"not {len(prompt)} and {1 + new_tokens}: install another version of xllamacpp, or "
+                "uninstall it"
             )
-        return Times(told["prompt_ms"] / 1e3, told["predicted_ms"] / 1e3)
+        return Times(timings["prompt_ms"] / 1e3, timings["predicted_ms"] / 1e3)
 
     return decode
 
@@ -81,26 +82,26 @@ def measure(
     new_tokens: int,
     rounds: int,
 ) -> list[dict[str, float]]:
-    """Tokens a second of each decoder: medians over `rounds` turns, after one to warm up.
+    """Return tokens per second of each decoder: medians over `rounds` turns, after a warm-up.
 
     Args:
-        decoders: they take turns.
-        vocabulary: size; prompts are of random tokens.
-        prompt_tokens: lengths of prompts; what is written is timed after the first.
-        new_tokens: written after the first.
-        rounds: turns whose median counts.
+        decoders: decoders, which take turns.
+        vocabulary: size of the vocabulary; prompts are random tokens.
+        prompt_tokens: lengths of the prompts; generation is timed after the first prompt.
+        new_tokens: number of tokens to write after the first.
+        rounds: number of turns.
     """
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in prompt_tokens]
     turns: list[list[list[Times]]] = [[] for _ in decoders]
     for _ in progress(range(1 + rounds), "turns"):
-        for past, decode in zip(turns, decoders, strict=True):
-            past.append([decode(p, new_tokens if p is prompts[0] else 0) for p in prompts])
+        for history, decode in zip(turns, decoders, strict=True):
+            history.append([decode(p, new_tokens if p is prompts[0] else 0) for p in prompts])
     rates = []
-    for _, *timed in turns:
-        rate = {"decode_tokens_per_s": new_tokens / median(turn[0].decode_s for turn in timed)}
+    for _warm_up, *measured in turns:
+        rate = {"decode_tokens_per_s": new_tokens / median(turn[0].decode_s for turn in measured)}
         for i, n in enumerate(prompt_tokens):
-            seconds = median(turn[i].prefill_s for turn in timed)
+            seconds = median(turn[i].prefill_s for turn in measured)
             rate[f"prefill_{n}_tokens_per_s"] = n / seconds
         rates.append(rate)
     return rates

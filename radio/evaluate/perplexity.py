@@ -1,4 +1,4 @@
-"""Perplexity of a model on a text, and its distance from the reference."""
+"""Perplexity of a model on a text, and its divergence from the reference model."""
 
 from dataclasses import dataclass
 
@@ -6,41 +6,40 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from radio.evaluate.divergence import token_metrics
+from radio.evaluate.divergence import standard_error, token_metrics
 from radio.evaluate.reference import Reference
-from radio.evaluate.spread import standard_error
 from radio.models import Runnable, final_states, head_of
 from radio.runtime.device import CPU, moved
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Losses of a model on the blocks of a text, with the reference's beside them.
+    """Losses of a model on the sequences of a text, and those of the reference model.
 
     Attributes:
-        nll: mean negative log-likelihood of each block, nats.
-        nll_reference: the same of the uncompressed model.
-        kl: mean KL divergence of each block, nats.
-        token_kl: KL divergence at every target of every block, nats.
-        top1_agreement: share of targets, block by block, on whose likeliest token both agree.
+        nll: mean negative log-likelihood of each sequence, nats.
+        nll_reference: the same for the uncompressed model.
+        kl: mean KL divergence of each sequence, nats.
+        token_kl: KL divergence at every target of every sequence, nats.
+        top1_agreement: per sequence, share of targets with the same most likely token.
     """
 
-    nll: Float[Tensor, " blocks"]
-    nll_reference: Float[Tensor, " blocks"]
-    kl: Float[Tensor, " blocks"]
+    nll: Float[Tensor, " sequences"]
+    nll_reference: Float[Tensor, " sequences"]
+    kl: Float[Tensor, " sequences"]
     token_kl: Float[Tensor, " targets"]
-    top1_agreement: Float[Tensor, " blocks"]
+    top1_agreement: Float[Tensor, " sequences"]
 
     def summary(self) -> dict[str, float]:
-        """The numbers of a table row; `_se` is a standard error over blocks.
+        """Return the numbers of a table row; `_se` is a standard error over sequences.
 
-        The increase over the reference is paired block by block, so that the text's own
-        variation, which is far larger, drops out.
+        The increase over the reference is paired sequence by sequence: this removes the variation
+        of the text itself, which is far larger.
         """
-        # torch.exp: a ruined model's perplexity may be infinite, which is no error here
+        # torch.exp returns inf for a ruined model, where math.exp raises
         perplexity = float(self.nll.double().mean().exp())
         reference = float(self.nll_reference.double().mean().exp())
-        # delta method: exp(mean) moves by exp(mean) times what the mean moves
+        # delta method: d exp(mean) = exp(mean) d mean
         paired = perplexity * self.nll.double() - reference * self.nll_reference.double()
         return {
             "nll": float(self.nll.double().mean()),
@@ -57,7 +56,7 @@ class Evaluation:
         }
 
     def rows(self) -> list[dict[str, float]]:
-        """The block-by-block values, for the results file."""
+        """Return the values of each sequence, for the results file."""
         columns = {
             "nll": self.nll,
             "nll_fp16": self.nll_reference,
@@ -65,28 +64,28 @@ class Evaluation:
             "top1_agreement": self.top1_agreement,
         }
         return [
-            {name: float(values[block]) for name, values in columns.items()}
-            for block in range(len(self.nll))
+            {name: float(values[index]) for name, values in columns.items()}
+            for index in range(len(self.nll))
         ]
 
 
 @torch.no_grad()
 def evaluate(
     model: Runnable,
-    blocks: Int[Tensor, "blocks length"],
+    sequences: Int[Tensor, "sequences length"],
     reference: Reference,
     reference_head: nn.Linear,
 ) -> Evaluation:
-    """Run `model` over all blocks and compare with the reference at every target, on the CPU.
+    """Return the losses of `model` on all sequences, on the CPU.
 
-    `reference_head` is moved to where the model's head is.
+    `reference_head` is moved to the device of the model's head.
     """
     own_head = head_of(model)
     reference_head.to(own_head.weight.device)
     nll, kl, same = [], [], []
-    hidden = final_states(model, blocks, "evaluate")
-    for ids, ours, theirs in zip(blocks, hidden, reference.hidden, strict=True):
-        metrics = token_metrics(ours, theirs, ids, own_head, reference_head)
+    hidden = final_states(model, sequences, "evaluate")
+    for ids, states, reference_states in zip(sequences, hidden, reference.hidden, strict=True):
+        metrics = token_metrics(states, reference_states, ids, own_head, reference_head)
         nll.append(metrics.nll.mean())
         kl.append(metrics.kl)
         same.append(metrics.same_top1.float().mean())

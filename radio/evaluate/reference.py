@@ -1,7 +1,7 @@
-"""The uncompressed model on a text, computed once: final hidden states and losses.
+"""The reference: final hidden states and losses of the uncompressed model on a text.
 
-Hidden states are cached instead of logits: they are a vocabulary / width smaller, and the logits
-are one product with the head away.
+The cache holds hidden states, not logits: they are smaller by vocabulary / width, and one product
+with the head gives the logits.
 """
 
 from dataclasses import dataclass
@@ -19,26 +19,26 @@ from radio.runtime.tensors import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class Reference:
-    """What the uncompressed model gives on a text.
+    """Results of the uncompressed model on a text.
 
     Attributes:
         hidden: final hidden states, in float16 to halve the cache.
-        nll: mean negative log-likelihood of each block, nats, from the unrounded states.
+        nll: mean negative log-likelihood of each sequence, nats, from the unrounded states.
         text_sha256: hash of the text's tokens.
     """
 
-    hidden: Float16[Tensor, "blocks length width"]
-    nll: Float[Tensor, " blocks"]
+    hidden: Float16[Tensor, "sequences length width"]
+    nll: Float[Tensor, " sequences"]
     text_sha256: str
 
 
 @torch.no_grad()
 def compute_reference(
-    model: Runnable, blocks: Int[Tensor, "blocks length"], text_sha256: str
+    model: Runnable, sequences: Int[Tensor, "sequences length"], text_sha256: str
 ) -> Reference:
-    """Run `model` over all blocks; what it gives is on the CPU."""
+    """Return the reference of `model` on all sequences, on the CPU."""
     hidden, nll = [], []
-    for ids, states in zip(blocks, final_states(model, blocks, "reference"), strict=True):
+    for ids, states in zip(sequences, final_states(model, sequences, "reference"), strict=True):
         nll.append(token_nll(states, ids, head_of(model)).mean().cpu())
         hidden.append(states.half().cpu())
     return Reference(torch.stack(hidden), torch.stack(nll), text_sha256)
@@ -51,7 +51,7 @@ def save_reference(path: Path, reference: Reference) -> None:
 
 
 def load_reference(path: Path, text_sha256: str) -> Reference:
-    """Read what `save_reference` wrote.
+    """Return a reference written by `save_reference`.
 
     Raises:
         RadioError: the reference was computed on another text.

@@ -1,1 +1,1 @@
-"""Tables and figures, made from manifests and results alone."""
+"""Tables and figures, built from manifests and results only."""

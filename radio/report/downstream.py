@@ -1,4 +1,4 @@
-"""The table of an experiment on downstream tasks: a row for every cell, task and metric."""
+"""The table of downstream tasks: a row for every cell, task and metric of an experiment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 
 from radio.downstream.scores import Score, average, change, score
 from radio.report.paper import PaperTable
-from radio.report.table import Cell, beside_paper, cell_of, check_identity, why_not_run
+from radio.report.table import Cell, cell_of, check_identity, paper_columns, why_not_run
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import manifest_path, read_manifest
 
@@ -39,96 +39,99 @@ PAPER_COLUMNS = {
     "tolerance": "float64",
     "verdict": "string",
 }
-OF_MODEL = ("bits_paper", "bits_true", "size_bytes", "lm_eval")
-OF_TASK = ("items", "shots", "bos", "version", "wall_s")
+MODEL_COLUMNS = ("bits_paper", "bits_true", "size_bytes", "lm_eval")
+TASK_COLUMNS = ("items", "shots", "bos", "version", "wall_s")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A row of each cell: a task and a metric, or the mean over the tasks `of`."""
+class TaskMetric:
+    """A metric of a task, or its mean over the tasks `averaged`."""
 
     task: str
     metric: str
-    of: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
 
 
-def asked_of(tasks: Mapping[str, Any]) -> list[Asked]:
-    """The rows that a set of tasks gives each cell; `tasks` is its YAML."""
-    own = [Asked(name, metric) for name, task in tasks["tasks"].items() for metric in task.metrics]
+def task_metrics(tasks: Mapping[str, Any]) -> list[TaskMetric]:
+    """Return the metrics that a set of tasks gives each cell; `tasks` is its YAML."""
+    metrics = [
+        TaskMetric(name, metric) for name, task in tasks["tasks"].items() for metric in task.metrics
+    ]
     first = {name: task.metrics[0] for name, task in tasks["tasks"].items()}
     means = [
-        Asked(name, first[mean["of"][0]], tuple(mean["of"]))
+        TaskMetric(name, first[mean["of"][0]], tuple(mean["of"]))
         for name, mean in tasks["averages"].items()
     ]
-    return own + means
+    return metrics + means
 
 
 def build_downstream_table(
     evaluations: Sequence[Path],
-    asked: Mapping[str, Sequence[Asked]],
+    metrics: Mapping[str, Sequence[TaskMetric]],
     baseline: str,
     paper: Mapping[str, PaperTable] | None = None,
 ) -> pd.DataFrame:
-    """The table, rows in the order of tasks and metrics, then of the cells.
+    """Return the table; its rows are ordered by task and metric, then by cell.
 
     Args:
         evaluations: paths of the manifests `.../{model}/downstream/{method}/{rate}/{tasks}.json`,
-            whether they exist or not; each has its items' values beside it as CSV.
-        asked: rows of a cell, by set of tasks.
-        baseline: the method that `change` is from, on the same items, paired.
+            which need not exist; the CSV file of the same name has the items' values.
+        metrics: metrics of a cell, by set of tasks.
+        baseline: the method from which `change` is measured, paired on the same items.
         paper: the paper's tables by task.
 
     Returns:
-        `COLUMNS`, `PAPER_COLUMNS` if the paper has a value of any row, and `note`. Scores are
-        shares, or perplexities; `_se` is a standard error over items. An empty cell is NA and its
-        row's note says why.
+        `COLUMNS`, `PAPER_COLUMNS` if the paper has a value for any row, and `note`. Scores are
+        shares, or perplexities; `_se` is a standard error over items. A missing value is NA, and
+        the row's note says why.
 
     Raises:
         RadioError: a path does not name a cell.
     """
-    cells = {cell_of(path): path for path in evaluations}
-    read = {cell: _read(cell, path) for cell, path in cells.items()}
+    results = {cell: _read(cell, path) for path in evaluations for cell in [cell_of(path)]}
     references = {
-        (cell.model, cell.text): found for cell, found in read.items() if cell.method == baseline
+        (cell.model, cell.text): result
+        for cell, result in results.items()
+        if cell.method == baseline
     }
     rows, compared = [], False
-    for task in dict.fromkeys(task for name in asked for task in asked[name]):
-        for cell, found in read.items():
-            if task in asked[cell.text]:
-                row = _row(cell, found, task, references.get((cell.model, cell.text)))
-                source = (paper or {}).get(task.task)
-                beside = {} if source is None else beside_paper(row, cell, source)
-                compared |= bool(beside)
-                rows.append(row | beside)
+    for metric in dict.fromkeys(metric for name in metrics for metric in metrics[name]):
+        for cell, result in results.items():
+            if metric in metrics[cell.text]:
+                row = _row(cell, result, metric, references.get((cell.model, cell.text)))
+                source = (paper or {}).get(metric.task)
+                added = {} if source is None else paper_columns(row, cell, source)
+                compared |= bool(added)
+                rows.append(row | added)
     kinds = {**COLUMNS, **(PAPER_COLUMNS if compared else {}), "note": "string"}
     return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
 
 
 def load_downstream_table(path: Path) -> pd.DataFrame:
-    """Read a table of `radio.report.table.save_table` with these columns."""
+    """Return a table with these columns, written by `radio.report.table.save_table`."""
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     kinds = {name: kind for name, kind in {**COLUMNS, **PAPER_COLUMNS}.items() if name in table}
     return table.astype(kinds | {"note": "string"}).fillna({"note": ""})
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A cell's measurements and the values of its items, or why there are none."""
+class _Result:
+    """Measurements of a cell and its items' values by task and metric; `note` if it has none."""
 
     measured: Mapping[str, Any]
     values: Mapping[tuple[str, str], list[float]]
     note: str = ""
 
-    def items_of(self, task: str) -> str | None:
-        """Hash of the items of a task."""
-        hashed: str | None = self.measured.get("tasks", {}).get(task, {}).get("items_sha256")
-        return hashed
+    def items_hash(self, task: str) -> str | None:
+        """Return the hash of the items of a task."""
+        sha256: str | None = self.measured.get("tasks", {}).get(task, {}).get("items_sha256")
+        return sha256
 
 
-def _read(cell: Cell, path: Path) -> _Found:
-    """The manifest of a cell and the items' values beside it."""
+def _read(cell: Cell, path: Path) -> _Result:
+    """Return the result of a cell, from its manifest and its items' values."""
     if not manifest_path(path).exists():
-        return _Found({}, {}, f"not run: {why_not_run(path)}")
+        return _Result({}, {}, f"not run: {why_not_run(path)}")
     try:
         measured = read_manifest(path)["measured"]
         check_identity(measured, cell, path)
@@ -136,39 +139,42 @@ def _read(cell: Cell, path: Path) -> _Found:
         grouped = table.groupby(["task", "metric"], sort=False).value
         values = {(str(task), str(metric)): list(v) for (task, metric), v in grouped}
     except (RadioError, OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        return _Found({}, {}, f"not read: {error}")
-    return _Found(measured, values)
+        return _Result({}, {}, f"not read: {error}")
+    return _Result(measured, values)
 
 
-def _row(cell: Cell, found: _Found, asked: Asked, reference: _Found | None) -> dict[str, Any]:
-    """One row, without what the paper says."""
+def _row(
+    cell: Cell, result: _Result, metric: TaskMetric, reference: _Result | None
+) -> dict[str, Any]:
+    """Return one row, without the paper's columns."""
     row: dict[str, Any] = {"model": cell.model, "method": cell.method, "rate_bits": cell.rate_bits}
-    row |= {"task": asked.task, "metric": asked.metric, "score": None, "note": found.note}
+    row |= {"task": metric.task, "metric": metric.metric, "score": None, "note": result.note}
     row |= {"protocol": None, "seeds": None}
-    row |= {name: found.measured.get(name) for name in OF_MODEL}
-    told = found.measured.get("tasks", {}).get(asked.task, {})
-    row |= {name: told.get(name) for name in OF_TASK}
-    tasks = asked.of or (asked.task,)
-    scores = [_score(found, (task, asked.metric)) for task in tasks]
-    changes = [_change(found, (task, asked.metric), reference) for task in tasks]
-    for name, parts in (("score", scores), ("change", changes)):
-        known = [part for part in parts if part is not None]
-        if len(known) == len(parts):
+    row |= {name: result.measured.get(name) for name in MODEL_COLUMNS}
+    task = result.measured.get("tasks", {}).get(metric.task, {})
+    row |= {name: task.get(name) for name in TASK_COLUMNS}
+    names = metric.averaged or (metric.task,)
+    scores = [_score(result, (name, metric.metric)) for name in names]
+    changes = [_change(result, (name, metric.metric), reference) for name in names]
+    for column, estimates in (("score", scores), ("change", changes)):
+        known = [estimate for estimate in estimates if estimate is not None]
+        if len(known) == len(estimates):
             mean = average(known)
-            row |= {name: mean.value, f"{name}_se": mean.se}
-    if row["score"] is None and not found.note:
-        row["note"] = f"{', '.join(tasks)}: not among what was run"
+            row |= {column: mean.value, f"{column}_se": mean.se}
+    if row["score"] is None and not result.note:
+        row["note"] = f"{', '.join(names)}: not in the results"
     return row
 
 
-def _score(found: _Found, key: tuple[str, str]) -> Score | None:
-    return score(key[1], found.values[key]) if key in found.values else None
+def _score(result: _Result, key: tuple[str, str]) -> Score | None:
+    return score(key[1], result.values[key]) if key in result.values else None
 
 
-def _change(found: _Found, key: tuple[str, str], reference: _Found | None) -> Score | None:
-    """Paired change; None for other items, and for the reference itself."""
-    if reference is None or found is reference or key not in found.values:
+def _change(result: _Result, key: tuple[str, str], reference: _Result | None) -> Score | None:
+    """Return the paired change; None on other items, and for the reference itself."""
+    if reference is None or result is reference or key not in result.values:
         return None
-    if key not in reference.values or found.items_of(key[0]) != reference.items_of(key[0]):
+    same_items = result.items_hash(key[0]) == reference.items_hash(key[0])
+    if key not in reference.values or not same_items:
         return None
-    return change(key[1], found.values[key], reference.values[key])
+    return change(key[1], result.values[key], reference.values[key])

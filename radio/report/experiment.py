@@ -1,4 +1,4 @@
-"""The paper's tables that an experiment's YAML puts beside its texts."""
+"""The paper's tables that an experiment's YAML compares its values with."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from radio.rates import rate_text
-from radio.report.paper import PaperTable, Study, load_paper_table
+from radio.report.paper import PaperRowSelector, PaperTable, load_paper_table
 from radio.report.verdict import Tolerance
 from radio.variants import canonical
 
@@ -15,22 +15,22 @@ from radio.variants import canonical
 def paper_tables(
     experiment: Mapping[str, Any], default: Mapping[str, Any], folder: Path
 ) -> dict[str, PaperTable]:
-    """The paper's tables by text or task.
+    """Return the paper's tables by text or task.
 
     Args:
-        experiment: its YAML. `paper` says by text or task which file stands beside it, with the
-            other arguments of `load_paper_table`; a cell's `paper` what the file's columns have
-            there, or a list of these where the paper prints one configuration several times.
-        default: what takes the place of `paper` in an experiment without one.
-        folder: where the files are.
+        experiment: content of its YAML. `paper` maps a text or task to the file of the paper's
+            values and the other arguments of `load_paper_table`. A cell's `paper` selects rows of
+            this file; it is a list where the paper prints one configuration several times.
+        default: replaces `paper` in an experiment without it.
+        folder: folder of the files.
 
     Raises:
-        RadioError: a file is absent or lacks a column or row that a cell asks for.
+        RadioError: a file is absent or lacks a column or a selected row.
     """
-    studies = [
-        Study(canonical(cell["method"]), float(rate_text(rate)), dict(columns))
+    selectors = [
+        PaperRowSelector(canonical(cell["method"]), float(rate_text(rate)), dict(columns))
         for cell in experiment["cells"]
-        for columns in _several(cell.get("paper", []))
+        for columns in _as_list(cell.get("paper", []))
         for rate in cell.get("rates", experiment.get("rates"))
     ]
     return {
@@ -40,7 +40,7 @@ def paper_tables(
             source.get("quantity", "perplexity"),
             source.get("model"),
             source.get("bits"),
-            studies,
+            selectors,
             source.get("percent"),
             source.get("where"),
         )
@@ -49,19 +49,19 @@ def paper_tables(
 
 
 def tolerances(table: pd.DataFrame, paper: Mapping[str, PaperTable]) -> list[tuple[str, Tolerance]]:
-    """Methods of a table of texts or of tasks, each with the tolerances it was judged by."""
+    """Return the methods of a table of evaluations or tasks, with the tolerances that applied."""
     if "verdict" not in table:
         return []
     key = "text" if "text" in table else "task"
     judged = table[table.tolerance.notna()]
-    found = [
-        (method, paper[on].tolerance(model, method, rate_bits))
-        for model, on, method, rate_bits in zip(
+    applied = [
+        (method, paper[name].tolerance(model, method, rate_bits))
+        for model, name, method, rate_bits in zip(
             judged.model, judged[key], judged.method, judged.rate_bits, strict=True
         )
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(applied))
 
 
-def _several(columns: Any) -> list[Any]:
+def _as_list(columns: Any) -> list[Any]:
     return [columns] if isinstance(columns, Mapping) else list(columns)

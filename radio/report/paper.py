@@ -1,9 +1,9 @@
-"""The paper's values, to stand beside ours: which of ours they belong to, and what to know of them.
+"""Values of the paper under our names, with their caveats and tolerances.
 
-The CSV files under `config/paper` say all of it. Beside the paper's tables, `methods.csv` says what
-the paper's methods are called here, `caveats.csv` what is odd about a value, and `tolerances.csv`
-how near to it ours must come (`radio.report.verdict`). Tables, models and methods in these three
-are shell patterns and an empty cell is "any".
+All of it is data in CSV files under `config/paper`: the paper's tables; `methods.csv`, our names of
+the paper's methods; `caveats.csv`, remarks on single values; and `tolerances.csv`, the tolerances
+of `radio.report.verdict`. In the last three, tables, models and methods are shell patterns, and an
+empty cell matches everything.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from radio.report.verdict import Judgement, Tolerance, verdict
 from radio.runtime.errors import RadioError
 
 KEYS = ("table", "model", "method", "bits")
-# columns of the paper's tables in a unit of their own: column of ours, and ours per unit of theirs
+# columns of the paper in another unit than ours: our column, and our units per unit of the paper
 UNITS = {
     "pruned_percent": ("pruned", 0.01),
     "minutes": ("wall_s", 60.0),
@@ -30,16 +30,16 @@ UNITS = {
 
 @dataclass(frozen=True)
 class PaperTable:
-    """What the paper reports on one text.
+    """The paper's values on one text.
 
     Attributes:
-        values: columns model, method (ours), bits (nominal, as asked of ours), `quantity` and `row`
-            of the file, counted from 0.
+        values: columns model, method (our name), bits (nominal, as we request them), `quantity`,
+            and `row` of the file, counted from 0.
         caveats: columns model, method, bits, comparable ("yes" or "no") and caveat.
         tolerances: columns model, method, bits, absolute, relative, standard_errors and reason;
-            the first row that fits a value counts.
-        protocol: shell pattern of the labels under which a value of ours may stand beside it.
-        quantity: column of our tables that the values are of.
+            the first matching row counts.
+        protocol: shell pattern of the protocols under which our values are comparable.
+        quantity: column of our tables that holds the same quantity.
     """
 
     values: pd.DataFrame
@@ -49,13 +49,13 @@ class PaperTable:
     quantity: str = "perplexity"
 
     def value(self, model: str, method: str, rate_bits: float, protocol: str) -> float | None:
-        """The paper's value for a cell; None where it has none under this protocol.
+        """Return the paper's value for a cell; None if it has none under this protocol.
 
         Args:
             model: name of the model.
             method: name of the method, without its seed.
-            rate_bits: mean depth that was asked.
-            protocol: label of our value; empty where there is none yet, which rules nothing out.
+            rate_bits: requested mean depth.
+            protocol: protocol of our value; an empty string matches every protocol.
         """
         if protocol and not fnmatchcase(protocol, self.protocol):
             return None
@@ -64,21 +64,21 @@ class PaperTable:
         return float(table[self.quantity][same].iloc[0]) if same.any() else None
 
     def notes(self, model: str, method: str, rate_bits: float) -> list[str]:
-        """What is to be known of the paper's value for a cell."""
-        return [row["caveat"] for row in _fitting(self.caveats, model, method, rate_bits)]
+        """Return the caveats of the paper's value for a cell."""
+        return [row["caveat"] for row in _matching(self.caveats, model, method, rate_bits)]
 
     def comparable(self, model: str, method: str, rate_bits: float) -> bool:
-        """Whether the paper's value for a cell is of what ours is of, as far as is known."""
-        fitting = _fitting(self.caveats, model, method, rate_bits)
-        return all(row["comparable"] == "yes" for row in fitting)
+        """Return whether no caveat makes the paper's value for a cell incomparable with ours."""
+        caveats = _matching(self.caveats, model, method, rate_bits)
+        return all(row["comparable"] == "yes" for row in caveats)
 
     def tolerance(self, model: str, method: str, rate_bits: float) -> Tolerance:
-        """How near to the paper's value for a cell ours must come.
+        """Return the tolerance of the paper's value for a cell.
 
         Raises:
-            RadioError: no row of the tolerances fits.
+            RadioError: no row of the tolerances matches.
         """
-        for row in _fitting(self.tolerances, model, method, rate_bits):
+        for row in _matching(self.tolerances, model, method, rate_bits):
             names = ("absolute", "relative", "standard_errors")
             return Tolerance(**{name: float(row[name]) for name in names}, reason=row["reason"])
         raise RadioError(
@@ -97,16 +97,16 @@ class PaperTable:
         spread: float | None = None,
         seeds: int = 1,
     ) -> Judgement:
-        """What is to be said of our value for a cell beside the paper's.
+        """Return the judgement on our value for a cell.
 
         Args:
             model: name of the model.
             method: name of the method, without its seed.
-            rate_bits: mean depth that was asked.
+            rate_bits: requested mean depth.
             paper: the paper's value.
-            ours: None where there is none.
-            spread: standard deviation of ours over seeds, where there are several.
-            seeds: their number.
+            ours: our value; None if it was not measured.
+            spread: standard deviation of our value over seeds; None for a single seed.
+            seeds: number of seeds.
         """
         cell = (model, method, rate_bits)
         allowed = (
@@ -118,13 +118,13 @@ class PaperTable:
 
 
 @dataclass(frozen=True)
-class Study:
-    """What of a table that names no methods belongs to a cell of ours.
+class PaperRowSelector:
+    """The rows of a paper table without method names that belong to one of our cells.
 
     Attributes:
         method: our variant, without its seed.
-        rate_bits: the cell's mean depth.
-        columns: what the table has in its columns there; bits are those of the cell unless given.
+        rate_bits: mean depth of the cell.
+        columns: the selected rows' entries by column; bits are those of the cell by default.
     """
 
     method: str
@@ -138,28 +138,27 @@ def load_paper_table(
     quantity: str = "perplexity",
     model: str | None = None,
     bits: float | None = None,
-    studies: Sequence[Study] = (),
+    selectors: Sequence[PaperRowSelector] = (),
     percent: str | None = None,
     where: Mapping[str, Any] | None = None,
 ) -> PaperTable:
-    """Read a table of the paper, with what the files beside it say of its values.
+    """Read a table of the paper, with the caveats and tolerances of its values.
 
     Args:
-        file: the table, with columns model, method and bits, and the values.
-        protocol: shell pattern of the labels of comparable values.
-        quantity: column with the values, which ours has too; the table may have it in another unit
-            (`UNITS`).
-        model: the model of a table of one, which then has no such column.
-        bits: the same of a table of one rate.
-        studies: what belongs to which cell, instead of columns with our methods and bits.
-        percent: column of the table that has the values in percent, where it has several such.
-        where: what columns of the table have in the rows that are meant.
+        file: the table, with columns model, method and bits, and columns of values.
+        protocol: shell pattern of comparable protocols.
+        quantity: column of our tables; the file may have it in another unit (`UNITS`).
+        model: the model of a table without a column of models.
+        bits: the rate of a table without a column of bits.
+        selectors: rows of each of our cells, for a table without our methods and bits.
+        percent: column of the file that has the quantity in percent.
+        where: entries, by column, of the rows to keep.
 
     Raises:
-        RadioError: a file is absent or lacks a column, or a row of a study is not there.
+        RadioError: a file is absent or lacks a column, or no row matches a selector.
     """
     columns = set(where or {})
-    content = _read(file, columns if studies or bits is not None else {"bits", *columns})
+    content = _read(file, columns if selectors or bits is not None else {"bits", *columns})
     content["row"] = range(len(content))
     for name, (ours, factor) in UNITS.items():
         if name in content:
@@ -168,61 +167,61 @@ def load_paper_table(
         content[quantity] = content[percent] / 100
     for column, value in (where or {}).items():
         content = content[content[column] == value]
-    fixed = {"model": model, "bits": bits}
-    content = content.assign(**{name: one for name, one in fixed.items() if one is not None})
-    if studies:
-        content = pd.concat([_of_study(content, file, study) for study in studies])
+    constants = {"model": model, "bits": bits}
+    content = content.assign(**{k: value for k, value in constants.items() if value is not None})
+    if selectors:
+        content = pd.concat([_selected(content, file, selector) for selector in selectors])
     if missing := {"model", "method", quantity} - set(content.columns):
         raise RadioError(f"{file} lacks the columns {sorted(missing)}: restore it from git")
-    if not studies:
-        content = _in_our_names(content, _beside(file, "methods", {"methods", "rate_bits"}))
+    if not selectors:
+        content = _under_our_names(content, _companion(file, "methods", {"methods", "rate_bits"}))
     return PaperTable(
         content,
-        _beside(file, "caveats", {"comparable", "caveat"}),
-        _beside(file, "tolerances", {"absolute", "relative", "standard_errors", "reason"}),
+        _companion(file, "caveats", {"comparable", "caveat"}),
+        _companion(file, "tolerances", {"absolute", "relative", "standard_errors", "reason"}),
         protocol,
         quantity,
     )
 
 
-def _in_our_names(values: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
-    """The values under the names and rates of ours; one may stand beside several methods."""
-    found = []
+def _under_our_names(values: pd.DataFrame, methods: pd.DataFrame) -> pd.DataFrame:
+    """Return the values with our methods and rates; a value may belong to several methods."""
+    rows = []
     for row in values.to_dict("records"):
-        fitting = _fitting(methods, row["model"], row["method"], row["bits"])
-        rule = next(fitting, {"methods": row["method"], "rate_bits": None})
+        rules = _matching(methods, row["model"], row["method"], row["bits"])
+        rule = next(rules, {"methods": row["method"], "rate_bits": None})
         bits = row["bits"] if pd.isna(rule["rate_bits"]) else rule["rate_bits"]
-        found += [row | {"method": name, "bits": bits} for name in rule["methods"].split()]
-    return pd.DataFrame(found)
+        rows += [row | {"method": name, "bits": bits} for name in rule["methods"].split()]
+    return pd.DataFrame(rows)
 
 
-def _of_study(values: pd.DataFrame, file: Path, study: Study) -> pd.DataFrame:
-    """The rows of a table that belong to a cell, under the cell's names."""
-    bits = {"bits": study.rate_bits} if "bits" in values else {}
-    columns = {**bits, **study.columns}
-    fitting = pd.Series(True, index=values.index)
+def _selected(values: pd.DataFrame, file: Path, selector: PaperRowSelector) -> pd.DataFrame:
+    """Return the selected rows of a table with the method and rate of our cell."""
+    bits = {"bits": selector.rate_bits} if "bits" in values else {}
+    columns = {**bits, **selector.columns}
+    matches = pd.Series(True, index=values.index)
     for name, value in columns.items():
-        fitting &= values[name] == value if name in values else False
-    if not fitting.any():
+        matches &= values[name] == value if name in values else False
+    if not matches.any():
         raise RadioError(
-            f"{file} has no row with {columns}, which the experiment says {study.method} is: "
+            f"{file} has no row with {columns}, which the experiment gives for {selector.method}: "
             "correct `paper` in its cell"
         )
-    return values[fitting].assign(method=study.method, bits=study.rate_bits)
+    return values[matches].assign(method=selector.method, bits=selector.rate_bits)
 
 
-def _fitting(
+def _matching(
     rows: pd.DataFrame, model: str, method: str, rate_bits: float
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a file beside the tables that are about a value, in the order of the file."""
+    """Yield the rows of a companion file that match a cell, in the order of the file."""
     for row in rows.to_dict("records"):
         any_rate = pd.isna(row["bits"]) or row["bits"] == rate_bits
         if any_rate and fnmatchcase(model, row["model"]) and fnmatchcase(method, row["method"]):
             yield {str(key): value for key, value in row.items()}
 
 
-def _beside(file: Path, name: str, columns: Iterable[str]) -> pd.DataFrame:
-    """Rows of the file `name`.csv beside a table that are about this table."""
+def _companion(file: Path, name: str, columns: Iterable[str]) -> pd.DataFrame:
+    """Return the rows of `{name}.csv`, in the folder of a table, that match this table."""
     rows = _read(file.parent / f"{name}.csv", {*KEYS, *columns})
     return rows[[fnmatchcase(file.stem, pattern) for pattern in rows.table]]
 

@@ -1,4 +1,4 @@
-"""What each stage took of models of several sizes, and how time grows with parameters."""
+"""The table of scaling: time, memory and traffic of each stage against the number of parameters."""
 
 import math
 from collections.abc import Sequence
@@ -33,16 +33,16 @@ COLUMNS = {
     "note": "string",
 }
 OURS, PAPER, TOTAL = "ours", "paper", "total"
-# of several stages: times and bytes add up, memory does not
+# the total of several stages sums these columns, and takes the maximum of memory
 SUMMED = ("wall_s", "read_bytes", "written_bytes", "weights_read_bytes")
 MAXIMAL = "peak_memory_bytes"
-# what a stage has to do, and how much of it the machine does in a second at best
+# work of a stage, and the largest rate at which the machine does this work
 PEAKS = {"flops": "peak_flops_per_s", "moved_bytes": "peak_bytes_per_s"}
 
 
 @dataclass(frozen=True)
-class StageOf:
-    """What a row is about: a stage of a model that is quantized by a method at a rate."""
+class StageCell:
+    """The subject of a row: one stage of the quantization of a model by a method at a rate."""
 
     model: str
     method: str
@@ -51,27 +51,27 @@ class StageOf:
 
 
 def build_scaling_table(
-    stages: Sequence[tuple[StageOf, Path]], total: Sequence[str], paper: pd.DataFrame
+    stages: Sequence[tuple[StageCell, Path]], total: Sequence[str], paper: pd.DataFrame
 ) -> pd.DataFrame:
-    """The table: a row for each stage and model, then for the paper's times, then for each fit.
+    """Return a row for each stage and model, then for each time of the paper and each fit.
 
     Args:
-        stages: each with the path of its manifest, whether it exists or not; `prepare` tells the
-            number of parameters.
-        total: stages that are added up to one more row of each model, if all were run.
+        stages: stages with the paths of their manifests, which need not exist; the manifest of
+            `prepare` has the number of parameters.
+        total: stages whose sum is one more row of each model, if all of them were run.
         paper: columns model, method, parameters and wall_s.
 
     Returns:
-        `COLUMNS`. `source` says whose a row is; `share_of_peak` is that of the machine's measured
-        matrix products in calibration, and of its memory's bandwidth in quantization. A row without
-        a model has the `exponent` of wall_s against parameters over `models` of them, with its
-        standard error from the residuals where there are more than two. An empty cell is NA and its
-        row's note says why.
+        `COLUMNS`. `source` is "ours" or "paper". `share_of_peak` is relative to the machine's
+        measured matrix products in calibration, and to its memory bandwidth in quantization. A row
+        without a model has the `exponent` of wall_s against parameters over `models` models, with
+        its standard error from the residuals if there are more than two. A missing value is NA,
+        and the row's note says why.
     """
-    read = [_row(of, path) for of, path in stages]
+    measured = [_row(cell, path) for cell, path in stages]
     rows = []
-    for model in dict.fromkeys(row["model"] for row in read):
-        own = [row for row in read if row["model"] == model]
+    for model in dict.fromkeys(row["model"] for row in measured):
+        own = [row for row in measured if row["model"] == model]
         known = next((row["parameters"] for row in own if row["parameters"]), None)
         rows += [row | {"parameters": known} for row in [*own, _total(own, total)]]
     rows += [{**row, "source": PAPER, "stage": TOTAL} for row in paper.to_dict("records")]
@@ -83,30 +83,30 @@ def build_scaling_table(
 
 
 def load_scaling_table(path: Path) -> pd.DataFrame:
-    """Read a table of `radio.report.table.save_table` with these columns."""
+    """Return a table with these columns, written by `radio.report.table.save_table`."""
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     return table.astype(COLUMNS).fillna({"note": ""})
 
 
 def paper_times(folder: Path, file: str, method: str) -> pd.DataFrame:
-    """The paper's times of one of its methods, with the sizes of the models (`models.csv`)."""
+    """Return the paper's times of one method, with the models' numbers of parameters."""
     times, sizes = pd.read_csv(folder / file), pd.read_csv(folder / "models.csv")
-    found = times[times.method == method].merge(sizes, on="model")
-    found["wall_s"] = 60.0 * found.minutes
-    return found.astype({"parameters": "int64"})[["model", "method", "parameters", "wall_s"]]
+    rows = times[times.method == method].merge(sizes, on="model")
+    rows["wall_s"] = 60.0 * rows.minutes
+    return rows.astype({"parameters": "int64"})[["model", "method", "parameters", "wall_s"]]
 
 
 def power_law(
     sizes: Sequence[float | int], values: Sequence[float | int]
 ) -> tuple[float, float | None]:
-    """Exponent of the power law through two points or more, and its standard error.
+    """Return the exponent of the power law through two points or more, and its standard error.
 
-    Least squares in the logarithms; two points say nothing of the error.
+    The fit is least squares in the logarithms; two points leave the error undetermined (None).
 
-    >>> [round(each, 6) for each in power_law([1, 10, 100], [3, 300, 30000])]
+    >>> [round(number, 6) for number in power_law([1, 10, 100], [3, 300, 30000])]
     [2.0, 0.0]
     """
-    x, y = (np.log(np.asarray(each, dtype=float)) for each in (sizes, values))
+    x, y = (np.log(np.asarray(axis, dtype=float)) for axis in (sizes, values))
     x, y = x - x.mean(), y - y.mean()
     exponent = float(x @ y / (x @ x))
     freedom = len(x) - 2
@@ -116,51 +116,51 @@ def power_law(
     return exponent, math.sqrt(float(residual @ residual / (x @ x)) / freedom)
 
 
-def _row(of: StageOf, path: Path) -> dict[str, Any]:
-    """What the manifest at `path` says, or why it says nothing."""
-    row: dict[str, Any] = {"source": OURS, **vars(of), "parameters": None, "note": ""}
+def _row(cell: StageCell, path: Path) -> dict[str, Any]:
+    """Return the row of one stage, or a row whose note says why it is empty."""
+    row: dict[str, Any] = {"source": OURS, **vars(cell), "parameters": None, "note": ""}
     if not path.exists():
-        return row | {"note": f"not run: {_why_not(of.model, path)}"}
+        return row | {"note": f"not run: {_why_not(cell.model, path)}"}
     try:
         manifest = read_manifest(path)
     except RadioError as error:
         return row | {"note": f"not read: {error}"}
-    made = (manifest["step"], manifest["config"]["model"]["name"])
-    if made != (of.stage, of.model):
-        return row | {"note": f"not read: {path} is about {made}: delete it and run again"}
-    told = manifest | manifest["measured"]
-    row |= {name: told.get(name) for name in (*SUMMED, MAXIMAL, "parameters")}
-    if told.get("resumed"):
-        row |= {"wall_s": None, "note": "killed and resumed: its time is not known"}
+    recorded = (manifest["step"], manifest["config"]["model"]["name"])
+    if recorded != (cell.stage, cell.model):
+        return row | {"note": f"not read: {path} is about {recorded}: delete it and rerun"}
+    values = manifest | manifest["measured"]
+    row |= {name: values.get(name) for name in (*SUMMED, MAXIMAL, "parameters")}
+    if values.get("resumed"):
+        row |= {"wall_s": None, "note": "killed and resumed: its time is unknown"}
     for work, peak in PEAKS.items():
-        if work in told and not told["resumed"]:
-            row["share_of_peak"] = told[work] / told["wall_s"] / told[peak]
+        if work in values and not values["resumed"]:
+            row["share_of_peak"] = values[work] / values["wall_s"] / values[peak]
     return row
 
 
 def _why_not(model: str, path: Path) -> str:
-    """Why a stage was not run, as far as is known."""
+    """Return why a stage was not run, as far as is known."""
     folder = next(folder for folder in path.parents if folder.name == model)
     reason = why_absent(folder)
-    return f"the weights are not here ({reason})" if reason else f"{path} does not exist"
+    return f"the weights are not available ({reason})" if reason else f"{path} does not exist"
 
 
 def _total(own: Sequence[dict[str, Any]], stages: Sequence[str]) -> dict[str, Any]:
-    """All `stages` of a model together; without numbers where one is missing."""
-    parts = [row for row in own if row["stage"] in stages]
+    """Return the sum of the `stages` of a model; without numbers if one is missing."""
+    summands = [row for row in own if row["stage"] in stages]
     unknown = dict.fromkeys((*SUMMED, MAXIMAL, "share_of_peak"))
-    row: dict[str, Any] = {**own[0], **unknown, "stage": TOTAL}
-    if missing := [part["stage"] for part in parts if part.get("wall_s") is None]:
-        return row | {"note": f"without {', '.join(missing)}"}
+    total: dict[str, Any] = {**own[0], **unknown, "stage": TOTAL}
+    if missing := [row["stage"] for row in summands if row.get("wall_s") is None]:
+        return total | {"note": f"without {', '.join(missing)}"}
     for name in (*SUMMED, MAXIMAL):
-        values = [part[name] for part in parts if part[name] is not None]
+        values = [row[name] for row in summands if row[name] is not None]
         if values:
-            row[name] = max(values) if name == MAXIMAL else sum(values)
-    return row | {"note": ""}
+            total[name] = max(values) if name == MAXIMAL else sum(values)
+    return total | {"note": ""}
 
 
 def _fits(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each stage of ours and for the paper's total: how its time grows."""
+    """Return a row for each of our stages and for the paper's total: the growth of its time."""
     fits = []
     for source, stage in dict.fromkeys((row["source"], row["stage"]) for row in rows):
         points = [
@@ -174,6 +174,6 @@ def _fits(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if len({size for size, _ in points}) > 1:
             fit["exponent"], fit["exponent_se"] = power_law(*zip(*points, strict=True))
         else:
-            fit["note"] = "an exponent takes two models"
+            fit["note"] = "an exponent needs two models"
         fits.append(fit)
     return fits

@@ -1,28 +1,28 @@
-"""The table of times and memory against size, for reading."""
+"""Columns and caption of the table of time and memory against model size."""
 
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from radio.report.scaling import PAPER
-from radio.report.wording import (
-    MISSING,
-    marked,
-    number,
-    scaled,
-    shared_notes,
-    table_lines,
-    with_error,
+from radio.report.writer import (
+    Column,
+    Footnotes,
+    Section,
+    estimate_column,
+    markdown,
+    number_column,
+    text_column,
 )
 
 NOTE = (
     "Time and peak memory are those of a job, without the start of its process. *Weights read* "
-    "counts every reading of a block; *from disk* came what the system had not in memory any more. "
-    "*Share of peak*: of calibration, its operations a second in those of a product of matrices "
-    "that fit in the caches; of quantization, its float32 weights and result in what a sum reads "
-    "from memory, both measured in the job. "
-    "*Total* is that of {total}. Exponents are those of time against parameters, by least squares "
-    "in the logarithms; ± is one standard error."
+    "counts every read of a block; *Read from disk* counts reads that the page cache did not "
+    "serve. *Share of peak* is, for calibration, its operations per second relative to a product "
+    "of matrices that fit in the caches; for quantization, its bytes per second (float32 weights "
+    "and result) relative to a sum over memory. Each job measures its peak. *Total* is the sum of "
+    "{total}. Exponents are of time against the number of parameters, by least squares in the "
+    "logarithms; ± is one standard error."
 )
 
 
@@ -36,54 +36,58 @@ def render(
     model_notes: Mapping[str, str],
     provenance: Sequence[str],
 ) -> str:
-    """A Markdown document with the table of `radio.report.scaling.build_scaling_table`.
+    """Return the table of `radio.report.scaling.build_scaling_table` as Markdown.
 
     Args:
-        table: as built; every number in the result is one of its numbers, rounded.
+        table: as built; every number in the document is a rounded number of the table.
         title: heading.
-        total: stages that the total is of.
-        device: what the paper's times were measured on.
-        model_labels: what readers call the models, by name.
+        total: stages that the total includes.
+        device: the device on which the paper measured its times.
+        model_labels: readers' names of the models.
         model_notes: caveats of models, by name.
-        provenance: lines on devices and versions.
+        provenance: sentences on devices and versions.
     """
-    notes = shared_notes(table.note)
-    whose = {PAPER: f"the paper, {device}"}
+    footnotes = Footnotes(table.note)
+    sources = {PAPER: f"the paper, {device}"}
     measured, fits = table[table.model.notna()], table[table.model.isna()]
-    rows = [
-        {
-            "Model": ", ".join(
-                filter(
-                    None, [model_labels.get(row["model"], row["model"]), whose.get(row["source"])]
-                )
-            ),
-            "Parameters, 10^6": number(scaled(row["parameters"], 1e-6), 0),
-            "Stage": str(row["stage"]),
-            "Time, s": number(row["wall_s"], 1),
-            "s per 10^9 parameters": number(row["s_per_billion"], 0),
-            "Share of peak": number(row["share_of_peak"], 3),
-            "Peak memory, GB": number(scaled(row["peak_memory_bytes"], 1e-9), 2),
-            "Weights read, GB": number(scaled(row["weights_read_bytes"], 1e-9), 2),
-            "Read from disk, GB": number(scaled(row["read_bytes"], 1e-9), 2),
-            "Written, GB": number(scaled(row["written_bytes"], 1e-9), 2),
-            "Note": marked(row["note"], notes) or MISSING,
-        }
-        for row in measured.to_dict("records")
+    costs = [
+        _with_source("Model", "model", sources, model_labels),
+        number_column("Parameters, 10^6", "parameters", 0, scale=1e-6),
+        text_column("Stage", "stage"),
+        number_column("Time, s", "wall_s", 1),
+        number_column("s per 10^9 parameters", "s_per_billion", 0),
+        number_column("Share of peak", "share_of_peak", 3),
+        number_column("Peak memory, GB", "peak_memory_bytes", 2, scale=1e-9),
+        number_column("Weights read, GB", "weights_read_bytes", 2, scale=1e-9),
+        number_column("Read from disk, GB", "read_bytes", 2, scale=1e-9),
+        number_column("Written, GB", "written_bytes", 2, scale=1e-9),
+        footnotes.column,
     ]
     growth = [
-        {
-            "Stage": ", ".join(filter(None, [str(row["stage"]), whose.get(row["source"])])),
-            "Exponent of time": with_error(row["exponent"], row["exponent_se"]),
-            "Models": str(row["models"]),
-            "Note": marked(row["note"], notes) or MISSING,
-        }
-        for row in fits.to_dict("records")
+        _with_source("Stage", "stage", sources),
+        estimate_column("Exponent of time", "exponent"),
+        number_column("Models", "models", 0),
+        footnotes.column,
+    ]
+    sections = [
+        Section(measured.to_dict("records"), costs),
+        Section(fits.to_dict("records"), growth),
     ]
     caption = [
-        *(f"[{mark}] {note}" for note, mark in notes.items()),
+        *footnotes.lines,
         NOTE.format(total=", ".join(total)),
         *dict.fromkeys(model_notes.values()),
         *provenance,
     ]
-    lines = [*table_lines(rows), "", *table_lines(growth)]
-    return "\n".join([f"### {title}", "", *lines, "", *(f"{line}  " for line in caption)]) + "\n"
+    return markdown(title, sections, caption)
+
+
+def _with_source(
+    heading: str, name: str, sources: Mapping[str, str], labels: Mapping[str, str] | None = None
+) -> Column:
+    """Return a column of words, each followed by its source unless the value is ours."""
+    column = text_column(heading, name, labels)
+    return Column(
+        heading,
+        lambda row: ", ".join(filter(None, [column.text(row), sources.get(row["source"])])),
+    )

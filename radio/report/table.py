@@ -1,4 +1,4 @@
-"""One table out of many manifests: a row for every cell of an experiment, measured or not."""
+"""The table of evaluations: a row for every cell of an experiment, measured or not."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ import pandas as pd
 
 from radio.rates import target
 from radio.report.paper import PaperTable
+from radio.report.wording import join_notes
 from radio.runtime.absence import why_absent
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
@@ -40,21 +41,19 @@ COLUMNS = (
     "perplexity_spread",
     "kl_spread",
 )
-# beside the column of ours that the paper's values are of
+# added where the paper has a value; `{}` is the compared quantity
 PAPER_COLUMNS = ("{}_paper", "{}_difference", "tolerance", "verdict")
-# which cell a row is, where nothing was measured; `note` says why
+# identify the cell of a row; `note` says why a value is missing
 CELL_COLUMNS = ("text", "rate_bits", "note")
 COUNTS = ("size_bytes", "tokens", "seeds")
-# between the notes of a row
-NOTES = "; "
 WORDS = ("model", "method", "protocol", "asked", "verdict", "text", "note")
-# named otherwise in the manifest, where `wall_s` is the time of the evaluation itself
+# names in the manifest that differ; its `wall_s` is the time of the evaluation itself
 MEASURED_AS = {"wall_s": "wall_quantize_s"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one row is about."""
+    """The cell of an experiment that one row reports."""
 
     model: str
     method: str
@@ -63,21 +62,21 @@ class Cell:
 
     @property
     def rate_bits(self) -> float | None:
-        """Mean depth that was asked; None where it was a target."""
+        """Requested mean depth; None if the rate is a target."""
         return None if "=" in self.rate else float(self.rate)
 
     @property
     def without_seed(self) -> "Cell":
-        """The cell that this one is a repetition of."""
+        """The cell without its seed: repetitions differ by the seed only."""
         base, settings = split(self.method)
         return replace(self, method=join(base, {k: settings[k] for k in settings if k != "seed"}))
 
 
 def cell_of(evaluation: Path) -> Cell:
-    """The cell of a path `.../{model}/evaluation/{method}/{rate}/{text}.json`.
+    """Return the cell of a path `.../{model}/evaluation/{method}/{rate}/{text}.json`.
 
     Raises:
-        RadioError: the path is not of this kind.
+        RadioError: the path has another form.
     """
     try:
         model, _, method, rate, name = evaluation.parts[-5:]
@@ -95,38 +94,38 @@ def cell_of(evaluation: Path) -> Cell:
 def build_table(
     evaluations: Sequence[Path], paper: Mapping[str, PaperTable] | None = None
 ) -> pd.DataFrame:
-    """The table of an experiment, a row for each evaluation in the order given.
+    """Return the table of an experiment, a row for each cell in the given order.
 
     Args:
-        evaluations: paths of the evaluations' manifests, whether they exist or not.
-        paper: the paper's tables by text; a row that one of them knows gets its value, as
-            `perplexity_paper`, `perplexity_difference`, ours less the paper's, the `tolerance` of
-            the difference and the `verdict` (`radio.report.verdict`).
+        evaluations: paths of the evaluations' manifests, which need not exist.
+        paper: the paper's tables by text. A row with a value in one of them gets
+            `perplexity_paper`, `perplexity_difference` (ours minus the paper's), the `tolerance`
+            of the difference, and the `verdict` (`radio.report.verdict`).
 
     Returns:
-        `COLUMNS`, `PAPER_COLUMNS` if any row has a paper value, `CELL_COLUMNS`. An empty cell is
-        NA, and the row's note says why. Bits are per quantized weight, KL in nats per token,
-        `wall_s` what calibration, allocation and quantization took together. Cells that differ
-        by their seed alone are one row, with the means over `seeds` and the standard deviations
-        `kl_spread` and `perplexity_spread`.
+        `COLUMNS`, `PAPER_COLUMNS` if any row has a value of the paper, and `CELL_COLUMNS`. A
+        missing value is NA, and the row's note says why. Bits are per quantized weight, KL is in
+        nats per token, and `wall_s` is the time of calibration, allocation and quantization. Cells
+        that differ by the seed only share a row, with means over `seeds` and the standard
+        deviations `kl_spread` and `perplexity_spread`.
 
     Raises:
-        RadioError: there is no evaluation, or a path does not name a cell.
+        RadioError: `evaluations` is empty, or a path does not name a cell.
     """
     if not evaluations:
-        raise RadioError("artifacts.evaluations is empty: give the manifests that the table is of")
+        raise RadioError("artifacts.evaluations is empty: give the manifests of the evaluations")
     rows, compared = [], dict[str, None]()
     for cell, paths in repetitions(evaluations).items():
         row = _mean_over_seeds([_row(path) for path in paths])
         source = (paper or {}).get(cell.text)
-        beside = {} if source is None else beside_paper(row, cell, source)
-        compared |= dict.fromkeys(name for name in beside if name != "note")
-        rows.append(row | beside)
+        added = {} if source is None else paper_columns(row, cell, source)
+        compared |= dict.fromkeys(name for name in added if name != "note")
+        rows.append(row | added)
     return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *compared, *CELL_COLUMNS]))
 
 
 def repetitions(evaluations: Iterable[Path]) -> dict[Cell, list[Path]]:
-    """The evaluations of each cell, which differ by their seed alone, in the order given."""
+    """Return the evaluations of each cell, which differ by the seed only, in the given order."""
     repeated: dict[Cell, list[Path]] = {}
     for path in evaluations:
         repeated.setdefault(cell_of(path).without_seed, []).append(path)
@@ -134,30 +133,30 @@ def repetitions(evaluations: Iterable[Path]) -> dict[Cell, list[Path]]:
 
 
 def save_table(table: pd.DataFrame, out: Path) -> None:
-    """Write the table as CSV, atomically; six digits are more than any standard error leaves."""
+    """Write the table as CSV, atomically, with six significant digits."""
     with atomic(out) as scratch:
         table.to_csv(scratch, index=False, float_format="%.6g")
 
 
 def load_table(path: Path) -> pd.DataFrame:
-    """Read a table of `save_table`.
+    """Return a table written by `save_table`.
 
     Raises:
-        RadioError: the file is absent or is not such a table.
+        RadioError: the file is absent or is not a table of evaluations.
     """
     try:
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:
-        raise RadioError(f"{path} does not exist: make it with `radio table`") from error
+        raise RadioError(f"{path} does not exist: run `radio table`") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise RadioError(f"{path} is not a table ({error}): make it anew") from error
+        raise RadioError(f"{path} is not a table ({error}): rerun `radio table`") from error
     if missing := {*COLUMNS, *CELL_COLUMNS} - set(table.columns):
-        raise RadioError(f"{path} lacks the columns {sorted(missing)}: make it with `radio table`")
+        raise RadioError(f"{path} lacks the columns {sorted(missing)}: rerun `radio table`")
     return _typed(table)
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Counts as integers that may be missing, numbers as floats, words as words."""
+    """Return the table with nullable integers, floats and strings as column types."""
     kinds = {
         name: "string" if name in WORDS else "Int64" if name in COUNTS else "float64"
         for name in table.columns
@@ -166,7 +165,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    """What the manifest at `path` says, or why it says nothing."""
+    """Return the row of one evaluation, or a row whose note says why it is empty."""
     cell = cell_of(path)
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"model": cell.model, "method": cell.without_seed.method, "note": ""}
@@ -179,24 +178,24 @@ def _row(path: Path) -> dict[str, Any]:
     except RadioError as error:
         return row | {"note": f"not read: {error}"}
     measured = manifest["measured"]
-    found = {name: measured.get(MEASURED_AS.get(name, name)) for name in COLUMNS}
-    row |= {name: value for name, value in found.items() if value is not None}
+    values = {name: measured.get(MEASURED_AS.get(name, name)) for name in COLUMNS}
+    row |= {name: value for name, value in values.items() if value is not None}
     row |= {"method": cell.without_seed.method}
     notes = [f"not finite: {name}" for name in manifest.get("not_finite", [])]
-    return row | {"note": NOTES.join(notes)}
+    return row | {"note": join_notes(notes)}
 
 
 def why_not_run(path: Path) -> str:
-    """Why there is no evaluation at `path`, as far as is known."""
+    """Return why the evaluation at `path` does not exist, as far as is known."""
     folder = path.parents[3]
     reason = why_absent(folder)
     if reason is None:
         return f"{path} does not exist"
-    return f"the weights of {folder.name} are not here ({reason})"
+    return f"the weights of {folder.name} are not available ({reason})"
 
 
 def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row for the repetitions of a cell; a failed one keeps its note and is not counted."""
+    """Return one row for the repetitions of a cell; failed ones add their note only."""
     measured = [row for row in rows if row["perplexity"] is not None and row["kl"] is not None]
     if len(rows) == 1 or not measured:
         return rows[0]
@@ -210,28 +209,31 @@ def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
         **numbers,
         **{f"{name}_spread": table[name].std() for name in ("perplexity", "kl") if several},
         "seeds": len(measured),
-        "note": NOTES.join(dict.fromkeys(row["note"] for row in rows if row["note"])),
+        "note": join_notes(row["note"] for row in rows),
     }
 
 
 def check_identity(measured: Mapping[str, Any], cell: Cell, path: Path) -> None:
-    """A manifest moved to another cell's place must not pass for it."""
-    named = (measured.get("model"), measured.get("method"))
-    if named != (cell.model, split(cell.method)[0]):
-        raise RadioError(f"{path} is about {named}: delete it and run again")
+    """Refuse a manifest that was moved to the path of another cell.
+
+    Raises:
+        RadioError: the manifest's model or method differs from the cell's.
+    """
+    recorded = (measured.get("model"), measured.get("method"))
+    if recorded != (cell.model, split(cell.method)[0]):
+        raise RadioError(f"{path} is about {recorded}: delete it and rerun")
 
 
-def beside_paper(row: Mapping[str, Any], cell: Cell, paper: PaperTable) -> dict[str, Any]:
-    """What the paper adds to a row, with what is to be known of it; nothing if it has no value."""
+def paper_columns(row: Mapping[str, Any], cell: Cell, paper: PaperTable) -> dict[str, Any]:
+    """Return the columns that the paper adds to a row; none if it has no value for the cell."""
     if cell.rate_bits is None:
         return {}
-    named = (cell.model, cell.method, cell.rate_bits)
-    value, ours = paper.value(*named, row["protocol"] or ""), row[paper.quantity]
+    key = (cell.model, cell.method, cell.rate_bits)
+    value, ours = paper.value(*key, row["protocol"] or ""), row[paper.quantity]
     if value is None:
         return {}
     spread, seeds = row.get(f"{paper.quantity}_spread"), row["seeds"] or 1
-    judged = paper.judge(*named, paper=value, ours=ours, spread=spread, seeds=seeds)
-    found = (value, *judged)
+    judgement = paper.judge(*key, paper=value, ours=ours, spread=spread, seeds=seeds)
     names = (name.format(paper.quantity) for name in PAPER_COLUMNS)
-    notes = [row["note"], *paper.notes(*named)]
-    return {**dict(zip(names, found, strict=True)), "note": NOTES.join(filter(None, notes))}
+    columns = dict(zip(names, (value, *judgement), strict=True))
+    return {**columns, "note": join_notes([row["note"], *paper.notes(*key)])}

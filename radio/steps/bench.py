@@ -16,7 +16,7 @@ from radio.kernels.bench import (
     measure,
     normal_depths,
 )
-from radio.kernels.table import markdown, with_paper
+from radio.report.speed import products_markdown, with_paper
 from radio.runtime.compose import CONFIG
 from radio.runtime.device import devices
 from radio.runtime.files import atomic
@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> None:
         with atomic(staged) as scratch:
             table.to_csv(scratch, index=False)
         with atomic(staged.with_suffix(".md")) as scratch:
-            scratch.write_text(markdown(table))
+            scratch.write_text(products_markdown(table))
         measured["rows"] = len(table)
 
 

@@ -16,7 +16,7 @@ from radio.kernels import ggml
 from radio.models import ModelSpec, load_model
 from radio.models.load import skeleton
 from radio.models.spec import WheelSource
-from radio.report.decoding import markdown
+from radio.report.speed import generation_markdown
 from radio.runtime.dtypes import floating
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> None:
         with atomic(staged) as scratch:
             table.to_csv(scratch, index=False)
         with atomic(staged.with_suffix(".md")) as scratch:
-            scratch.write_text(markdown(table))
+            scratch.write_text(generation_markdown(table))
         measured["rows"] = len(table)
 
 

@@ -9,12 +9,12 @@ from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts`, lists of paths by the step that made them -> a PNG at `out`, beside it a PDF."""
+    """Read `artifacts`, lists of paths by their step; write the figure to `out`, as PNG and PDF."""
     out = output_path(cfg.out)
     with recorded("figure", cfg, out, [".pdf"]) as (staged, measured):
         artifacts = OmegaConf.to_container(cfg.artifacts)
         assert isinstance(artifacts, dict)
-        given = {str(step): paths for step, paths in artifacts.items() if paths}
-        figure = instantiate(cfg.figure.draw)(**given)
+        paths_of = {str(step): paths for step, paths in artifacts.items() if paths}
+        figure = instantiate(cfg.figure.draw)(**paths_of)
         save_figure(figure, staged)
         measured["panels"] = len(figure.axes)

@@ -1,4 +1,4 @@
-"""Make the items of a set of tasks out of packaged text, or take them out of an archive."""
+"""Derive the items of a set of tasks from bundled text."""
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -11,10 +11,12 @@ from radio.runtime.wheel import sha256_of
 
 
 def run(cfg: DictConfig) -> None:
-    """The source `tasks.items` -> items of all tasks at `out`, a line each."""
+    """Write the items of all tasks, from the source `tasks.items_from`, to `out`, one per line."""
     out = output_path(cfg.out)
     if cfg.tasks.items_from is None:
-        raise RadioError(f"tasks={cfg.tasks.name} are lm-eval's, which brings their items itself")
+        raise RadioError(
+            f"tasks={cfg.tasks.name} has no items_from: lm-eval loads the items of its own tasks"
+        )
     with recorded("items", cfg, out) as (staged, measured):
         items = instantiate(cfg.tasks.items_from).items()
         save_items(staged, items)

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
-from radio.evaluate.anchor import check_anchor
+from radio.evaluate.anchor import check_fp16
 from radio.evaluate.reference import compute_reference, save_reference
 from radio.models import StreamedModel, place
 from radio.runtime.device import devices
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
             model = place(model, on)
         reference = compute_reference(model, blocks.ids, blocks.sha256)
         perplexity = float(reference.nll.double().mean().exp())
-        measured["anchor_difference"] = check_anchor(
+        measured["anchor_difference"] = check_fp16(
             perplexity,
             cfg.model.anchors,
             blocks.protocol,

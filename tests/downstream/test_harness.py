@@ -185,13 +185,15 @@ def test_gsm8k_takes_the_last_number(model, tokenizer):
 
 def test_no_hub_is_one_sentence():
     """Tests run offline."""
-    with pytest.raises(RadioError, match=r"task arc_challenge cannot be had .*choose tasks=local"):
+    with pytest.raises(
+        RadioError, match=r"task arc_challenge is not available .*choose tasks=local"
+    ):
         load_tasks(paper_tasks()[:1], seed=0)
 
 
 def test_a_metric_that_lm_eval_does_not_measure(model, tokenizer, items, tasks, tmp_path):
     asked = [Task("last_word", ["f1"], definition=tasks[1].definition)]
-    with pytest.raises(RadioError, match="measures no f1 on last_word under filter none"):
+    with pytest.raises(RadioError, match="reports no f1 on last_word under filter none"):
         run_tasks(model, tokenizer, asked, items, 8, 0, state_in(tmp_path))
 
 

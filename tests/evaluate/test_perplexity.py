@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from radio.evaluate.divergence import standard_error
 from radio.evaluate.perplexity import Evaluation, evaluate
 from radio.evaluate.reference import compute_reference, load_reference, save_reference
-from radio.evaluate.spread import standard_error
 from radio.models import head, load_model
 from radio.runtime.errors import RadioError
 from tests.tiny import tiny_llama

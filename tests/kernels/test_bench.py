@@ -10,7 +10,7 @@ from radio.cli import run
 from radio.depths import save_depths
 from radio.kernels import bench, ggml
 from radio.kernels.layout import packed_matrix
-from radio.kernels.table import markdown, with_paper
+from radio.report.speed import products_markdown, with_paper
 from radio.runtime.compose import CONFIG
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
@@ -75,7 +75,7 @@ def test_a_row_holds_what_was_measured():
     assert all(time > 0 for time in times) or (ggml.installed() is None and len(times) > 0)
     table = with_paper(pd.DataFrame([row]), PAPER)
     assert table.speedup_fp16_paper.item() == 0.9
-    assert "| 64 | 256 |" in markdown(table) and "| 0.900 |" in markdown(table)
+    assert "| 64 | 256 |" in products_markdown(table) and "| 0.900 |" in products_markdown(table)
 
 
 @pytest.mark.usefixtures("_small")
@@ -84,7 +84,7 @@ def test_without_ggml_its_columns_are_empty(monkeypatch):
     shape, random = case(64, 256)
     (row,) = bench.measure(shape, [random], torch.device("cpu"), rounds=1)
     assert all(math.isnan(row[f"{name}_ms"]) for name in ggml.TYPES)
-    assert "without ggml" in markdown(with_paper(pd.DataFrame([row]), PAPER))
+    assert "without ggml" in products_markdown(with_paper(pd.DataFrame([row]), PAPER))
 
 
 @pytest.mark.usefixtures("_small")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from radio.experiments import Plan
-from radio.report.downstream import asked_of, build_downstream_table, load_downstream_table
+from radio.report.downstream import build_downstream_table, load_downstream_table, task_metrics
 from radio.report.experiment import paper_tables
 from radio.report.names import task_set
 from radio.runtime.absence import absence_kept
@@ -16,8 +16,8 @@ from radio.runtime.compose import CONFIG, compose_step
 from radio.runtime.errors import RadioError
 from radio.steps import table as step
 
-LOCAL = {"local": asked_of(task_set("local"))}
-PAPER = {"paper": asked_of(task_set("paper"))}
+LOCAL = {"local": task_metrics(task_set("local"))}
+PAPER = {"paper": task_metrics(task_set("paper"))}
 VALUES = {
     ("next_sentence", "acc"): [1.0, 1.0, 0.0, 1.0],
     ("next_sentence", "acc_norm"): [1.0, 1.0, 1.0, 1.0],
@@ -148,7 +148,7 @@ def test_cells_that_are_missing_or_damaged(tmp_path):
     notes = [
         row_of(table, method=name, metric="acc_norm")["note"] for name in ("fp16", "rtn", "awq")
     ]
-    assert notes[0] == "not run: the weights of m are not here (the licence is not accepted)"
+    assert notes[0] == "not run: the weights of m are not available (the licence is not accepted)"
     assert notes[1].startswith("not read: ") and notes[2].startswith("not read: ")
 
 

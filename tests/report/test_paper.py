@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from radio.report.paper import KEYS, PaperTable, Study, load_paper_table
+from radio.report.paper import KEYS, PaperRowSelector, PaperTable, load_paper_table
 from radio.runtime.compose import CONFIG, options
 from radio.runtime.errors import RadioError
 
@@ -120,19 +120,19 @@ def test_every_value_of_ours_has_a_tolerance():
 
 def test_a_study_picks_its_rows(tmp_path):
     studies = [
-        Study("radio-paper@batch=2", 3.0, {"hyperparameter": "batch_size", "value": 2}),
-        Study("radio-paper", 3.0, {"hyperparameter": "batch_size", "value": 16}),
+        PaperRowSelector("radio-paper@batch=2", 3.0, {"hyperparameter": "batch_size", "value": 2}),
+        PaperRowSelector("radio-paper", 3.0, {"hyperparameter": "batch_size", "value": 16}),
     ]
-    table = load_paper_table(PAPER / "table2_hyperparameters_c4.csv", "*", studies=studies)
+    table = load_paper_table(PAPER / "table2_hyperparameters_c4.csv", "*", selectors=studies)
     assert table.value("opt-13b", "radio-paper@batch=2", 3.0, "") == 12.36
     assert table.value("opt-1.3b", "radio-paper", 3.0, "") == 16.86
     assert table.value("opt-1.3b", "radio-paper", 4.0, "") is None
 
 
 def test_a_study_of_one_model_and_of_other_bits():
-    studies = [Study("owq@extra_bits=0.1", 2.0, {"method": "owq", "bits": 2.1})]
+    studies = [PaperRowSelector("owq@extra_bits=0.1", 2.0, {"method": "owq", "bits": 2.1})]
     table = load_paper_table(
-        PAPER / "table4a_2xbit_llama2_7b.csv", "*", model="llama2-7b", studies=studies
+        PAPER / "table4a_2xbit_llama2_7b.csv", "*", model="llama2-7b", selectors=studies
     )
     assert table.value("llama2-7b", "owq@extra_bits=0.1", 2.0, "") == 39.56
 
@@ -142,7 +142,7 @@ def test_percents_become_shares():
         PAPER / "table3b_pruned_columns.csv",
         "*",
         "pruned",
-        studies=[Study("x", 3.0, {"group_size": 64})],
+        selectors=[PaperRowSelector("x", 3.0, {"group_size": 64})],
     )
     assert table.value("opt-1.3b", "x", 3.0, "") == pytest.approx(0.0370)
 
@@ -160,5 +160,5 @@ def test_a_broken_file_is_one_sentence(tmp_path):
         load_paper_table(
             PAPER / "table2_hyperparameters_c4.csv",
             "*",
-            studies=[Study("x", 3.0, {"hyperparameter": "batch_size", "value": 7})],
+            selectors=[PaperRowSelector("x", 3.0, {"hyperparameter": "batch_size", "value": 7})],
         )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from radio.report.scaling import (
-    StageOf,
+    StageCell,
     build_scaling_table,
     load_scaling_table,
     paper_times,
@@ -44,7 +44,7 @@ def written(root):
 
 def rows(root, models=SIZES):
     return [
-        (StageOf(model, "radio", 3.0, stage), root / model / f"{stage}.json")
+        (StageCell(model, "radio", 3.0, stage), root / model / f"{stage}.json")
         for model in models
         for stage in STAGES
     ]
@@ -104,7 +104,7 @@ def test_what_was_not_run_says_why_and_is_in_no_total_and_no_fit(tmp_path):
         in row_of(table, model="large", stage="quantize")["note"]
     )
     middle = row_of(table, model="middle", stage="calibrate")
-    assert middle["note"] == "not run: the weights are not here (the disk is small)"
+    assert middle["note"] == "not run: the weights are not available (the disk is small)"
     assert (
         "is about ('calibrate', 'small')" in row_of(table, model="small", stage="quantize")["note"]
     )
@@ -114,7 +114,7 @@ def test_what_was_not_run_says_why_and_is_in_no_total_and_no_fit(tmp_path):
         f"without {stage}" for stage in ("quantize", "calibrate", "quantize")
     ]
     fit = row_of(table, model=None, stage="quantize")
-    assert (fit["models"], fit["note"]) == (1, "an exponent takes two models")
+    assert (fit["models"], fit["note"]) == (1, "an exponent needs two models")
     assert row_of(table, model=None, stage="calibrate")["models"] == 2
 
 

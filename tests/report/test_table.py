@@ -95,7 +95,7 @@ def test_bad_input_is_one_sentence(tmp_path):
     for path in ("x.json", "m/evaluation/rtn/three/wikipedia.json"):
         with pytest.raises(RadioError, match="does not end in MODEL/evaluation"):
             build_table([tmp_path / path])
-    with pytest.raises(RadioError, match="make it with `radio table`"):
+    with pytest.raises(RadioError, match="run `radio table`"):
         load_table(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(RadioError, match="lacks the columns"):
@@ -181,7 +181,7 @@ def test_a_cell_without_weights_says_why(tmp_path):
     with pytest.raises(RadioError), absence_kept(tmp_path / "llama2-7b"):
         raise RadioError("it is gated: set HF_TOKEN")
     note = build_table([path]).note[0]
-    assert note == "not run: the weights of llama2-7b are not here (it is gated: set HF_TOKEN)"
+    assert note == "not run: the weights of llama2-7b are not available (it is gated: set HF_TOKEN)"
     (tmp_path / "llama2-7b/model.json").write_text("{}")
     assert build_table([path]).note[0] == f"not run: {path} does not exist"
 

@@ -1,1 +1,1 @@
-"""The paper's figures, drawn from data alone: each module is one figure, in one style."""
+"""The paper's figures, drawn from data only: one module per figure, in one style."""

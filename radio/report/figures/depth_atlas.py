@@ -1,4 +1,4 @@
-"""The atlas of depths: bits by block, matrix and row cluster, and shares of the whole depths."""
+"""The atlas of depths: bits by block, matrix and row cluster, and the share of each depth."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,26 +12,32 @@ from matplotlib.ticker import MaxNLocator
 
 from radio.depths import Depths
 from radio.report.figures.layers import block_and_matrix
-from radio.report.figures.style import COLOURS, FONT_SIZE, STYLE, horizontal_grid, new_figure
+from radio.report.figures.style import (
+    COLOURS,
+    FONT_SIZE,
+    STYLE,
+    horizontal_grid,
+    new_figure,
+)
 from radio.runtime.errors import RadioError
 from radio.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
 from radio.theory.grouping import cluster_sizes
 
 ROW_HEIGHT_IN, SHARES_HEIGHT_IN, AXIS_HEIGHT_IN = 0.17, 1.25, 0.75
-MAP = "PuOr_r"  # two hues that the colour-blind can tell apart, white where bits are as on average
-LEAST_REACH_BITS = 0.1  # of the colours around the average, where all depths are equal
-EXTENT = 0.98  # of the strips' cells have a colour of their own; those beyond have the last one
+MAP = "PuOr_r"  # diverging and colour-blind-safe; white at the average
+MIN_RANGE_BITS = 0.1  # of the colours on either side of the average
+QUANTILE = 0.98  # of the cells' distances from the average; larger ones have the last colour
 
 
 class Strip(NamedTuple):
-    """One row of the atlas: a row cluster of one kind of matrix, over the blocks.
+    """One row of the atlas: a row cluster of one kind of matrix in every block.
 
     Attributes:
         matrix: kind of matrix.
-        cluster: number of the row cluster, the least sensitive first; None if there is only one.
-        bits: mean depth [blocks]; NaN where a block has no such cluster.
-        weights: their number [blocks].
+        cluster: index of the row cluster, from the least sensitive; None for a single cluster.
+        bits: mean depth [blocks]; NaN if a block has no such cluster.
+        weights: number of weights [blocks].
     """
 
     matrix: str
@@ -41,17 +47,17 @@ class Strip(NamedTuple):
 
 
 def depth_atlas(depths: Depths, statistics: Mapping[str, LayerStatistics]) -> Figure:
-    """Mean depth of every block, matrix and row cluster; below, the share of each whole depth.
+    """Return the mean depth of every block, matrix and row cluster, above the shares of depths.
 
     Args:
-        depths: of all layers, as allocated.
-        statistics: of the same layers, for the sizes of their row clusters.
+        depths: allocated depths of all layers.
+        statistics: statistics of the same layers, for the sizes of their row clusters.
 
     Raises:
-        RadioError: layers of the two differ, or a name has no block number.
+        RadioError: the two have different layers, or a name has no block number.
     """
     if set(depths) != set(statistics):
-        raise RadioError("depths and statistics are of other layers: give those of one model")
+        raise RadioError("depths and statistics have different layers: give those of one model")
     strips = _strips(depths, statistics)
     shares = _shares(depths, statistics)
     rows = len(strips)
@@ -68,51 +74,51 @@ def depth_atlas(depths: Depths, statistics: Mapping[str, LayerStatistics]) -> Fi
 
 
 def _strips(depths: Depths, statistics: Mapping[str, LayerStatistics]) -> list[Strip]:
-    """The rows of the atlas, in order of execution."""
+    """Return the rows of the atlas, in order of execution."""
     places = {name: block_and_matrix(name) for name in statistics}
     blocks = 1 + max(block for block, _ in places.values())
     clusters: dict[str, int] = {}
     for name, (_, matrix) in places.items():
         clusters[matrix] = max(clusters.get(matrix, 0), len(depths[name]))
     strips = {
-        (matrix, each): Strip(
-            matrix, each if count > 1 else None, np.full(blocks, np.nan), np.zeros(blocks)
+        (matrix, cluster): Strip(
+            matrix, cluster if count > 1 else None, np.full(blocks, np.nan), np.zeros(blocks)
         )
         for matrix, count in clusters.items()
-        for each in range(count)
+        for cluster in range(count)
     }
     for name, (block, matrix) in places.items():
         rows = cluster_sizes(statistics[name].cluster, len(depths[name])).tolist()
-        for each, (of_cluster, size) in enumerate(zip(depths[name], rows, strict=True)):
-            strip = strips[matrix, each]
-            strip.bits[block] = float(of_cluster.double().mean())
-            strip.weights[block] = size * of_cluster.numel()
+        for cluster, (bits, size) in enumerate(zip(depths[name], rows, strict=True)):
+            strip = strips[matrix, cluster]
+            strip.bits[block] = float(bits.double().mean())
+            strip.weights[block] = size * bits.numel()
     return list(strips.values())
 
 
 def _shares(depths: Depths, statistics: Mapping[str, LayerStatistics]) -> np.ndarray:
-    """Share of all weights at each depth 0..8."""
+    """Return the share of all weights at each depth 0..8."""
     counts = np.zeros(MAX_BITS + 1)
     for name, entry in depths.items():
         rows = cluster_sizes(statistics[name].cluster, len(entry))
-        for of_cluster, size in zip(entry, rows.tolist(), strict=True):
-            counts += size * np.bincount(of_cluster.numpy().astype(int), minlength=MAX_BITS + 1)
+        for bits, size in zip(entry, rows.tolist(), strict=True):
+            counts += size * np.bincount(bits.numpy().astype(int), minlength=MAX_BITS + 1)
     return counts / counts.sum()
 
 
 def _atlas(axes: Axes, strips: list[Strip]) -> AxesImage:
-    """Colours of mean depths around the mean of all; every strip has its name and its mean."""
+    """Draw mean depths as colours around the overall mean; label each strip with its mean."""
     bits = np.stack([strip.bits for strip in strips])
     weights = np.stack([strip.weights for strip in strips])
     centre = np.average(np.nan_to_num(bits), weights=weights)
-    reach = max(float(np.nanquantile(np.abs(bits - centre), EXTENT)), LEAST_REACH_BITS)
+    half_range = max(float(np.nanquantile(np.abs(bits - centre), QUANTILE)), MIN_RANGE_BITS)
     image = axes.imshow(
         bits,
         aspect="auto",
         interpolation="nearest",
         cmap=MAP,
-        vmin=centre - reach,
-        vmax=centre + reach,
+        vmin=centre - half_range,
+        vmax=centre + half_range,
     )
     names = []
     for strip in strips:
@@ -130,7 +136,7 @@ def _atlas(axes: Axes, strips: list[Strip]) -> AxesImage:
 
 
 def _bars(axes: Axes, shares: np.ndarray) -> None:
-    """A bar for each whole depth, with its share in percent."""
+    """Draw a bar for each depth, with its share in percent."""
     bars = axes.bar(
         range(len(shares)),
         100 * shares,
@@ -145,7 +151,7 @@ def _bars(axes: Axes, shares: np.ndarray) -> None:
 
 
 def _percent(share: float) -> str:
-    """A share in whole percent.
+    """Return a share in whole percent.
 
     >>> _percent(0.622), _percent(0.001), _percent(0.0)
     ('62', '<1', '0')

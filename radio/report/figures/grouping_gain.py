@@ -1,4 +1,4 @@
-"""Bits that grouping saves, matrix by matrix and column by column (the paper's Figure 3)."""
+"""Bits that grouping saves, per matrix and per column (the paper's Figure 3)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -28,12 +28,12 @@ from radio.theory.gain import grouping_gain_bits, savings_bits
 from radio.theory.grouping import cluster_sizes
 
 MATRIX_HEIGHT_IN, SORTED_HEIGHT_IN = 0.55, 1.9
-AXIS_HEIGHT_IN = 0.5  # of the blocks' numbers and the words above the bars
+AXIS_HEIGHT_IN = 0.5  # of the block numbers and the titles above the bars
 COLUMNS, ROWS = COLOURS[0], COLOURS[1]
 
 
 class Gain(NamedTuple):
-    """Bits a weight that one matrix saves at equal distortion, against one depth for all of it."""
+    """Bits per weight that a matrix saves at equal distortion, relative to a single depth."""
 
     columns: float
     rows: float
@@ -41,36 +41,35 @@ class Gain(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Sensitivity s_n = G_n^2 S_n^2 and number of weights of the groups of a matrix."""
+    """Sensitivities s_n = G_n^2 S_n^2 and numbers of weights of the groups of a matrix."""
 
     sensitivity: Float[Tensor, "clusters cols"]
     numel: Int[Tensor, "clusters cols"]
 
     def merged(self, dim: int) -> tuple[Tensor, Tensor]:
-        """Those of whole columns (dim 0) or whole row clusters (dim 1).
+        """Return sensitivities and sizes of whole columns (dim 0) or row clusters (dim 1).
 
-        Groups are merged into one depth only, so that a merged group's sensitivity is the mean
-        of its members': scales stay what they are.
+        Merged groups share a depth, not a scale: their sensitivity is the weighted mean.
         """
         numel = self.numel.sum(dim)
         return (self.sensitivity * self.numel).sum(dim) / numel, numel
 
 
 def grouping_gain(statistics: Mapping[str, LayerStatistics], layer: str) -> Figure:
-    """What depths of their own save columns, and row clusters besides, in every matrix.
+    """Return the bits that separate depths of columns, and of row clusters, save in every matrix.
 
-    A panel for each kind of matrix has a bar a block: what the split into columns saves, and on
-    top of it what the split of columns into row clusters adds, if there are several. The last
-    panel has the columns of one matrix, and its row clusters, each by its own saving; their means
-    are what the splits save.
+    The panel of each kind of matrix has a bar per block: the savings of the split into columns,
+    and on top the additional savings of the split of columns into row clusters, if there are
+    several. The last panel has the columns and the row clusters of one matrix, sorted by their
+    savings; the means are the savings of the two splits.
 
     Args:
-        statistics: of all layers, as calibration saves them.
-        layer: the one whose columns are shown.
+        statistics: statistics of all layers, from calibration.
+        layer: the layer of the last panel.
 
     Raises:
         RadioError: there are no statistics, a name has no block number, `layer` is not among the
-            names, or sensitivities are no finite numbers or all zero.
+            names, or sensitivities are not finite or all zero.
     """
     if layer not in statistics:
         raise RadioError(
@@ -104,7 +103,7 @@ def grouping_gain(statistics: Mapping[str, LayerStatistics], layer: str) -> Figu
 
 
 def gain(name: str, statistics: LayerStatistics) -> Gain:
-    """What the splits of one matrix save.
+    """Return the savings of the splits of one matrix.
 
     Raises:
         RadioError: a sensitivity is negative or not finite, or all are zero.
@@ -117,7 +116,7 @@ def gain(name: str, statistics: LayerStatistics) -> Gain:
             both=grouping_gain_bits(*groups),
         )
     except ValueError as error:
-        raise RadioError(f"the statistics of {name} are no use: {error}: calibrate anew") from error
+        raise RadioError(f"invalid statistics of {name} ({error}): rerun calibration") from error
 
 
 def _groups(statistics: LayerStatistics) -> Groups:
@@ -127,7 +126,7 @@ def _groups(statistics: LayerStatistics) -> Groups:
 
 
 def _bars(axes: Axes, matrix: str, values: Mapping[int, Gain]) -> None:
-    """A stacked bar a block: columns, and what rows add to them."""
+    """Draw a stacked bar per block: savings of columns, and additional savings of rows."""
     blocks = list(values)
     columns = [value.columns for value in values.values()]
     added = [value.both - value.columns for value in values.values()]
@@ -148,16 +147,17 @@ def _bars(axes: Axes, matrix: str, values: Mapping[int, Gain]) -> None:
 
 
 def _legend(axes: Axes, with_rows: bool) -> None:
-    """What the colours of the bars mean, in words of these colours above the first panel."""
+    """Explain the colours of the bars, in titles of these colours above the first panel."""
     axes.set_title("Split into columns", loc="left", color=COLUMNS)
     if with_rows:
         axes.set_title("and row clusters", loc="right", color=ROWS)
 
 
 def _sorted_savings(axes: Axes, groups: Groups) -> list[tuple[str, Line2D]]:
-    """Savings of single columns and of row clusters, the largest first, each with its mean.
+    """Draw the savings of single columns and row clusters, in descending order, and their means.
 
-    Returns the lines of the means, with what is to be said of them.
+    Returns:
+        The lines of the means, with their labels.
     """
     means = []
     for dim, word, colour in ((0, "columns", COLUMNS), (1, "row clusters", ROWS)):
@@ -174,7 +174,7 @@ def _sorted_savings(axes: Axes, groups: Groups) -> list[tuple[str, Line2D]]:
         )
         means.append((f"{word},\nmean {mean:.2f}", line))
     axes.set_xlim(0, 100)
-    axes.set_xlabel("Share of the weights, sorted (%)")
+    axes.set_xlabel("Share of weights, sorted by savings (%)")
     axes.set_ylabel("Bits saved per weight")
     horizontal_grid(axes)
     return means

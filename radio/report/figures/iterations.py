@@ -1,4 +1,4 @@
-"""Loss of a model while it is being quantized, iteration by iteration (the paper's Figure 4)."""
+"""Loss of a model during quantization, per iteration (the paper's Figure 4)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,14 +31,14 @@ AXIS_LABELS = {
 
 @dataclass(frozen=True)
 class Trace:
-    """What one run measured on its way.
+    """Measurements of one run.
 
     Attributes:
-        label: what readers call the run.
-        colour: of its curve and label.
-        points: one mapping an iteration, with `iteration`, `perplexity` and `kl` (nats per
-            token); an iteration that was not evaluated has None, or no entry.
-        reference: the same quantity of the full-precision model, if it is to be drawn.
+        label: readers' name of the run.
+        colour: colour of its curve and label.
+        points: one mapping per iteration, with `iteration`, `perplexity` and `kl` (nats per
+            token); None, or no entry, for an iteration without evaluation.
+        reference: the quantity of the full-precision model; None to omit it.
     """
 
     label: str
@@ -48,22 +48,22 @@ class Trace:
 
 
 def iterations(traces: Sequence[Trace], quantity: Literal["perplexity", "kl"]) -> Figure:
-    """One curve a run, over the iterations at which `quantity` was measured.
+    """Return one curve per run, over the iterations at which `quantity` was measured.
 
     Raises:
-        RadioError: there is no trace, two have one label, or one has nothing to draw or a
+        RadioError: there is no trace, two traces share a label, or a trace has no values or a
             reference that is not positive and finite.
     """
     if quantity not in AXIS_LABELS:
-        raise RadioError(f"quantity={quantity!r} is not one of {sorted(AXIS_LABELS)}: name one")
+        raise RadioError(f"quantity={quantity!r} is unknown: choose one of {sorted(AXIS_LABELS)}")
     labels = [trace.label for trace in traces]
     if not traces or len(set(labels)) != len(labels):
-        raise RadioError(f"the traces {labels} are none or not distinct: label each by its own")
+        raise RadioError(f"the traces {labels} need distinct labels, and at least one trace")
     for trace in traces:
         if trace.reference is not None and not 0 < trace.reference < math.inf:
             raise RadioError(
-                f"the trace {trace.label} has reference={trace.reference}, which has no logarithm: "
-                "give the full-precision model's value, or None"
+                f"reference={trace.reference} of trace {trace.label} has no logarithm: give the "
+                "full-precision model's value, or None"
             )
     measured = {trace.label: _measured(trace, quantity) for trace in traces}
     with mpl.rc_context(STYLE):
@@ -86,26 +86,27 @@ def iterations(traces: Sequence[Trace], quantity: Literal["perplexity", "kl"]) -
 
 
 def _measured(trace: Trace, quantity: str) -> list[tuple[float, float]]:
-    """(iteration, value) in order, of what was measured and has a logarithm."""
+    """Return (iteration, value) in order, for the values that have a logarithm."""
     points = []
     for point in trace.points:
         iteration, value = point.get("iteration"), point.get(quantity)
         if iteration is None:
-            raise RadioError(f"the trace {trace.label} has {dict(point)}: give its iteration")
+            raise RadioError(f"a point of trace {trace.label} has no iteration: {dict(point)}")
         if value is not None and value > 0 and math.isfinite(value):
             points.append((float(iteration), float(value)))
     if not points:
         raise RadioError(
-            f"the trace {trace.label} has no positive finite {quantity}: evaluate its iterations "
-            "or leave it out"
+            f"trace {trace.label} has no positive finite {quantity}: evaluate its iterations, or "
+            "omit it"
         )
     return sorted(points)
 
 
 def _references(axes: Axes, traces: Sequence[Trace]) -> list[tuple[str, Line2D]]:
-    """The full-precision models' values as dashed lines; a common one is drawn once, in grey.
+    """Draw the full-precision models' values as dashed lines; a common value once, in grey.
 
-    Returns the lines, with what is to be said of them.
+    Returns:
+        The lines, with their labels.
     """
     values = {trace.reference: trace.colour for trace in traces if trace.reference is not None}
     ends = axes.get_xlim()

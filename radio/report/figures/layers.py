@@ -1,4 +1,4 @@
-"""Where a layer stands in its model, from its name."""
+"""Block number and kind of matrix, from the name of a layer."""
 
 import re
 
@@ -9,12 +9,15 @@ LAYER_NAME = re.compile(r"\.(?P<block>\d+)\.(?:.*\.)?(?P<matrix>[^.]+)$")
 
 
 def block_and_matrix(name: str) -> tuple[int, str]:
-    """Block number and kind of matrix.
+    """Return the block number and the kind of matrix of a layer.
 
     >>> block_and_matrix("model.decoder.layers.10.fc1")
     (10, 'fc1')
+
+    Raises:
+        RadioError: the name has no block number.
     """
-    found = LAYER_NAME.search(name)
-    if not found:
+    match = LAYER_NAME.search(name)
+    if not match:
         raise RadioError(f"the layer {name} has no block number: give layers like blocks.3.fc1")
-    return int(found["block"]), found["matrix"]
+    return int(match["block"]), match["matrix"]

@@ -1,4 +1,4 @@
-"""Where the optimal depths of a few groups lie (the paper's Figure 1)."""
+"""Optimal depths of a few groups, from their distortions (the paper's Figure 1)."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS, depths_at_price
 
 PANEL_HEIGHT_IN = 1.6
-SLOPE = 2 * math.log(2)  # of s 2^(-2B), as a multiple of it, downwards
+SLOPE = 2 * math.log(2)  # -d/dB of s 2^(-2B), as a multiple of it
 OPTIMUM: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "linestyle": ""}
 ROUNDED: dict[str, Any] = {"marker": "s", "linestyle": ""}
 PRICE: dict[str, Any] = {"color": GREY, "linestyle": REFERENCE_DASHES, "linewidth": 0.8}
@@ -34,18 +34,19 @@ PRICE: dict[str, Any] = {"color": GREY, "linestyle": REFERENCE_DASHES, "linewidt
 def optimal_depths(
     names: Sequence[str], sensitivities: Sequence[float], log2_price: float
 ) -> Figure:
-    """Distortion, its slope and the depths it leads to, one curve a group.
+    """Return three panels with one curve per group: distortion, its slope, and depth.
 
-    Above, distortion d_n = s_n 2^(-2B) over the depth; then the slope -d_n', which is the price V
-    at the optimal depth; below, depth over the price, real and rounded.
+    The first panel has the distortion d_n = s_n 2^(-2B) over the depth; the second its slope
+    -d_n', which equals the price V at the optimal depth; the third the depth, real and rounded,
+    over the price.
 
     Args:
-        names: what readers call the groups.
-        sensitivities: s_n = G_n^2 S_n^2 > 0 of each.
-        log2_price: log2 V, the slope that all groups should have.
+        names: readers' names of the groups.
+        sensitivities: s_n = G_n^2 S_n^2 > 0 of each group.
+        log2_price: log2 V, the common slope of all groups.
 
     Raises:
-        RadioError: names and sensitivities do not match, or a number is not as it should be.
+        RadioError: names and sensitivities do not match, or a number is out of range.
     """
     _check(names, sensitivities, log2_price)
     s = np.asarray(sensitivities, dtype=np.float64)
@@ -80,25 +81,23 @@ def optimal_depths(
 def _check(names: Sequence[str], sensitivities: Sequence[float], log2_price: float) -> None:
     if not names or len(set(names)) != len(names) or len(names) != len(sensitivities):
         raise RadioError(
-            f"names={list(names)} are not one distinct name for each of the "
-            f"{len(sensitivities)} sensitivities: give as many of both, and at least one"
+            f"names={list(names)} must have one distinct name for each of the "
+            f"{len(sensitivities)} sensitivities, and at least one"
         )
     if len(names) > len(COLOURS):
-        raise RadioError(
-            f"{len(names)} names are more than {len(COLOURS)} colours: draw fewer groups"
-        )
+        raise RadioError(f"{len(names)} names exceed the {len(COLOURS)} colours: draw fewer groups")
     for name, sensitivity in zip(names, sensitivities, strict=True):
         if not (sensitivity > 0 and math.isfinite(sensitivity)):
             raise RadioError(
-                f"the sensitivity {sensitivity} of {name} has no logarithm: draw a group whose "
-                "sensitivity is positive and finite"
+                f"the sensitivity {sensitivity} of {name} has no logarithm: choose a group with a "
+                "positive finite sensitivity"
             )
     if not math.isfinite(log2_price):
-        raise RadioError(f"log2_price={log2_price} is not finite: give that of an allocation")
+        raise RadioError(f"log2_price={log2_price} is not finite: give the price of an allocation")
 
 
 def _over_depth(axes: Axes, at_zero: np.ndarray, real: np.ndarray, label: str) -> list[Line2D]:
-    """Curves at_zero 2^(-2B) with the real and the rounded depths on them."""
+    """Draw at_zero 2^(-2B), with the real and the rounded depths; return the curves."""
     depths = np.linspace(0, MAX_BITS, 65)
     curves = []
     for colour, start, depth in zip(COLOURS, at_zero, real, strict=False):
@@ -113,9 +112,10 @@ def _over_depth(axes: Axes, at_zero: np.ndarray, real: np.ndarray, label: str) -
 
 
 def _over_price(axes: Axes, s: np.ndarray, real: np.ndarray, log2_price: float) -> list[Line2D]:
-    """Depths over all prices at which any group has between no bits and all of them.
+    """Draw depths over the prices at which some group is between no bits and all bits.
 
-    Returns the marks of the optima.
+    Returns:
+        The marks of the optima.
     """
     highest, lowest = np.log2(SLOPE * s.max()), np.log2(SLOPE * s.min()) - 2 * MAX_BITS
     log2_prices = np.linspace(min(lowest, log2_price) - 1, max(highest, log2_price) + 1, 1001)
@@ -136,7 +136,7 @@ def _over_price(axes: Axes, s: np.ndarray, real: np.ndarray, log2_price: float) 
 
 
 def _legend(axes: Axes) -> None:
-    """Which mark is which, right of the panel."""
+    """Explain the marks at the right of the panel."""
     handles = [
         Line2D([], [], color=GREY, label=label, **marks)
         for label, marks in (("optimum", OPTIMUM), ("rounded", ROUNDED))

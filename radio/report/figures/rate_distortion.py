@@ -1,4 +1,4 @@
-"""Rate against distortion: KL divergence and perplexity over the true rate, method by method."""
+"""Rate against distortion: KL divergence and perplexity over the true rate, per method."""
 
 import itertools
 import math
@@ -28,12 +28,12 @@ from radio.report.figures.style import (
 )
 from radio.runtime.errors import RadioError
 
-# of quantized models, that is; the reference is a line, not a point
+# the uncompressed model is a line, not a point
 UNCOMPRESSED_BITS = 16
-MANY_RATES = 8  # in a curve, from where on markers of the usual size would touch
-# of the uncompressed model's perplexity: beyond lie ruined models, which would press the rest flat
+MANY_RATES = 8  # points of a curve above which markers of the usual size touch
+# multiple of the uncompressed model's perplexity; ruined models beyond it would flatten the rest
 RUINED = 32
-# d = s 2^(-2B): a bit more is a quarter of the distortion, 10 log10(4) = 6.02 dB less
+# d = s 2^(-2B): one more bit divides the distortion by 4, and 10 log10(4) = 6.02 dB
 GUIDE_LABEL = "−6.02 dB/bit"
 
 
@@ -44,25 +44,25 @@ def rate_distortion(
     model_labels: Mapping[str, str],
     text_labels: Mapping[str, str],
 ) -> Figure:
-    """Two panels for every model and text of the table: KL divergence above, perplexity below.
+    """Return two panels for every model and text: KL divergence above, perplexity below.
 
     Args:
-        table: as `radio.report.table.load_table` gives it; rows without numbers, or without
-            loss, are left out.
-        method_labels: what readers call the methods, by name.
-        model_labels: the same of the models.
-        text_labels: the same of the texts.
+        table: a table of `radio.report.table.load_table`; rows without numbers, or with zero
+            divergence, are left out.
+        method_labels: readers' names of the methods.
+        model_labels: readers' names of the models.
+        text_labels: readers' names of the texts.
 
     Raises:
         RadioError: no row has both a true rate and a KL divergence.
     """
     shown = table.dropna(subset=["bits_true", "kl", "perplexity"])
-    # a lossless cell has no place on a logarithmic axis
+    # a logarithmic axis cannot show zero divergence
     shown = shown[(shown.bits_true < UNCOMPRESSED_BITS) & (shown.kl > 0)]
     if shown.empty:
         raise RadioError(
-            "the table has no row with bits_true, kl and perplexity of a quantized model, so there "
-            "is nothing to draw: run its evaluations first (its column `note` says what is missing)"
+            "the table has no row with bits_true, kl and perplexity of a quantized model: run its "
+            "evaluations first (its column `note` says what is missing)"
         )
     groups = [
         (str(m), str(t), rows) for (m, t), rows in shown.groupby(["model", "text"], sort=False)
@@ -87,10 +87,10 @@ def rate_distortion(
                 logarithmic(axes)
             below.set_xlabel("True rate (bits per quantized weight)")
             below.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        figure.draw_without_rendering()  # settles limits and layout, on which the labels depend
+        figure.draw_without_rendering()  # the labels depend on limits and layout
         for above, (_, _, rows) in zip(panels[0], groups, strict=True):
             _label_methods(above, method_labels)
-            figure.draw_without_rendering()  # the names have made the panel narrower
+            figure.draw_without_rendering()  # the labels narrow the panel
             _guide(above, rows)
     return figure
 
@@ -103,10 +103,10 @@ def _panel(
     looks: Mapping[str, tuple[str, str]],
     label: str,
 ) -> None:
-    """Draw every method's `column` over the true rate, on an axis that will be logarithmic.
+    """Draw every method's `column` over the true rate, on a logarithmic axis.
 
-    Error bars are one standard error; that of a perplexity is paired with the reference's, since
-    the text's own variation moves all methods and the dashed line alike.
+    Error bars are one standard error; that of a perplexity is paired with the reference, since
+    the variation of the text shifts all methods and the dashed line alike.
     """
     axes.set_yscale("log")
     for method, points in rows.groupby("method", sort=False):
@@ -119,7 +119,7 @@ def _panel(
             color=colour,
             marker=marker,
             markersize=2.5 if len(points) > MANY_RATES else None,
-            markeredgecolor="white",  # keeps markers apart where curves meet
+            markeredgecolor="white",  # separates markers where curves meet
             markeredgewidth=0.3,
             ecolor=colour,
             capsize=2 if len(points) <= MANY_RATES else 0,
@@ -131,9 +131,9 @@ def _panel(
 
 
 def _reference(axes: Axes, rows: pd.DataFrame) -> None:
-    """The uncompressed model's perplexity, as a dashed line with its value.
+    """Draw the uncompressed model's perplexity as a dashed line with its value.
 
-    The axis ends at `RUINED` times that value, and curves that go on beyond leave the panel.
+    The axis ends at `RUINED` times this value; curves above it leave the panel.
     """
     reference = float((rows.perplexity - rows.perplexity_increase).median())
     if math.isnan(reference):
@@ -153,12 +153,12 @@ def _reference(axes: Axes, rows: pd.DataFrame) -> None:
     low, high = axes.get_ylim()
     if rows.perplexity.max() > RUINED * reference:
         low, high = reference, RUINED * reference
-    # room for the words below the line
+    # room for the label below the line
     axes.set_ylim(min(low, reference * (low / high) ** 0.12), high)
 
 
 def _label_methods(axes: Axes, names: Mapping[str, str]) -> None:
-    """The methods' names, each at the right end of its curve."""
+    """Label each curve with its method, at its right end."""
     bars: Any = axes.containers
     curves = [(bar.get_label(), bar.lines[0]) for bar in bars]
     direct_labels(
@@ -167,7 +167,7 @@ def _label_methods(axes: Axes, names: Mapping[str, str]) -> None:
 
 
 def _guide(axes: Axes, rows: pd.DataFrame) -> None:
-    """The slope of high-resolution theory, KL ~ 2^(-2R), through the end of the lowest curve."""
+    """Draw the slope of high-rate theory, KL ~ 2^(-2R), through the end of the lowest curve."""
     ends = rows.sort_values("bits_true").groupby("method", sort=False).tail(1)
     end_bits, end_kl = ends.loc[ends.kl == ends.kl.min(), ["bits_true", "kl"]].to_numpy()[0]
     rates, limits = np.array(axes.get_xlim()), axes.get_ylim()
@@ -186,29 +186,29 @@ def _guide(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _label_guide(axes: Axes, line: Line2D) -> None:
-    """Name the guide where the words are inside the panel and cross the fewest curves."""
+    """Label the guide inside the panel, where the label crosses the fewest curves."""
     ends = axes.transData.transform(line.get_xydata())
     bars: Any = axes.containers
     paths = [bar.lines[0].get_transform().transform_path(bar.lines[0].get_path()) for bar in bars]
-    words = axes.annotate(
+    label = axes.annotate(
         GUIDE_LABEL, (0.0, 0.0), xytext=(0.0, 0.0), textcoords="offset points", color="0.45"
     )
 
     def move(below: bool, share: float) -> None:
-        """Let the words' corner lie `share` of the way along the line, just below it or above."""
+        """Put the label's corner at `share` of the line, just below or above it."""
         x, y = axes.transData.inverted().transform(ends[0] + share * (ends[1] - ends[0]))
-        words.xy = (float(x), float(y))
-        words.set_position((-5, -2) if below else (5, 2))
-        words.set_horizontalalignment("right" if below else "left")
-        words.set_verticalalignment("top" if below else "bottom")
+        label.xy = (float(x), float(y))
+        label.set_position((-5, -2) if below else (5, 2))
+        label.set_horizontalalignment("right" if below else "left")
+        label.set_verticalalignment("top" if below else "bottom")
 
     def cost(place: tuple[bool, float]) -> int:
         move(*place)
-        box = words.get_window_extent().padded(2)
+        box = label.get_window_extent().padded(2)
         outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1
         outside |= box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
         crossed = sum(path.intersects_bbox(box, filled=False) for path in paths)
         return int(crossed + outside * (len(paths) + 1))
 
-    # the curves of real models tend to bend up from the line, so that below it is empty
+    # curves of real models bend upwards, away from the area below the line
     move(*min(itertools.product((True, False), np.arange(0.05, 1, 0.05)), key=cost))

@@ -24,26 +24,26 @@ from radio.report.figures.style import (
 from radio.report.scaling import OURS, PAPER, TOTAL
 from radio.runtime.errors import RadioError
 
-STORED_BYTES = 2  # of a weight on disk, in half precision
+STORED_BYTES = 2  # per weight on disk, in half precision
 
 
 def scaling(table: pd.DataFrame, device: str) -> Figure:
-    """Two panels over the number of parameters: seconds, with the paper's, and peak memory.
+    """Return two panels over the number of parameters: time, with the paper's, and peak memory.
 
     Args:
-        table: as `radio.report.scaling.load_scaling_table` gives it; stages that were not run are
-            left out.
-        device: what the paper's times were measured on.
+        table: a table of `radio.report.scaling.load_scaling_table`; rows without times are left
+            out.
+        device: the device on which the paper measured its times.
 
     Raises:
-        RadioError: no stage was run.
+        RadioError: the table has no times.
     """
     points = table.dropna(subset=["model", "wall_s", "parameters"])
     stages = list(dict.fromkeys(points.stage[points.source == OURS]))
     if not stages:
         raise RadioError(
-            "the table has no stage that was run, so there is nothing to draw: run its jobs first "
-            "(its column `note` says what is missing)"
+            "the table has no times of its stages: run its jobs first (its column `note` says "
+            "what is missing)"
         )
     fits = table[table.model.isna()].set_index(["source", "stage"]).exponent
     with mpl.rc_context(STYLE):
@@ -54,14 +54,14 @@ def scaling(table: pd.DataFrame, device: str) -> Figure:
             rows = points[(points.source == OURS) & (points.stage == stage)]
             look = {"color": colour, "marker": marker}
             times.append(
-                (_named(stage, fits[OURS, stage]), _line(above, rows, "wall_s", 1.0, look))
+                (_label(stage, fits[OURS, stage]), _line(above, rows, "wall_s", 1.0, look))
             )
             if stage != TOTAL:
                 line = _line(below, rows, "peak_memory_bytes", 1e-9, look)
                 peaks.append((stage, line))
         dashed = {"color": GREY, "linestyle": REFERENCE_DASHES, "linewidth": 0.8}
         rows = points[points.source == PAPER]
-        name = _named(f"paper, {device}", fits[PAPER, TOTAL])
+        name = _label(f"paper, {device}", fits[PAPER, TOTAL])
         times.append((name, _line(above, rows, "wall_s", 1.0, dashed | {"marker": "."})))
         sizes = np.sort(points.parameters[points.source == OURS].unique()).astype(float)
         (stored,) = below.plot(sizes, STORED_BYTES * sizes / 1e9, **dashed)
@@ -81,13 +81,13 @@ def scaling(table: pd.DataFrame, device: str) -> Figure:
 def _line(
     axes: Axes, rows: pd.DataFrame, column: str, unit: float, look: Mapping[str, object]
 ) -> Line2D:
-    """A stage's column over the parameters, smallest model first."""
+    """Draw a stage's column over the parameters; return the line."""
     rows = rows.sort_values("parameters")
     x, y = rows.parameters.to_numpy(dtype=float), unit * rows[column].to_numpy(dtype=float)
     (line,) = axes.plot(x, y, **look)  # type: ignore[arg-type]
     return line
 
 
-def _named(stage: str, exponent: float) -> str:
-    """A stage with its power of the number of parameters, where there is one."""
+def _label(stage: str, exponent: float) -> str:
+    """Return the label of a stage, with the exponent of its time if there is one."""
     return stage if pd.isna(exponent) else f"{stage}, $n^{{{exponent:.2f}}}$"

@@ -1,6 +1,5 @@
-"""From what a figure's YAML names to the figure: which artifacts are read, and what of them."""
+"""Figures from artifacts: each function is the target of a figure's YAML and reads its inputs."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from radio.depths import load_depths
 from radio.report.figures.depth_atlas import depth_atlas
 from radio.report.figures.grouping_gain import grouping_gain
 from radio.report.figures.iterations import Trace, iterations
+from radio.report.figures.layers import block_and_matrix
 from radio.report.figures.optimal_depths import optimal_depths
 from radio.report.figures.rate_distortion import rate_distortion
 from radio.report.figures.scaling import scaling
@@ -24,7 +24,7 @@ from radio.statistics import load_statistics
 
 
 def of_table(table: Sequence[str]) -> Figure:
-    """Loss against true bits, from an experiment's table."""
+    """Return loss against true bits, from an experiment's table."""
     (path,) = map(Path, table)
     rows = load_table(path)
     return rate_distortion(
@@ -36,7 +36,7 @@ def of_table(table: Sequence[str]) -> Figure:
 
 
 def of_sizes(table: Sequence[str], device: str) -> Figure:
-    """Time and memory against size, from an experiment's table."""
+    """Return time and memory against size, from an experiment's table."""
     (path,) = map(Path, table)
     return scaling(load_scaling_table(path), device)
 
@@ -44,10 +44,10 @@ def of_sizes(table: Sequence[str], device: str) -> Figure:
 def of_sensitivities(
     calibrate: Sequence[str], allocate: Sequence[str], layers: Sequence[str]
 ) -> Figure:
-    """Optimal depths of whole matrices, at the price of an allocation."""
+    """Return the optimal depths of whole matrices, at the price of an allocation."""
     statistics = load_statistics(Path(calibrate[0]))
     if unknown := [layer for layer in layers if layer not in statistics]:
-        raise RadioError(f"layers has {unknown[0]}, which is not in {calibrate[0]}")
+        raise RadioError(f"layers: {calibrate[0]} has no layer {unknown[0]}")
     means = [
         float((statistics[layer].grad_var * statistics[layer].weight_var).mean())
         for layer in layers
@@ -57,23 +57,21 @@ def of_sensitivities(
 
 
 def of_statistics(calibrate: Sequence[str], layer: str) -> Figure:
-    """Bits saved by grouping, from a calibration's statistics."""
+    """Return the bits that grouping saves, from the statistics of a calibration."""
     return grouping_gain(load_statistics(Path(calibrate[0])), layer)
 
 
 def of_depths(calibrate: Sequence[str], allocate: Sequence[str]) -> Figure:
-    """The atlas of depths, from an allocation and the statistics that it was solved from."""
+    """Return the atlas of depths, from an allocation and its statistics."""
     return depth_atlas(load_depths(Path(allocate[0])), load_statistics(Path(calibrate[0])))
 
 
 def of_refinements(
     refine: Sequence[str], quantity: Literal["perplexity", "kl"], names: Sequence[str]
 ) -> Figure:
-    """Validation loss over the iterations of refinements, which readers know by their `names`."""
+    """Return validation loss over the iterations of refinements with the labels `names`."""
     if len(names) != len(refine):
-        raise RadioError(
-            f"names={list(names)} are not one for each of {list(refine)}: give as many"
-        )
+        raise RadioError(f"names={list(names)} must have one name for each of {list(refine)}")
     traces = []
     for name, colour, path in zip(names, COLOURS, map(Path, refine), strict=False):
         measured = read_manifest(path)["measured"]
@@ -83,11 +81,10 @@ def of_refinements(
 
 
 def _short(layer: str) -> str:
-    """Block and matrix of a layer's full name.
+    """Return block and matrix of a layer's full name.
 
     >>> _short("model.layers.3.self_attn.q_proj")
     'block 3, q_proj'
     """
-    parts = layer.split(".")
-    block = next((part for part in parts if part.isdigit()), math.nan)
-    return f"block {block}, {parts[-1]}"
+    block, matrix = block_and_matrix(layer)
+    return f"block {block}, {matrix}"

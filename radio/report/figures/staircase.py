@@ -1,4 +1,4 @@
-"""Uniform against companded quantizer on normal weights, as staircases (the paper's Figure 2)."""
+"""A uniform and a companded quantizer of normal weights, as staircases (the paper's Figure 2)."""
 
 import math
 
@@ -17,27 +17,27 @@ from radio.theory.codebook import companded
 from radio.theory.gaussian import gaussian_mse
 
 HEIGHT_IN = 2.0
-BEYOND = 1.1  # what is drawn, in half ranges
-DENSITY_HEIGHT = 0.9  # of the panel
+DRAWN_RANGE = 1.1  # in half ranges
+DENSITY_HEIGHT = 0.9  # fraction of the panel
 
 
 def staircase(bits: int, half_range: float) -> Figure:
-    """Quantized over original weight, for both quantizers, above the density of the weights.
+    """Return quantized over original weight for both quantizers, above the weights' density.
 
-    The uniform quantizer cuts the whole range of the weights into equal cells, as rounding to
-    nearest between minimum and maximum does; a range clipped for least error is another
-    quantizer, and at 4 bits (2.7 standard deviations) has less error than the companded one.
-    Errors are exact integrals over the density, not samples.
+    The uniform quantizer divides the whole range of the weights into equal cells, as rounding to
+    nearest between minimum and maximum does. A range clipped for least error is another quantizer;
+    at 4 bits (2.7 standard deviations) its error is below that of the companded one. Errors are
+    exact integrals over the density, not samples.
 
     Args:
         bits: depth of both quantizers, 1 to 8.
-        half_range: largest weight, in standard deviations: about 4 among some 10^4 weights.
+        half_range: largest weight, in standard deviations; about 4 among some 10^4 weights.
 
     Raises:
-        RadioError: `bits` or `half_range` out of range.
+        RadioError: `bits` or `half_range` is out of range.
     """
     if not 1 <= bits <= MAX_BITS:
-        raise RadioError(f"bits={bits} is outside 1..{MAX_BITS}: give a depth of the quantizers")
+        raise RadioError(f"bits={bits} is outside 1..{MAX_BITS}: give the depth of the quantizers")
     if not (half_range > 0 and math.isfinite(half_range)):
         raise RadioError(f"half_range={half_range} is not positive and finite: 4 is usual")
     edges = torch.linspace(-half_range, half_range, 2**bits + 1, dtype=torch.float64)
@@ -46,7 +46,7 @@ def staircase(bits: int, half_range: float) -> Figure:
         f"Uniform over ±{half_range:g}σ": ((edges[1:] + edges[:-1]) / 2, edges[1:-1]),
         "Companded": (book.levels.double(), book.thresholds.double()),
     }
-    end = BEYOND * half_range
+    end = DRAWN_RANGE * half_range
     with mpl.rc_context(STYLE):
         figure = new_figure(HEIGHT_IN)
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -76,7 +76,7 @@ def _steps(
     end: float,
     colour: str,
 ) -> None:
-    """The map w -> w_q from -end to end, over the line where nothing would be lost."""
+    """Draw the map w -> w_q from -end to end, over the identity."""
     inside = (thresholds > -end) & (thresholds < end)
     first = int((thresholds <= -end).sum())
     shown = levels[first : first + int(inside.sum()) + 1]
@@ -86,7 +86,7 @@ def _steps(
 
 
 def _density(axes: Axes, end: float) -> None:
-    """The normal density, behind everything and to no scale but its own."""
+    """Draw the normal density in the background, on its own scale."""
     w = torch.linspace(-end, end, 201)
     height = DENSITY_HEIGHT * torch.exp(-w.square() / 2)
     axes.fill_between(

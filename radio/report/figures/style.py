@@ -1,6 +1,6 @@
-"""One look for all figures: half a page wide, 8 point type, colours for the colour-blind.
+"""The common style of all figures: half a page wide, 8-point type, colour-blind-safe colours.
 
-A column of panels is 3.4 inches wide, half a page, and its type is 8 points at that width.
+A column of panels is 3.4 inches wide (half a page), and its type is 8 points at that width.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from radio.runtime.files import atomic
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; for its yellow, which is no
-# colour for words on white, the dark wine of Tol's
+# Okabe and Ito's colour-blind-safe palette; Tol's dark wine replaces its yellow, which is
+# illegible as text on white
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -51,18 +51,18 @@ STYLE: dict[Any, Any] = {
 }
 WIDTH_IN, PANEL_HEIGHT_IN, PNG_DPI = 3.4, 2.1, 300
 LINE_SPACING = 1.25  # of the font size
-PLAIN_NUMBERS = (1e-4, 1e4)  # outside of it a power of ten is shorter
+PLAIN_NUMBERS = (1e-4, 1e4)  # outside this range a power of ten is shorter
 
 
 def new_figure(height_in: float, *, width_in: float = WIDTH_IN) -> Figure:
-    """An empty figure that lays itself out; to be filled within `mpl.rc_context(STYLE)`."""
+    """Return an empty figure with a constrained layout; draw in `mpl.rc_context(STYLE)`."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(figure: Figure, out: Path) -> None:
-    """Write the figure as `out` (PNG) and as PDF beside it; equal figures give equal bytes."""
+    """Write the figure to `out` (PNG) and as PDF next to it; equal figures give equal bytes."""
     with mpl.rc_context(STYLE):
         for path, metadata in (
             (out.with_suffix(".pdf"), {"CreationDate": None, "Producer": None, "Creator": None}),
@@ -73,20 +73,20 @@ def save_figure(figure: Figure, out: Path) -> None:
 
 
 def horizontal_grid(axes: Axes) -> None:
-    """Faint lines at the ticks of the vertical axis, behind the data."""
+    """Draw faint lines at the ticks of the vertical axis, behind the data."""
     axes.grid(axis="y", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
 
 
 def logarithmic(axes: Axes) -> None:
-    """Make the vertical axis logarithmic, with as many numbers as its present limits have room for.
+    """Make the vertical axis logarithmic, with as many tick labels as its limits have room for.
 
-    To be called once everything is drawn.
+    Call it after everything is drawn.
     """
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     decades = np.log10(high / low)
-    if decades < 0.8:  # 1, 2 and 5 would leave a tick or two
+    if decades < 0.8:  # ticks at 1, 2 and 5 would be one or two
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 5, 10]))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
@@ -99,7 +99,7 @@ def logarithmic(axes: Axes) -> None:
 
 
 def _number(value: float) -> str:
-    """A tick's number in as few characters as say it.
+    """Return the shortest label of a tick.
 
     >>> _number(0.05), _number(1e6)
     ('0.05', '$10^{6}$')
@@ -112,18 +112,18 @@ def _number(value: float) -> str:
 
 
 def direct_labels(axes: Axes, curves: Sequence[tuple[str, Line2D]]) -> None:
-    """Name every curve right of the panel, with labels pushed apart where curves end together.
+    """Label every curve at the right of the panel; labels of close ends are pushed apart.
 
-    To be called when limits and layout are settled (`Figure.draw_without_rendering`).
+    Call it when limits and layout are final (`Figure.draw_without_rendering`).
     """
     pixels_per_point = axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
     bottom, top = (edge / pixels_per_point for edge in (axes.bbox.y0, axes.bbox.y1))
     ends = [_last_point(curve) for _, curve in curves]
-    wanted = [axes.transData.transform(end)[1] / pixels_per_point for end in ends]
+    heights = [axes.transData.transform(end)[1] / pixels_per_point for end in ends]
     sizes = [LINE_SPACING * FONT_SIZE * (text.count("\n") + 1) for text, _ in curves]
-    # more names than the panel is high go on below it, beside the next one
-    placed = spread(wanted, sizes, (min(bottom, top - sum(sizes)), top))
-    for (text, curve), end, height, centre in zip(curves, ends, wanted, placed, strict=True):
+    # labels that exceed the height of the panel continue below it
+    centres = spread(heights, sizes, (min(bottom, top - sum(sizes)), top))
+    for (text, curve), end, height, centre in zip(curves, ends, heights, centres, strict=True):
         axes.annotate(
             text,
             end,
@@ -154,9 +154,10 @@ def spread(
     sizes: Sequence[float],
     limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> list[float]:
-    """Centres nearest `heights`, in the same order, at which things of `sizes` do not overlap.
+    """Return the centres nearest to `heights`, in the same order, without overlap.
 
-    Nothing lies outside the `limits`, which must leave room for all.
+    The things to place have the given `sizes`. They stay within `limits`, which must leave room
+    for all of them.
 
     >>> spread([0.0, 1.0, 10.0], [4.0, 4.0, 4.0])
     [-1.5, 2.5, 10.0]
@@ -164,7 +165,7 @@ def spread(
     [2.0, 6.0, 10.0]
     """
     order = sorted(range(len(heights)), key=heights.__getitem__)
-    # stack neighbours that are too close, and put each stack where its members pull it on average
+    # stack neighbours that are too close; each stack minimises its members' squared distances
     stacks: list[list[int]] = []
     for index in order:
         stacks.append([index])
@@ -175,7 +176,7 @@ def spread(
     centres = [0.0] * len(heights)
     below, above = 0.0, sum(sizes)
     for stack in stacks:
-        # room must be left for the stacks that are still to come, as it was for those before
+        # leave room for the stacks above, as for those below
         bottom = _base(stack, heights, sizes)
         bottom = min(max(bottom, limits[0] + below), limits[1] - above)
         for index in stack:
@@ -187,7 +188,7 @@ def spread(
 
 
 def _base(stack: Sequence[int], heights: Sequence[float], sizes: Sequence[float]) -> float:
-    """Bottom of a stack whose members are on average at their wanted heights."""
+    """Return the bottom of a stack whose members are on average at their heights."""
     below, pull = 0.0, 0.0
     for index in stack:
         pull += heights[index] - (below + sizes[index] / 2)

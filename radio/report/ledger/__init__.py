@@ -1,1 +1,1 @@
-"""Every value of the paper's tables beside ours, with how ours was made."""
+"""Every value of the paper's tables next to ours, with the verdict and the origin of ours."""

@@ -1,4 +1,4 @@
-"""The cells of the paper's tables: one for every value that it prints."""
+"""Cells of the paper's tables: one for each printed value."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 
 from radio.runtime.errors import RadioError
 
-# columns that say which cell a value is of; all others hold values
+# columns that identify the cell of a value; all other columns hold values
 KEYS = (
     "model",
     "method",
@@ -27,10 +27,10 @@ class PaperCell(NamedTuple):
     """One value of the paper.
 
     Attributes:
-        table: its name, such as table_3a.
-        row: of the file, counted from 0.
+        table: name of the table, such as table_3a.
+        row: row of the file, counted from 0.
         quantity: column of the file.
-        keys: what the row has in its other columns.
+        keys: the row's entries in the columns `KEYS`.
         paper: the value, in the unit of the file.
     """
 
@@ -42,11 +42,11 @@ class PaperCell(NamedTuple):
 
 
 def paper_cells(table: str, file: Path) -> list[PaperCell]:
-    """All cells of a table of the paper, in the order of its file.
+    """Return all cells of a table of the paper, column by column.
 
     Raises:
-        RadioError: the file cannot be read, has no column of values, a value that is no number, or
-            two rows for one cell.
+        RadioError: the file cannot be read, has no column of values, a value that is not a number,
+            or two rows with the same keys.
     """
     try:
         content = pd.read_csv(file)
@@ -57,7 +57,7 @@ def paper_cells(table: str, file: Path) -> list[PaperCell]:
     values = content[quantities].apply(pd.to_numeric, errors="coerce")
     if not quantities or values.isna().any(axis=None) or content.duplicated(keys).any():
         raise RadioError(
-            f"{file} has no values, an empty one, or two rows for one cell: restore it from git"
+            f"{file} has no values, an empty value, or two rows for one cell: restore it from git"
         )
     return [
         PaperCell(table, row, name, {key: content[key].iloc[row] for key in keys}, float(value))
@@ -67,5 +67,5 @@ def paper_cells(table: str, file: Path) -> list[PaperCell]:
 
 
 def value_columns(content: pd.DataFrame) -> list[str]:
-    """Columns of a table of the paper that hold values."""
+    """Return the columns of a table of the paper that hold values."""
     return [str(name) for name in content.columns if name not in KEYS]

@@ -1,4 +1,4 @@
-"""The ledger: a row for every value of the paper, with ours, the verdict, and how ours was made."""
+"""The ledger: a row per value of the paper, with our value, the verdict and its provenance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from radio.report.ledger.cells import PaperCell
-from radio.report.ledger.made import COLUMNS as MADE
-from radio.report.ledger.made import made_by
 from radio.report.paper import UNITS, PaperTable
-from radio.report.table import NOTES
+from radio.report.provenance import COLUMNS as PROVENANCE
+from radio.report.provenance import provenance_columns
 from radio.report.verdict import NOT_COMPARABLE, NOT_RUN
+from radio.report.wording import join_notes
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 
@@ -30,7 +30,7 @@ COLUMNS = (
     "bits_true",
     "protocol",
     "wall_s",
-    *MADE,
+    *PROVENANCE,
     "experiment",
     "note",
 )
@@ -38,22 +38,22 @@ NUMBERS = ("paper", "ours", "difference", "tolerance", "bits_true", "wall_s", "p
 
 
 @dataclass(frozen=True)
-class Ours:
-    """What stands on our side of a cell, measured or not.
+class OurValue:
+    """A value of ours for a cell of the paper, measured or not.
 
     Attributes:
-        experiment: that has it.
+        experiment: the experiment that measures it.
         model: name of the model.
-        method: variant, without its seed.
-        rate_bits: mean depth that was asked.
-        value: in our unit; None where there is none, and `note` says why.
-        spread: standard deviation over seeds, where there are several.
-        seeds: their number.
-        bits_true: bits a weight with all side information.
-        protocol: label of a perplexity.
-        wall_s: time of quantization with all that it needs.
-        note: what is to be said of it.
-        manifests: of all jobs behind it.
+        method: variant of the method, without its seed.
+        rate_bits: requested mean depth.
+        value: in our unit; None if it was not measured, and `note` says why.
+        spread: standard deviation over seeds; None for a single seed.
+        seeds: number of seeds.
+        bits_true: bits per weight with all side information.
+        protocol: label of the perplexity's protocol.
+        wall_s: seconds of quantization and of the steps that it needs.
+        note: remarks on the value.
+        manifests: manifests of all jobs that produced it.
     """
 
     experiment: str
@@ -71,24 +71,26 @@ class Ours:
 
 
 @dataclass(frozen=True)
-class Side:
-    """Our side of a table of the paper.
+class Comparison:
+    """A table of the paper and our values for it.
 
     Attributes:
-        paper: its values under our names.
-        ours: by row and column of its file, what may stand beside it; the first that was run
-            counts.
-        device: a word in the name of the only device whose values compare; "" if any does.
+        paper: the paper's values under our names.
+        ours: our candidates for a cell, by row and column of the paper's file; the first candidate
+            that was measured counts.
+        device: a word in the name of the only comparable device; "" if all are comparable.
     """
 
     paper: PaperTable
-    ours: Mapping[tuple[int, str], Sequence[Ours]]
+    ours: Mapping[tuple[int, str], Sequence[OurValue]]
     device: str = ""
 
 
-def build_ledger(cells: Sequence[PaperCell], sides: Mapping[str, Side | None]) -> pd.DataFrame:
-    """A row for each of the `cells`, in their order; `sides` are those of the tables by name."""
-    rows = [_row(cell, sides.get(cell.table)) for cell in cells]
+def build_ledger(
+    cells: Sequence[PaperCell], comparisons: Mapping[str, Comparison | None]
+) -> pd.DataFrame:
+    """Return a row for each cell, in their order; `comparisons` are by name of the table."""
+    rows = [_row(cell, comparisons.get(cell.table)) for cell in cells]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     kinds = {name: "float64" if name in NUMBERS else "string" for name in COLUMNS}
     return table.astype(kinds).fillna({name: "" for name in COLUMNS if name not in NUMBERS})
@@ -100,7 +102,7 @@ def save_ledger(ledger: pd.DataFrame, out: Path) -> None:
         ledger.to_csv(scratch, index=False, float_format="%.6g")
 
 
-def _row(cell: PaperCell, side: Side | None) -> dict[str, Any]:
+def _row(cell: PaperCell, comparison: Comparison | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "table": cell.table,
         "cell": ", ".join(f"{name} {_plain(value)}" for name, value in cell.keys.items()),
@@ -108,60 +110,56 @@ def _row(cell: PaperCell, side: Side | None) -> dict[str, Any]:
         "paper": cell.paper,
         "verdict": NOT_RUN,
     }
-    if side is None:
+    if comparison is None:
         return row | {"note": "not run: no experiment of the suite has this table yet"}
-    candidates = side.ours.get((cell.row, cell.quantity), ())
+    candidates = comparison.ours.get((cell.row, cell.quantity), ())
     if not candidates:
-        return row | {"note": f"not run: the suite has no {_what(cell)} in this table"}
-    ours = next((each for each in candidates if each.value is not None), candidates[0])
-    return row | _beside(cell, side, ours)
+        return row | {"note": f"not run: the suite has no {_uncovered(cell)} in this table"}
+    measured = (candidate for candidate in candidates if candidate.value is not None)
+    return row | _our_columns(cell, comparison, next(measured, candidates[0]))
 
 
-def _beside(cell: PaperCell, side: Side, ours: Ours) -> dict[str, Any]:
-    """What our value adds to a row, all in the paper's unit."""
-    paper, named = side.paper, (ours.model, ours.method, ours.rate_bits)
+def _our_columns(cell: PaperCell, comparison: Comparison, ours: OurValue) -> dict[str, Any]:
+    """Return the columns that our value adds to a row, all in the paper's unit."""
+    paper, key = comparison.paper, (ours.model, ours.method, ours.rate_bits)
     factor = UNITS.get(cell.quantity, (cell.quantity, 1.0))[1]
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "our_method": ours.method,
         "bits_true": ours.bits_true,
         "protocol": ours.protocol,
         "wall_s": ours.wall_s,
         "experiment": ours.experiment,
     }
-    notes = [ours.note, *paper.notes(*named)]
+    notes = [ours.note, *paper.notes(*key)]
     if ours.value is None:
-        return found | {"note": _joined(notes)}
-    found |= made_by(ours.manifests)
-    judged = paper.judge(
-        *named,
-        paper=factor * cell.paper,
-        ours=ours.value,
-        spread=ours.spread,
-        seeds=ours.seeds,
+        return columns | {"note": join_notes(notes)}
+    columns |= provenance_columns(ours.manifests)
+    judgement = paper.judge(
+        *key, paper=factor * cell.paper, ours=ours.value, spread=ours.spread, seeds=ours.seeds
     )
-    elsewhere = _elsewhere(paper, side.device, ours.protocol, found["device"] or "")
-    allowed = None if judged.tolerance is None or elsewhere else judged.tolerance / factor
-    assert judged.difference is not None
-    return found | {
+    mismatch = _mismatch(comparison, ours.protocol, columns["device"] or "")
+    tolerance = judgement.tolerance
+    assert judgement.difference is not None
+    return columns | {
         "ours": ours.value / factor,
-        "difference": judged.difference / factor,
-        "tolerance": allowed,
-        "verdict": NOT_COMPARABLE if elsewhere else judged.verdict,
-        "note": _joined([*notes, elsewhere]),
+        "difference": judgement.difference / factor,
+        "tolerance": None if tolerance is None or mismatch else tolerance / factor,
+        "verdict": NOT_COMPARABLE if mismatch else judgement.verdict,
+        "note": join_notes([*notes, mismatch]),
     }
 
 
-def _elsewhere(paper: PaperTable, wanted: str, protocol: str, device: str) -> str:
-    """Why a value that was measured under other circumstances does not compare; "" if it does."""
-    if wanted and wanted not in device:
-        return f"the paper's device is another ({wanted})"
-    if not fnmatchcase(protocol, paper.protocol):
-        return f"the paper's protocol is another ({paper.protocol})"
+def _mismatch(comparison: Comparison, protocol: str, device: str) -> str:
+    """Return why the conditions of our value differ from the paper's; "" if they do not."""
+    if comparison.device and comparison.device not in device:
+        return f"the paper's device is another ({comparison.device})"
+    if not fnmatchcase(protocol, comparison.paper.protocol):
+        return f"the paper's protocol is another ({comparison.paper.protocol})"
     return ""
 
 
-def _what(cell: PaperCell) -> str:
-    """What of a cell the suite would have to have, to have the cell.
+def _uncovered(cell: PaperCell) -> str:
+    """Return the method, variant, hyperparameter or matrix that an uncovered cell lacks.
 
     Raises:
         RadioError: the cell has no keys.
@@ -174,7 +172,3 @@ def _what(cell: PaperCell) -> str:
 
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _joined(notes: Sequence[str]) -> str:
-    return NOTES.join(dict.fromkeys(filter(None, notes)))

@@ -1,6 +1,6 @@
-"""The ledger as a page: what of the paper is reproduced, table by table, value by value."""
+"""The ledger as an HTML page: a summary of all tables, then the values of each table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -9,22 +9,12 @@ import pandas as pd
 
 from radio.report.names import numbered
 from radio.report.verdict import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
+from radio.report.wording import MISSING
+from radio.report.writer import Column, Row, html_table, text_column
 from radio.runtime.files import atomic
 
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, NOT_RUN)
-MISSING = "—"
-HEADINGS = (
-    "Cell",
-    "Quantity",
-    "Paper",
-    "Ours",
-    "Ours − paper",
-    "Tolerance",
-    "Verdict",
-    "How ours was made",
-    "Note",
-)
-# everything is within .ledger, since the report shows the page inside its own
+# every rule is below .ledger, since the report embeds this page in its own
 STYLE = """
 .ledger { font: 13px/1.4 system-ui, sans-serif; color: #222; overflow-x: auto; }
 .ledger h1 { font-size: 1.5em; font-weight: bold; margin: 0.5em 0; }
@@ -38,27 +28,28 @@ STYLE = """
 .ledger .not-reproduced { color: #D55E00; font-weight: bold; }
 """
 INTRODUCTION = (
-    "Every value of the paper's tables stands here once, beside ours where it was run. "
-    "<b>Reproduced</b> means within the tolerance, which config/paper/tolerances.csv gives with "
-    "its reason and which grows with the spread over seeds where there are several; <b>not "
-    "comparable</b> that the protocol or the device is another, or that the paper's value is odd "
-    "(the note says which); <b>not run</b> that there is no manifest. All is read from manifests."
+    "This page lists every value of the paper's tables once, next to ours if it was run. "
+    "<b>Reproduced</b> means that the difference is within the tolerance, which "
+    "config/paper/tolerances.csv gives with its reason and which the spread over seeds widens. "
+    "<b>Not comparable</b> means that the protocol or the device differs, or that the paper's "
+    "value is inconsistent (the note says which). <b>Not run</b> means that there is no manifest. "
+    "All our values are read from manifests."
 )
 
 
 def page(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> str:
-    """The ledger of `radio.report.ledger.ledger` as an HTML document that needs no other file.
+    """Return the ledger of `radio.report.ledger.ledger` as a self-contained HTML document.
 
     Args:
         ledger: as built.
-        specs: title, experiments and embedded studies of each table, by name.
+        specs: title and embedded experiments of each table, by name.
     """
-    details = [
-        _details(name, spec, ledger[ledger.table == name])
+    tables = [
+        _table(name, spec, ledger[ledger.table == name])
         for name, spec in specs.items()
         if (ledger.table == name).any()
     ]
-    body = ["<h1>Ledger</h1>", f"<p>{INTRODUCTION}</p>", _summary(ledger, specs), *details]
+    body = ["<h1>Ledger</h1>", f"<p>{INTRODUCTION}</p>", _summary(ledger, specs), *tables]
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -79,55 +70,71 @@ def save_page(html: str, out: Path) -> None:
 
 
 def _summary(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for each table: how many of its cells have which verdict, and what stands in for it."""
-    rows = []
-    for name, spec in specs.items():
-        verdicts = ledger.verdict[ledger.table == name]
-        counts = [
-            str(int((verdicts == word).sum())) if len(verdicts) else MISSING for word in VERDICTS
-        ]
-        rows.append(
-            [
-                f"{escape(numbered(name))}: {escape(str(spec['title']))}",
-                str(len(verdicts)) if len(verdicts) else "not kept",
-                *(counts if len(verdicts) else [MISSING] * len(VERDICTS)),
-                escape(", ".join(spec["embedded"]) or MISSING),
-            ]
-        )
-    counts = [str(int((ledger.verdict == word).sum())) for word in VERDICTS]
-    rows.append(["All", str(len(ledger)), *counts, ""])
-    headings = ["Table", "Cells", *(word.capitalize() for word in VERDICTS), "Embedded models"]
-    return _table(headings, rows, numbers=range(1, 2 + len(VERDICTS)))
-
-
-def _details(name: str, spec: Mapping[str, Any], cells: pd.DataFrame) -> str:
-    """The cells of a table, folded."""
+    """Return a row per table of the paper: its cells by verdict, and its embedded models."""
+    columns = [
+        text_column("Table", "table"),
+        Column("Cells", lambda row: str(row["cells"]), "number"),
+        *(_count_column(verdict) for verdict in VERDICTS),
+        Column("Embedded models", lambda row: str(row["embedded"])),
+    ]
     rows = [
-        [
-            escape(str(row["cell"])),
-            escape(str(row["quantity"])),
-            *(_number(row[column]) for column in ("paper", "ours")),
-            _number(row["difference"], "+"),
-            _number(row["tolerance"]),
-            f'<span class="{str(row["verdict"]).replace(" ", "-")}">{row["verdict"]}</span>',
-            escape(_how(row)),
-            escape(str(row["note"])),
-        ]
-        for row in cells.to_dict("records")
+        {
+            "table": f"{numbered(name)}: {spec['title']}",
+            "embedded": ", ".join(spec["embedded"]) or MISSING,
+            **_counts(ledger.verdict[ledger.table == name]),
+        }
+        for name, spec in specs.items()
+    ]
+    rows.append({"table": "All", "embedded": "", **_counts(ledger.verdict)})
+    return html_table(rows, columns)
+
+
+def _counts(verdicts: pd.Series) -> dict[str, int | str]:
+    """Return the number of cells, of all and of each verdict."""
+    if verdicts.empty:
+        return {"cells": "omitted"}
+    return {"cells": len(verdicts), **{name: int((verdicts == name).sum()) for name in VERDICTS}}
+
+
+def _count_column(verdict: str) -> Column:
+    return Column(verdict.capitalize(), lambda row: str(row.get(verdict, MISSING)), "number")
+
+
+def _table(name: str, spec: Mapping[str, Any], cells: pd.DataFrame) -> str:
+    """Return the cells of one table of the paper, folded."""
+    columns = [
+        text_column("Cell", "cell"),
+        text_column("Quantity", "quantity"),
+        _value_column("Paper", "paper"),
+        _value_column("Ours", "ours"),
+        _value_column("Ours − paper", "difference", "+"),
+        _value_column("Tolerance", "tolerance"),
+        Column("Verdict", lambda row: str(row["verdict"]), "verdict"),
+        Column("Provenance of ours", _provenance),
+        Column("Note", lambda row: str(row["note"])),
     ]
     return (
         f"<details><summary>{escape(numbered(name))}: {escape(str(spec['title']))}</summary>\n"
-        f"{_table(HEADINGS, rows, numbers=range(2, 6))}\n</details>"
+        f"{html_table(cells.to_dict('records'), columns)}\n</details>"
     )
 
 
-def _how(row: Mapping[Any, Any]) -> str:
-    """What the manifests say of a value, in one line."""
+def _value_column(heading: str, name: str, sign: str = "") -> Column:
+    """Return a column of values to five digits, more than the paper prints."""
+
+    def text(row: Row) -> str:
+        return MISSING if pd.isna(row[name]) else f"{row[name]:{sign}.5g}".replace("-", "−")
+
+    return Column(heading, text, "number")
+
+
+def _provenance(row: Row) -> str:
+    """Return the provenance of our value in one line."""
     if pd.isna(row["ours"]):
         return MISSING
     parts = [
         row["our_method"],
-        f"{row['bits_true']:.3f} true bits" if pd.notna(row["bits_true"]) else "",
+        f"{row['bits_true']:.3f} bpw" if pd.notna(row["bits_true"]) else "",
         row["protocol"],
         f"{row['wall_s']:.0f} s" if pd.notna(row["wall_s"]) else "",
         f"{row['peak_memory_bytes'] / 1e9:.1f} GB" if pd.notna(row["peak_memory_bytes"]) else "",
@@ -137,25 +144,3 @@ def _how(row: Mapping[Any, Any]) -> str:
         row["versions"],
     ]
     return ", ".join(str(part) for part in parts if part)
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: range) -> str:
-    """An HTML table of cells that are HTML already; `numbers` are its columns of numbers."""
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    body = "\n".join(
-        "<tr>"
-        + "".join(
-            f'<td class="number">{cell}</td>' if at in numbers else f"<td>{cell}</td>"
-            for at, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-
-
-def _number(value: Any, sign: str = "") -> str:
-    """Five digits are more than the paper prints; a dash where there is no number."""
-    if pd.isna(value):
-        return MISSING
-    return f"{value:{sign}.5g}".replace("-", "−")

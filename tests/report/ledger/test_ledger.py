@@ -3,8 +3,7 @@
 import pytest
 
 from radio.report.ledger.cells import PaperCell
-from radio.report.ledger.ledger import COLUMNS, Ours, Side, build_ledger
-from radio.report.ledger.made import config_digest, made_by
+from radio.report.ledger.ledger import COLUMNS, Comparison, OurValue, build_ledger
 from radio.report.ledger.page import page
 from radio.report.paper import load_paper_table
 from radio.runtime.compose import CONFIG
@@ -20,7 +19,7 @@ MINUTES = PaperCell("table_6", 0, "minutes", {"model": "llama2-7b", "method": "r
 
 
 def ours(value, **changes):
-    return Ours(
+    return OurValue(
         **{
             "experiment": "table_opt",
             "model": "opt-125m",
@@ -35,7 +34,7 @@ def ours(value, **changes):
 
 def row(*candidates, cell=CELL, paper=TABLE1, device=""):
     ledger = build_ledger(
-        [cell], {cell.table: Side(paper, {(cell.row, cell.quantity): candidates}, device)}
+        [cell], {cell.table: Comparison(paper, {(cell.row, cell.quantity): candidates}, device)}
     )
     assert tuple(ledger.columns) == COLUMNS
     return ledger.iloc[0]
@@ -85,31 +84,14 @@ def test_another_protocol_or_device_does_not_compare(tmp_path):
 
 def test_a_cell_that_nothing_of_ours_belongs_to_says_so():
     cells = [CELL, CELL._replace(table="table_9")]
-    first, second = build_ledger(cells, {"table_1": Side(TABLE1, {})}).note
+    first, second = build_ledger(cells, {"table_1": Comparison(TABLE1, {})}).note
     assert first == "not run: the suite has no method radio in this table"
     assert second.startswith("not run: no experiment of the suite")
 
 
-def test_how_a_value_was_made_is_read_from_all_manifests(tmp_path):
-    cells = [("radio", "3", 3.1, 9.0, 0.1), ("rtn", "3", 3.0, 9.9, 0.3)]
-    paths = [write_evaluation(tmp_path, "m", "t", cell) for cell in cells]
-    found = made_by([*paths, tmp_path / "absent.json"])
-    assert found["peak_memory_bytes"] == 2_000_000_000
-    assert (found["device"], found["commit"]) == ("A processor", "0123abc")
-    assert "torch 2.13.0" in found["versions"]
-    assert found["config_digest"] != made_by(paths[:1])["config_digest"]
-    assert set(made_by([tmp_path / "absent.json"]).values()) == {None}
-
-
-def test_the_digest_is_of_what_decides_numbers():
-    config = {"seed": 0, "threads": 2, "out": "a", "wandb": {"mode": "auto"}}
-    assert config_digest([config]) == config_digest([config | {"threads": 8, "out": "b"}])
-    assert config_digest([config]) != config_digest([config | {"seed": 1}])
-
-
 def test_the_page_shows_every_row_and_counts_the_verdicts():
     cells = [CELL, CELL._replace(row=8, paper=99.5)]
-    ledger = build_ledger(cells, {"table_1": Side(TABLE1, {(7, "perplexity"): [ours(27.3)]})})
+    ledger = build_ledger(cells, {"table_1": Comparison(TABLE1, {(7, "perplexity"): [ours(27.3)]})})
     html = page(ledger, {"table_1": {"title": "WikiText2 & more", "embedded": ["table_smollm2"]}})
     for words in ("27.23", "99.5", "27.3", "+0.07", "table_smollm2", "WikiText2 &amp; more"):
         assert words in html

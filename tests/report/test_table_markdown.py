@@ -1,12 +1,7 @@
 """The Markdown table shows what the CSV holds, and says what its numbers are."""
 
-import re
-
-import pytest
-
-from radio.report import markdown
+from radio.report import table_markdown
 from radio.report.table import build_table
-from radio.runtime.errors import RadioError
 from tests.report.conftest import CELLS, write_evaluation
 
 
@@ -17,7 +12,7 @@ def render(table, **changes):
         "text_labels": {},
         "model_notes": {"smollm2-135m": "The weights lie on a 4-bit lattice."},
     }
-    return markdown.render(table, "A title", **(settings | changes))
+    return table_markdown.render(table, "A title", **(settings | changes))
 
 
 def cells(document):
@@ -36,8 +31,8 @@ def number(cell):
 def test_every_number_is_the_tables_rounded(evaluations):
     table = build_table(evaluations)
     shown = {
-        "Bits, depth": table.bits_paper,
-        "Bits, true": table.bits_true,
+        "Mean depth": table.bits_paper,
+        "bpw": table.bits_true,
         "Size, MB": table.size_bytes.astype(float) / 1e6,
         "Perplexity": table.perplexity,
         "Increase over FP16": table.perplexity_increase,
@@ -75,8 +70,8 @@ def test_a_missing_cell_says_why(evaluations):
     evaluations[1].unlink()
     row = cells(render(build_table(evaluations)))[1]
     assert row["Note"].startswith("not run: ")
-    assert row["Bits, depth"] == "4 asked"
-    assert {row[name] for name in ("Perplexity", "KL, nats/token", "Bits, true")} == {"—"}
+    assert row["Mean depth"] == "4 requested"
+    assert {row[name] for name in ("Perplexity", "KL, nats/token", "bpw")} == {"—"}
 
 
 def test_empty_columns_are_left_out(evaluations):
@@ -96,49 +91,6 @@ def test_a_bar_in_a_word_breaks_no_row(evaluations):
     assert rows[1]["Method"] == r"a\|b"
 
 
-def test_provenance_names_each_device_and_version_once(evaluations, tmp_path):
-    missing = tmp_path / "m" / "evaluation" / "rtn" / "2" / "wikipedia.json"
-    assert markdown.provenance([*evaluations, missing]) == [
-        "Measured on A processor, 2 threads with torch 2.13.0, transformers 5.23.0 "
-        "at commit 0123abc."
-    ]
-    assert markdown.provenance([missing]) == []
-
-
-def test_the_readmes_block_is_replaced_and_nothing_else(tmp_path):
-    readme, out = tmp_path / "README.md", tmp_path / "table.md"
-    readme.write_text("# A\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\n## B\n")
-    for _ in range(2):
-        markdown.save("new\n", out, str(readme))
-    assert out.read_text() == "new\n"
-    assert readme.read_text() == (
-        "# A\n\n<!-- results:begin -->\nnew\n<!-- results:end -->\n\n## B\n"
-    )
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "nothing",
-        "<!-- results:begin --> only",
-        "<!-- results:end --> <!-- results:begin -->",
-        "<!-- results:begin --> <!-- results:begin --> <!-- results:end -->",
-    ],
-)
-def test_a_readme_without_the_block_is_left_alone(tmp_path, text):
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
-    with pytest.raises(RadioError, match=re.escape("<!-- results:begin -->")):
-        markdown.save("new\n", tmp_path / "table.md", str(readme))
-    assert readme.read_text() == text
-    assert not (tmp_path / "table.md").exists()
-
-
-def test_an_absent_readme_is_one_sentence(tmp_path):
-    with pytest.raises(RadioError, match="does not exist"):
-        markdown.save("new\n", tmp_path / "table.md", str(tmp_path / "README.md"))
-
-
 def test_two_protocols_of_a_text_are_both_named(tmp_path):
     paths = [
         write_evaluation(tmp_path, model, "c4", CELLS[3], protocol)
@@ -149,9 +101,9 @@ def test_two_protocols_of_a_text_are_both_named(tmp_path):
 
 def test_targets_and_seeds_have_columns_where_there_are_any(evaluations):
     table = build_table(evaluations)
-    assert {"Asked", "Seeds"}.isdisjoint(cells(render(table))[0])
+    assert {"Target", "Seeds"}.isdisjoint(cells(render(table))[0])
     table.loc[3, ["asked", "loss_validation"]] = ["kl=0.15", 0.1479]
     table.loc[3, ["seeds", "kl_spread"]] = [3, 0.0042]
     row = cells(render(table))[3]
-    assert (row["Asked"], row["Met on validation"]) == ("kl=0.15", "0.1479")
-    assert (row["Seeds"], row["KL, deviation over seeds"]) == ("3", "0.0042")
+    assert (row["Target"], row["Achieved (validation)"]) == ("kl=0.15", "0.1479")
+    assert (row["Seeds"], row["KL, std. over seeds"]) == ("3", "0.0042")
