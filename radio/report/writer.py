@@ -35,7 +35,8 @@ class Column:
 
 def text_column(heading: str, name: str, labels: Mapping[str, str] | None = None) -> Column:
     """Return a column of words; `labels` are the readers' names of its values."""
-    return Column(heading, lambda row: word((labels or {}).get(row.get(name), row.get(name))))
+    named = labels or {}
+    return Column(heading, lambda row: word(named.get(str(row.get(name)), row.get(name))))
 
 
 def number_column(

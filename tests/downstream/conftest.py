@@ -1,4 +1,4 @@
-"""A tiny model with a context that the items fit in, and items of the local tasks."""
+"""A tiny model whose context fits the items, and items of the local tasks."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def model(checkpoint):
 
 @pytest.fixture(scope="session")
 def items():
-    """Items by task."""
+    """Return the items by task."""
     return {
         "next_sentence": next_sentence_items(documents(), COUNT, seed=0),
         "last_word": last_word_items(documents(), COUNT, seed=0),

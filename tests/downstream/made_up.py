@@ -1,4 +1,4 @@
-"""Documents with sentences that tell which document and place they are from."""
+"""Documents whose sentences state their document and position."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ WORDS = ["river", "mountain", "music", "history", "harbour", "engine", "garden",
 
 
 def sentence(document: int, place: int) -> str:
-    """A sentence of about 60 characters that ends in a lower-case word."""
+    """Return a sentence of about 60 characters that ends in a lower-case word."""
     digest = hashlib.sha256(f"{document} {place}".encode()).digest()
     first, second, third = (WORDS[byte % len(WORDS)] for byte in digest[:3])
-    said = f"a {first} and a {second} are one {third}"
-    return f"Document {document} says in sentence {place} that {said}."
+    clause = f"a {first} and a {second} are one {third}"
+    return f"Document {document} says in sentence {place} that {clause}."
 
 
 def documents(count: int = 4, paragraphs: int = 8, length: int = 6) -> list[str]:
-    """Documents, each of a title and paragraphs of `length` sentences."""
+    """Return documents with a title and paragraphs of `length` sentences."""
     return [
         "\n\n".join(
             [
@@ -31,6 +31,6 @@ def documents(count: int = 4, paragraphs: int = 8, length: int = 6) -> list[str]
 
 
 def written(text: str) -> Mapping[str, object]:
-    """What a sentence says of where it is from."""
+    """Return the document and the position that a sentence states."""
     words = text.split()
     return {"document": int(words[1]), "place": int(words[5])}

@@ -1,4 +1,4 @@
-"""Items out of documents: true answers in place, wrong ones from elsewhere, the same every time."""
+"""Items from documents: the true continuation, distractors from other documents, reproducible."""
 
 import pytest
 

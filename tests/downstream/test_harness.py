@@ -1,4 +1,4 @@
-"""lm-eval's answers against our own arithmetic; lm-eval's own tasks on made-up items."""
+"""lm-eval's values against our own arithmetic; lm-eval's own tasks on invented items."""
 
 from dataclasses import replace
 
@@ -21,24 +21,24 @@ from tests.tiny import state_in
 
 @torch.no_grad()
 def direct(model, tokenizer, context: str, continuation: str) -> tuple[float, bool]:
-    """Log-likelihood of a continuation in nats, in float64, and whether it is the greedy one."""
+    """Return the log-likelihood of a continuation (nats, float64), and whether it is greedy."""
     before, whole = (tokenizer(text)["input_ids"] for text in (context, context + continuation))
     logits = model(input_ids=torch.tensor([whole])).logits[0].double()
     targets = torch.tensor(whole[len(before) :])
     rows = logits[len(before) - 1 : len(whole) - 1].log_softmax(dim=-1)
-    found = rows.gather(1, targets[:, None]).sum()
-    return float(found), bool((rows.argmax(dim=-1) == targets).all())
+    result = rows.gather(1, targets[:, None]).sum()
+    return float(result), bool((rows.argmax(dim=-1) == targets).all())
 
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What lm-eval says of every item, by task."""
+    """Return lm-eval's values of every item, by task."""
     samples, original = {}, evaluator.evaluate
 
     def spy(*arguments, **named):
-        found = original(*arguments, **named)
-        samples.update(found["samples"])
-        return found
+        result = original(*arguments, **named)
+        samples.update(result["samples"])
+        return result
 
     monkeypatch.setattr(evaluator, "evaluate", spy)
     return samples
@@ -51,18 +51,18 @@ def test_local_tasks_equal_a_direct_computation(
     if kind == "packed":
         from transformers import AutoModelForCausalLM
 
-        made = pack(tmp_path, checkpoint, quantized_by(model, "radio"))
-        model = AutoModelForCausalLM.from_pretrained(made.packed, dtype=torch.float32).eval()
+        created = pack(tmp_path, checkpoint, quantized_by(model, "radio"))
+        model = AutoModelForCausalLM.from_pretrained(created.packed, dtype=torch.float32).eval()
     results = run_tasks(model, tokenizer, tasks, items, 8, 0, state_in(tmp_path))
 
     for item, sample in zip(items["next_sentence"], seen["next_sentence"], strict=True):
         lls = [direct(model, tokenizer, item["context"], f" {c}")[0] for c in item["choices"]]
-        found = [response[0] for (response,) in sample["resps"]]
-        assert found == pytest.approx(lls, abs=2e-3)
+        result = [response[0] for (response,) in sample["resps"]]
+        assert result == pytest.approx(lls, abs=2e-3)
         per_character = [ll / len(c) for ll, c in zip(lls, item["choices"], strict=True)]
-        for metric, each in (("acc", lls), ("acc_norm", per_character)):
+        for metric, entry in (("acc", lls), ("acc_norm", per_character)):
             value = results["next_sentence"].values[metric][sample["doc_id"]]
-            assert value == (each.index(max(each)) == item["label"])
+            assert value == (entry.index(max(entry)) == item["label"])
 
     answers = [
         direct(model, tokenizer, i["context"], f" {i['target']}") for i in items["last_word"]
@@ -74,19 +74,19 @@ def test_local_tasks_equal_a_direct_computation(
 
 
 def test_scores_are_lm_evals(model, tokenizer, items, tasks, tmp_path, monkeypatch):
-    said, original = {}, evaluator.evaluate
+    answer, original = {}, evaluator.evaluate
 
     def spy(*arguments, **named):
-        found = original(*arguments, **named)
-        said.update(found["results"])
-        return found
+        result = original(*arguments, **named)
+        answer.update(result["results"])
+        return result
 
     monkeypatch.setattr(evaluator, "evaluate", spy)
     results = run_tasks(model, tokenizer, tasks, items, 8, 0, state_in(tmp_path))
     for task in tasks:
         for metric in task.metrics:
             ours = score(metric, results[task.name].values[metric]).value
-            assert ours == pytest.approx(said[task.name][f"{metric},none"])
+            assert ours == pytest.approx(answer[task.name][f"{metric},none"])
         result = results[task.name]
         assert (result.version, result.shots, result.bos) == ("1.0", 0, "none")
 
@@ -133,7 +133,7 @@ MADE_UP = {
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub with a few made-up items of each of the paper's tasks, all splits the same."""
+    """Replace the hub by a few invented items of each of the paper's tasks, equal in all splits."""
 
     def load(path, name=None, **_):
         return datasets.DatasetDict(
@@ -153,7 +153,7 @@ def paper_tasks() -> list[Task]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("hub")
 def test_the_papers_tasks_run(model, tokenizer, seen, tmp_path):
-    """As lm-eval defines them: their prompts, shots, filters; only the items are made up."""
+    """Prompts, shots and filters are lm-eval's; only the items are invented."""
     *tasks, gsm8k = paper_tasks()
     shortened = {"until": ["Question:"], "do_sample": False, "max_gen_toks": 8}
     tasks.append(replace(gsm8k, definition={**gsm8k.definition, "generation_kwargs": shortened}))
@@ -173,7 +173,7 @@ def test_the_papers_tasks_run(model, tokenizer, seen, tmp_path):
 
 @pytest.mark.usefixtures("hub")
 def test_gsm8k_takes_the_last_number(model, tokenizer):
-    """A model that writes a solution without the marker is right under flexible-extract."""
+    """A solution without the marker is correct under flexible-extract."""
     (task,) = (task for task in paper_tasks() if task.name == "gsm8k")
     loaded = load_tasks([task], seed=0)
     lm = wrapped(model, tokenizer, 1)
@@ -192,9 +192,9 @@ def test_no_hub_is_one_sentence():
 
 
 def test_a_metric_that_lm_eval_does_not_measure(model, tokenizer, items, tasks, tmp_path):
-    asked = [Task("last_word", ["f1"], definition=tasks[1].definition)]
+    tasks_with_f1 = [Task("last_word", ["f1"], definition=tasks[1].definition)]
     with pytest.raises(RadioError, match="reports no f1 on last_word under filter none"):
-        run_tasks(model, tokenizer, asked, items, 8, 0, state_in(tmp_path))
+        run_tasks(model, tokenizer, tasks_with_f1, items, 8, 0, state_in(tmp_path))
 
 
 def test_the_begin_of_sequence_token_is_recorded(model, items, tasks, tmp_path):

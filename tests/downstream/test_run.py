@@ -1,4 +1,4 @@
-"""A killed run goes on with the task it was at, and with nothing of another model's."""
+"""A killed run resumes at its current task, and never with results of another model."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.tiny import state_in
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Names of the tasks that were run; the second of them is killed once."""
+    """Record the names of the tasks that were run; the second one is killed once."""
     names, original = [], run.run_task
 
     def watched(lm, task, loaded):
@@ -26,13 +26,13 @@ def ran(monkeypatch):
 
 def test_what_is_done_is_not_run_again(model, tokenizer, items, tasks, ran, tmp_path):
     state = state_in(tmp_path)
-    given = (tokenizer, tasks, items, 8, 0)
+    arguments = (tokenizer, tasks, items, 8, 0)
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(model, *given, state)
-    resumed = run_tasks(model, *given, state)
+        run_tasks(model, *arguments, state)
+    resumed = run_tasks(model, *arguments, state)
     assert ran == ["next_sentence", "last_word", "last_word"]
     state.remove()
-    whole = run_tasks(model, *given, state)
+    whole = run_tasks(model, *arguments, state)
     assert list(resumed) == ["next_sentence", "last_word"]
     for name in whole:
         assert resumed[name].values == whole[name].values

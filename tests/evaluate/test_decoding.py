@@ -1,4 +1,4 @@
-"""Decoding speeds: medians over turns, and a table with every way to run a model."""
+"""Generation speeds: medians over turns, and a table of all runtimes."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ from tests.tiny import tiny_llama
 
 
 def test_rates_are_medians_without_the_first_turn():
-    asked = []
+    requests = []
     prefills, decodes = iter([99, 99, 1, 2, 9, 9, 4, 5]), iter([99, 0, 2, 0, 8, 0, 4, 0])
 
     def decode(prompt, new_tokens):
-        asked.append((len(prompt), new_tokens))
+        requests.append((len(prompt), new_tokens))
         return Times(next(prefills), next(decodes))
 
     (rates,) = measure([decode], 50, [8, 20], 6, rounds=3)
-    assert asked == [(8, 6), (20, 0)] * 4
+    assert requests == [(8, 6), (20, 0)] * 4
     assert rates == {
         "decode_tokens_per_s": 6 / 4,
         "prefill_8_tokens_per_s": 8 / 4,
@@ -34,7 +34,7 @@ def test_rates_are_medians_without_the_first_turn():
 
 
 def test_what_is_timed_is_greedy_generation(tmp_path, monkeypatch):
-    """The tokens that go into the model are those that `generate` finds."""
+    """The model reads the same tokens as under `generate`."""
     model = load_model(tiny_llama(tmp_path / "model"))
     prompt = torch.randint(2, 300, (1, 12), generator=torch.Generator().manual_seed(0))
     expected = model.generate(prompt, max_new_tokens=6, do_sample=False, eos_token_id=None)
@@ -55,13 +55,13 @@ def test_the_step_writes_a_table_for_machines_and_readers(tmp_path, monkeypatch,
     checkpoint = tiny_llama(tmp_path / "model")
     write_json(tmp_path / "model.json", {"measured": {"path": str(checkpoint)}})
     save_quantized(tmp_path / "3.safetensors", quantized_by(load_model(checkpoint), "radio"))
-    told = {"method": "radio", "rate_bits": 3, "bits_paper": 3.0, "bits_true": 3.5}
-    write_json(tmp_path / "3.json", {"measured": told})
-    given = [f"artifacts.model={tmp_path}/model.json"]
-    given += [f"artifacts.quantized=['{tmp_path}/3.safetensors']", f"model.path={checkpoint}"]
+    measured = {"method": "radio", "rate_bits": 3, "bits_paper": 3.0, "bits_true": 3.5}
+    write_json(tmp_path / "3.json", {"measured": measured})
+    overrides = [f"artifacts.model={tmp_path}/model.json"]
+    overrides += [f"artifacts.quantized=['{tmp_path}/3.safetensors']", f"model.path={checkpoint}"]
     sizes = ["prompt_tokens=[4,9]", "new_tokens=2", "rounds=1"]
     monkeypatch.setattr("radio.kernels.ggml.installed", lambda: installed)
-    run("decode", [*given, *sizes, f"out={tmp_path}/table.csv"])
+    run("decode", [*overrides, *sizes, f"out={tmp_path}/table.csv"])
     table = pd.read_csv(tmp_path / "table.csv")
     assert table.weights.tolist() == ["dense", "dense", "radio", "radio"]
     assert table.dtype.tolist() == ["float32", "bfloat16"] * 2
@@ -76,9 +76,9 @@ def test_answers_of_other_lengths_are_refused(monkeypatch):
         def __init__(self, _settings):
             pass
 
-        def handle_completions(self, asked):
-            told = {"prompt_n": len(asked["prompt"]), "predicted_n": asked["n_predict"] - 1}
-            return {"timings": told}
+        def handle_completions(self, request):
+            timings = {"prompt_n": len(request["prompt"]), "predicted_n": request["n_predict"] - 1}
+            return {"timings": timings}
 
     fake = type("Fake", (), {"Server": Server, "CommonParams": Settings})
     monkeypatch.setattr(decoding, "import_module", lambda _: fake)
@@ -87,7 +87,7 @@ def test_answers_of_other_lengths_are_refused(monkeypatch):
 
 
 class Settings:
-    """llama.cpp's, of which any may be set."""
+    """Settings of llama.cpp with arbitrary attributes."""
 
     def __init__(self):
         self.model, self.cpuparams, self.cpuparams_batch = (type("", (), {})() for _ in range(3))

@@ -40,7 +40,7 @@ def test_divergence_from_itself_is_zero(heads):
 
 
 def test_divergence_is_not_symmetric_and_weighs_by_the_reference(heads):
-    """KL(p || q), with p the reference: mass that q lacks is what costs."""
+    """KL(p || q), with p the reference: mass that q lacks is expensive."""
     sharp, flat = torch.full((2, WIDTH), 20.0), torch.zeros(2, WIDTH)
     ids = torch.tensor([0, 1])
     forward = token_metrics(flat, sharp, ids, heads[0], heads[0]).kl

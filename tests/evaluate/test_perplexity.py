@@ -24,7 +24,7 @@ def blocks():
 
 
 def test_perplexity_equals_the_models_own_loss(model, blocks):
-    """transformers' own loss, averaged over all targets of all blocks."""
+    """The expected value is transformers' loss, averaged over all targets."""
     result = evaluate(model, blocks, compute_reference(model, blocks, "x"), head(model)).summary()
     with torch.no_grad():
         loss = model(input_ids=blocks, labels=blocks).loss.item()
@@ -33,7 +33,7 @@ def test_perplexity_equals_the_models_own_loss(model, blocks):
 
 
 def test_the_reference_is_at_no_distance_from_itself(model, blocks):
-    """What rounding the cached hidden states to float16 costs is far below any method."""
+    """Float16 rounding of the cached hidden states costs far less than any method."""
     result = evaluate(model, blocks, compute_reference(model, blocks, "x"), head(model)).summary()
     assert abs(result["kl"]) < 1e-6 and result["top1_agreement"] > 0.99
     assert result["perplexity_increase"] == pytest.approx(0, abs=1e-3)
@@ -75,7 +75,7 @@ def test_summary_by_hand():
 
 
 def test_pairing_removes_the_texts_own_variation():
-    """Blocks differ widely, the method adds little and evenly: only the paired error is small."""
+    """Sequences differ widely and the method adds a constant: only the paired error is small."""
     reference = torch.linspace(1, 5, 50)
     added = 0.1 + 0.01 * torch.sin(torch.arange(50.0))
     evaluation = Evaluation(reference + added, reference, added, added, torch.ones(50)).summary()

@@ -1,4 +1,4 @@
-"""The evaluations of a made-up experiment, with the numbers of nobody."""
+"""Evaluations of an invented experiment."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ FP16 = 33.9
 
 
 def write_evaluation(root, model, text, cell, protocol=None, **changes):
-    """Write one evaluation's manifest where the workflow has it; returns its path."""
+    """Write the manifest of one evaluation to the workflow's path; return this path."""
     method, rate, bits_true, perplexity, kl = cell
     measured = {
         "model": model,
@@ -59,5 +59,5 @@ def write_evaluation(root, model, text, cell, protocol=None, **changes):
 
 @pytest.fixture
 def evaluations(tmp_path):
-    """Paths of the manifests of one model on one text, in the order of CELLS."""
+    """Return the paths of the manifests of one model on one text, in the order of CELLS."""
     return [write_evaluation(tmp_path, "smollm2-135m", "wikipedia", cell) for cell in CELLS]

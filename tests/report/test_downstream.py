@@ -27,10 +27,10 @@ VALUES = {
 
 
 def write(root, model, method, rate, tasks, values, items="abc"):
-    """One evaluation as `radio downstream` leaves it; returns its manifest's path."""
+    """Write one evaluation like `radio downstream`; return the path of its manifest."""
     path = Path(root, model, "downstream", method, rate, f"{tasks}.json")
     path.parent.mkdir(parents=True)
-    told = {"items_sha256": items, "items": 4, "shots": 0, "bos": "none", "version": "1.0"}
+    settings = {"items_sha256": items, "items": 4, "shots": 0, "bos": "none", "version": "1.0"}
     measured = {
         "model": model,
         "method": method.split("@")[0],
@@ -38,21 +38,21 @@ def write(root, model, method, rate, tasks, values, items="abc"):
         "bits_true": float(rate) + 0.1,
         "size_bytes": 1000,
         "lm_eval": "0.4.13",
-        "tasks": {task: {**told, "wall_s": 1.5} for task, _ in values},
+        "tasks": {task: {**settings, "wall_s": 1.5} for task, _ in values},
     }
-    made = {"commit": "0123abc", "versions": {}, "device": {"name": "A processor", "threads": 2}}
-    path.write_text(json.dumps({**made, "measured": measured}))
+    origin = {"commit": "0123abc", "versions": {}, "device": {"name": "A processor", "threads": 2}}
+    path.write_text(json.dumps({**origin, "measured": measured}))
     rows = [
         {"task": task, "metric": metric, "item": item, "value": value}
-        for (task, metric), each in values.items()
-        for item, value in enumerate(each)
+        for (task, metric), numbers in values.items()
+        for item, value in enumerate(numbers)
     ]
     pd.DataFrame(rows).to_csv(path.with_suffix(".csv"), index=False)
     return path
 
 
 def changed(**values):
-    return VALUES | {tuple(key.split("__")): each for key, each in values.items()}
+    return VALUES | {tuple(key.split("__")): numbers for key, numbers in values.items()}
 
 
 def row_of(table, **where):
@@ -107,8 +107,8 @@ def test_the_average_and_the_papers_values(tmp_path):
     table = build_downstream_table(paths, PAPER, "fp16", paper)
     row = row_of(table, task="average_qa", method="fp16")
     assert row["score"] == pytest.approx(0.646) and row["score_paper"] == pytest.approx(0.6483)
-    each = [math.sqrt(n / 1000 * (1 - n / 1000) / 999) for n in scores.values()]
-    assert row["score_se"] == pytest.approx(math.hypot(*each) / 5)
+    numbers = [math.sqrt(n / 1000 * (1 - n / 1000) / 999) for n in scores.values()]
+    assert row["score_se"] == pytest.approx(math.hypot(*numbers) / 5)
     assert row["verdict"] == "reproduced"
     row = row_of(table, task="gsm8k", method="fp16")
     assert row["score_difference"] == pytest.approx(0.17 - 0.141)
@@ -161,13 +161,13 @@ def test_the_step_writes_the_table_and_its_rendering(tmp_path):
         tmp_path / name / "downstream/awq-g128/3/local.json",
     ]
     out = tmp_path / "table_downstream_smollm2.csv"
-    given = ",".join(f"'{path}'" for path in paths)
+    manifests = ",".join(f"'{path}'" for path in paths)
     step.run(
         compose_step(
             "table",
             [
                 *("experiment=table_downstream_smollm2", "wandb.mode=disabled"),
-                *(f"out={out}", f"artifacts.evaluations=[{given}]"),
+                *(f"out={out}", f"artifacts.evaluations=[{manifests}]"),
             ],
         )
     )

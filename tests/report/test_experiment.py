@@ -1,4 +1,4 @@
-"""What an experiment's YAML puts beside its texts."""
+"""The paper's tables that an experiment's YAML names."""
 
 import pandas as pd
 import pytest
@@ -19,7 +19,7 @@ def tables(name):
 
 @pytest.mark.parametrize("name", options("experiment"))
 def test_every_row_that_a_cell_names_is_in_the_papers_table(name):
-    """`paper_tables` refuses a study whose row is not there."""
+    """`paper_tables` refuses a selector that matches no row."""
     cfg = compose_step("table", [f"experiment={name}"])
     cells = [cell for cell in cfg.experiment.cells if "paper" in cell]
     assert not cells or "paper" in cfg.experiment
@@ -56,8 +56,8 @@ def test_the_tolerances_that_a_table_was_judged_by(tmp_path):
         write_evaluation(tmp_path, "opt-125m", "wikitext2", (*cell, 4.0, 30.0, 0.1), protocol)
         for cell in cells
     ]
-    found = tolerances(build_table(paths, paper), paper)
-    assert [name for name, _ in found] == ["rtn", "rtn", "radio"]
+    values = tolerances(build_table(paths, paper), paper)
+    assert [name for name, _ in values] == ["rtn", "rtn", "radio"]
     assert tolerances(build_table(paths), paper) == []
 
 

@@ -1,4 +1,4 @@
-"""Which value of the paper stands beside which of ours, and what is said of it."""
+"""Values of the paper by our names, with their caveats and tolerances."""
 
 import pandas as pd
 import pytest
@@ -19,8 +19,8 @@ def written(file: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("file, table", [("table1_wikitext2", TABLE1), ("table5_c4", TABLE5)])
-def test_every_value_stands_beside_one_of_ours_or_three(file, table):
-    """Radio's stand beside its loop, its author's choices and its fast mode; no value changes."""
+def test_every_value_belongs_to_one_or_three_methods(file, table):
+    """Radio's values belong to its loop, its author's choices and its fast mode; none changes."""
     raw = written(f"{file}.csv")
     radio = raw[raw.method == "radio"].perplexity
     assert sorted(table.values.perplexity) == sorted([*raw.perplexity, *radio, *radio])
@@ -81,13 +81,13 @@ def test_radio_is_below_fp16_exactly_where_a_footnote_says_so():
         fp16, radio = (
             TABLE1.value(model, *cell, "") for cell in (("fp16", 16.0), ("radio-paper", 4.0))
         )
-        said = [note for note in TABLE1.notes(model, "radio-paper", 4.0) if "below" in note]
-        assert bool(said) == (radio < fp16)
-        assert all(f"({fp16:.2f})" in note for note in said)
+        labels = [note for note in TABLE1.notes(model, "radio-paper", 4.0) if "below" in note]
+        assert bool(labels) == (radio < fp16)
+        assert all(f"({fp16:.2f})" in note for note in labels)
 
 
 def test_every_caveat_and_mapping_is_about_a_value_of_the_paper():
-    """One whose model or method is misspelled would say nothing."""
+    """A misspelled model or method would match no value."""
     for table in TABLES:
         values = table.values
         for index in table.caveats.index:

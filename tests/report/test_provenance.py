@@ -16,11 +16,11 @@ def test_provenance_names_each_device_and_version_once(evaluations, tmp_path):
 def test_how_a_value_was_made_is_read_from_all_manifests(tmp_path):
     cells = [("radio", "3", 3.1, 9.0, 0.1), ("rtn", "3", 3.0, 9.9, 0.3)]
     paths = [write_evaluation(tmp_path, "m", "t", cell) for cell in cells]
-    found = provenance_columns([*paths, tmp_path / "absent.json"])
-    assert found["peak_memory_bytes"] == 2_000_000_000
-    assert (found["device"], found["commit"]) == ("A processor", "0123abc")
-    assert "torch 2.13.0" in found["versions"]
-    assert found["config_digest"] != provenance_columns(paths[:1])["config_digest"]
+    columns = provenance_columns([*paths, tmp_path / "absent.json"])
+    assert columns["peak_memory_bytes"] == 2_000_000_000
+    assert (columns["device"], columns["commit"]) == ("A processor", "0123abc")
+    assert "torch 2.13.0" in columns["versions"]
+    assert columns["config_digest"] != provenance_columns(paths[:1])["config_digest"]
     assert set(provenance_columns([tmp_path / "absent.json"]).values()) == {None}
 
 

@@ -1,4 +1,4 @@
-"""The table of times against size: totals, power laws, the paper's times, empty cells."""
+"""The table of times against size: totals, power laws, the paper's times, missing values."""
 
 import json
 import math
@@ -23,18 +23,18 @@ SIZES = {"small": 1e8, "middle": 1e9, "large": 1e10}
 
 
 def write(root, model, stage, wall_s, memory=5, read=7, resumed=False, **measured):
-    """One job's manifest, where the table looks for it."""
+    """Write the manifest of one job to the path that the table reads."""
     path = root / model / f"{stage}.json"
     path.parent.mkdir(exist_ok=True)
-    told = {"step": stage, "config": {"model": {"name": model}}, "commit": "0", "versions": {}}
-    told |= {"device": {"name": "A processor", "threads": 2}, "measured": measured}
-    told |= {"wall_s": wall_s, "resumed": resumed, "peak_memory_bytes": memory}
-    told |= {"read_bytes": read, "written_bytes": 2 * read} if read else {}
-    path.write_text(json.dumps(told))
+    manifest = {"step": stage, "config": {"model": {"name": model}}, "commit": "0", "versions": {}}
+    manifest |= {"device": {"name": "A processor", "threads": 2}, "measured": measured}
+    manifest |= {"wall_s": wall_s, "resumed": resumed, "peak_memory_bytes": memory}
+    manifest |= {"read_bytes": read, "written_bytes": 2 * read} if read else {}
+    path.write_text(json.dumps(manifest))
 
 
 def written(root):
-    """Stages of three models, calibrated in time that grows as the size to the 1.5."""
+    """Write the stages of three models; their times grow as the size to the power 1.5."""
     for model, size in SIZES.items():
         write(root, model, "prepare", 3.0, memory=1, parameters=int(size))
         write(root, model, "calibrate", 1e-9 * size**1.5, memory=int(size))
@@ -76,7 +76,7 @@ def test_rows_of_ours_of_the_paper_and_of_fits(tmp_path):
 
 
 def test_the_papers_times_grow_faster_than_sizes():
-    """47, 97, 660 minutes of 6.7, 13, 69 billion: values of statistics.linear_regression."""
+    """47, 97, 660 minutes for 6.7, 13, 69 billion; expected: statistics.linear_regression."""
     table = build_scaling_table([], [], PAPER)
     fit = row_of(table, model=None)
     assert fit["exponent"] == pytest.approx(1.1360, abs=1e-4)
@@ -93,12 +93,12 @@ def test_the_error_of_an_exponent_is_that_of_least_squares():
 
 
 def test_what_was_not_run_says_why_and_is_in_no_total_and_no_fit(tmp_path):
-    asked = written(tmp_path)
+    stages = written(tmp_path)
     (tmp_path / "large/quantize.json").unlink()
     (tmp_path / "middle/calibrate.json").unlink()
     keep_absence(tmp_path / "middle", "the disk is small")
     (tmp_path / "small/quantize.json").write_text((tmp_path / "small/calibrate.json").read_text())
-    table = build_scaling_table(asked, ["calibrate", "quantize"], PAPER)
+    table = build_scaling_table(stages, ["calibrate", "quantize"], PAPER)
     assert (
         "large/quantize.json does not exist"
         in row_of(table, model="large", stage="quantize")["note"]
@@ -119,19 +119,19 @@ def test_what_was_not_run_says_why_and_is_in_no_total_and_no_fit(tmp_path):
 
 
 def test_shares_of_what_the_machine_does_at_best(tmp_path):
-    asked = written(tmp_path)
+    stages = written(tmp_path)
     write(tmp_path, "small", "calibrate", 4.0, flops=6e9, peak_flops_per_s=3e9)
     write(tmp_path, "small", "quantize", 5.0, moved_bytes=10, peak_bytes_per_s=200)
-    table = build_scaling_table(asked, ["calibrate", "quantize"], PAPER)
+    table = build_scaling_table(stages, ["calibrate", "quantize"], PAPER)
     shares = [row_of(table, model="small", stage=stage)["share_of_peak"] for stage in STAGES]
     assert pd.isna(shares[0]) and shares[1:] == [pytest.approx(0.5), pytest.approx(0.01)]
     assert pd.isna(row_of(table, model="small", stage="total")["share_of_peak"])
 
 
 def test_a_killed_jobs_last_attempt_is_no_time(tmp_path):
-    asked = written(tmp_path)
+    stages = written(tmp_path)
     write(tmp_path, "small", "calibrate", 4.0, resumed=True, flops=6e9, peak_flops_per_s=3e9)
-    table = build_scaling_table(asked, ["calibrate", "quantize"], PAPER)
+    table = build_scaling_table(stages, ["calibrate", "quantize"], PAPER)
     row = row_of(table, model="small", stage="calibrate")
     assert pd.isna(row["wall_s"]) and pd.isna(row["share_of_peak"]) and "resumed" in row["note"]
     assert row["peak_memory_bytes"] == 5
@@ -139,10 +139,10 @@ def test_a_killed_jobs_last_attempt_is_no_time(tmp_path):
 
 
 def test_a_system_that_counts_no_traffic_leaves_its_cells_empty(tmp_path):
-    asked = written(tmp_path)
+    stages = written(tmp_path)
     for stage in STAGES:
         write(tmp_path, "small", stage, 1.0, read=None, parameters=1, weights_read_bytes=8)
-    table = build_scaling_table(asked, ["calibrate", "quantize"], PAPER)
+    table = build_scaling_table(stages, ["calibrate", "quantize"], PAPER)
     total = row_of(table, model="small", stage="total")
     assert pd.isna(total["read_bytes"]) and total["weights_read_bytes"] == 16
 

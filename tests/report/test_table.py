@@ -1,4 +1,4 @@
-"""A row for every cell, with its numbers or the reason why there are none."""
+"""A row for every cell, with its numbers or the reason why they are missing."""
 
 import pandas as pd
 import pytest
@@ -135,7 +135,7 @@ def test_a_missing_cell_has_no_difference(tmp_path, paper):
 
 @pytest.mark.parametrize("perplexity, word", [(31.0, "reproduced"), (32.0, "not reproduced")])
 def test_a_value_is_judged(tmp_path, paper, perplexity, word):
-    """30.71 in the paper, 1% of it allowed."""
+    """The paper has 30.71, with a tolerance of 1%."""
     cell = ("radio-paper", "3", 3.07, perplexity, 0.1)
     path = write_evaluation(tmp_path, "opt-125m", "wikitext2", cell, WIKITEXT2)
     row = build_table([path], paper).iloc[0]
@@ -144,7 +144,7 @@ def test_a_value_is_judged(tmp_path, paper, perplexity, word):
 
 
 def test_seeds_widen_the_tolerance_by_their_standard_error(tmp_path, paper):
-    """Of 30, 31 and 32 the mean is 31 and its standard error 1 / sqrt(3)."""
+    """The mean of 30, 31 and 32 is 31, with a standard error of 1 / sqrt(3)."""
     paths = [
         write_evaluation(
             tmp_path,
@@ -187,7 +187,7 @@ def test_a_cell_without_weights_says_why(tmp_path):
 
 
 def test_fp16_values_are_the_models_anchors(paper):
-    """The paper's tables and the anchors in the models' YAML say one thing."""
+    """The paper's tables and the anchors in the models' YAML agree."""
     from omegaconf import OmegaConf
 
     checked = 0
@@ -199,7 +199,7 @@ def test_fp16_values_are_the_models_anchors(paper):
 
 
 def test_seeds_become_one_row_with_mean_and_spread(tmp_path):
-    """The standard deviation of (0.1, 0.2, 0.6), not that of its mean; a gap is left out."""
+    """The standard deviation of (0.1, 0.2, 0.6), not of its mean; a missing seed is left out."""
     paths = [
         write_evaluation(
             tmp_path, "opt-nano", "wikipedia", (name, "3", 3.1, 40.0, kl), method="radio"

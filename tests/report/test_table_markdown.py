@@ -1,4 +1,4 @@
-"""The Markdown table shows what the CSV holds, and says what its numbers are."""
+"""The Markdown table has the rounded numbers of the CSV file, with labels and units."""
 
 from radio.report import table_markdown
 from radio.report.table import build_table
@@ -16,14 +16,14 @@ def render(table, **changes):
 
 
 def cells(document):
-    """The table of a document as a list of dictionaries."""
+    """Return the table of a document as a list of dictionaries."""
     lines = [line.strip("| ").split(" | ") for line in document.splitlines() if line[:1] == "|"]
     header, _, *rows = lines
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def number(cell):
-    """The number in front of an error, and the unit of its last digit."""
+    """Return the number in front of an error, and the unit of its last digit."""
     digits = cell.split(" ± ")[0].replace("−", "-")
     return float(digits), 10.0 ** -len(digits.partition(".")[2])
 
@@ -44,10 +44,10 @@ def test_every_number_is_the_tables_rounded(evaluations):
     assert len(rows) == len(CELLS)
     for heading, values in shown.items():
         for row, value in zip(rows, values, strict=True):
-            found, unit = number(row[heading])
-            assert abs(found - value) <= unit / 2 * 1.0001, (heading, row)
+            shown_value, unit = number(row[heading])
+            assert abs(shown_value - value) <= unit / 2 * 1.0001, (heading, row)
             # rounded, but not away
-            assert value == 0 or abs(found / value - 1) < 0.02, (heading, row)
+            assert value == 0 or abs(shown_value / value - 1) < 0.02, (heading, row)
 
 
 def test_errors_are_shown(evaluations):

@@ -1,4 +1,4 @@
-"""The rule of the verdict, at its borders."""
+"""The rule of the verdict, at its limits."""
 
 import pytest
 

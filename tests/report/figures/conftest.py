@@ -1,4 +1,4 @@
-"""How the tests look at a figure."""
+"""Helpers that inspect figures."""
 
 import itertools
 
@@ -12,7 +12,7 @@ def texts(axes):
 
 
 def tick_boxes(axis):
-    """Where the numbers are that an axis shows, in its order."""
+    """Return the positions of an axis's numbers, in their order."""
     low, high = sorted(axis.get_view_interval())
     which = "xy".index(axis.axis_name)
     return [
@@ -23,12 +23,12 @@ def tick_boxes(axis):
 
 
 def assert_half_a_page_without_overlaps(figure):
-    """All words of the panels are within the figure and apart from one another."""
+    """Check that all texts of the panels lie within the figure and do not overlap."""
     figure.draw_without_rendering()
     assert figure.get_size_inches()[0] <= 3.5
     boxes = [
         Text.get_window_extent(text)
-        for axes in figure.findobj(lambda each: hasattr(each, "get_xlabel"))
+        for axes in figure.findobj(lambda artist: hasattr(artist, "get_xlabel"))
         for text in (*axes.texts, axes.title, axes._left_title, axes._right_title)
         if text.get_text()
     ]
@@ -40,7 +40,7 @@ def assert_half_a_page_without_overlaps(figure):
 
 
 def assert_equal_bytes(draw, folder):
-    """Two figures drawn alike are saved alike."""
+    """Check that equal figures give equal files."""
     for name in ("one", "two"):
         save_figure(draw(), folder / f"{name}.png")
     for suffix in (".png", ".pdf"):

@@ -1,4 +1,4 @@
-"""Colours and bars are means and shares of the depths, weight by weight."""
+"""Colours and bars are means and shares of the depths, over all weights."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ BLOCKS = 4
 
 @pytest.fixture
 def layers():
-    """Depths and statistics of a model whose clusters are of unequal size."""
+    """Return depths and statistics of a model with clusters of unequal size."""
     generator = torch.Generator().manual_seed(0)
     depths, statistics = {}, {}
     for block in range(BLOCKS):
@@ -43,9 +43,9 @@ def test_cells_are_mean_depths_and_bars_are_shares(layers):
             assert bits[1 + cluster, block] == pytest.approx(float(mean))
     names = [label.get_text().split()[0] for label in above.get_yticklabels()]
     assert names == ["q_proj", "fc1", "fc1", "fc1", "fc2"]
-    of_q = torch.cat([each.flatten() for name, each in per_weight.items() if "q_proj" in name])
+    of_q = torch.cat([bits.flatten() for name, bits in per_weight.items() if "q_proj" in name])
     assert above.get_yticklabels()[0].get_text() == f"q_proj  {float(of_q.mean()):.2f}"
-    everything = torch.cat([each.flatten() for each in per_weight.values()])
+    everything = torch.cat([bits.flatten() for bits in per_weight.values()])
     shares = np.bincount(everything.int().numpy(), minlength=9) / len(everything)
     assert [bar.get_height() for bar in below.patches] == pytest.approx(list(100 * shares))
 
@@ -64,7 +64,7 @@ def test_fits_half_a_page_and_equal_data_give_equal_bytes(layers, tmp_path):
 
 def test_equal_depths_have_a_scale_all_the_same(layers):
     depths, statistics = layers
-    same = {name: torch.full_like(each, 3) for name, each in depths.items()}
+    same = {name: torch.full_like(bits, 3) for name, bits in depths.items()}
     low, high = depth_atlas(same, statistics).axes[0].images[0].get_clim()
     assert low < 3 < high
 

@@ -1,4 +1,4 @@
-"""Bars and curves are the gains of the statistics, and splitting further adds to them."""
+"""Bars and curves are the gains of the statistics; finer splits gain more."""
 
 import matplotlib.patches
 import pytest
@@ -27,7 +27,7 @@ FLOOR_BITS = 1e-3
 
 
 def layer(rows, cols, clusters, seed=0):
-    """Statistics over a few decades, with clusters of unequal size."""
+    """Return statistics over a few decades, with clusters of unequal size."""
     generator = torch.Generator().manual_seed(seed)
     grad, var = torch.exp(torch.randn(2, clusters, cols, generator=generator))
     return LayerStatistics(torch.arange(rows) % clusters, grad, var, torch.zeros(cols))
@@ -43,7 +43,7 @@ def statistics():
 
 
 def per_weight(entry):
-    """s of every single weight [rows, cols]."""
+    """Return s of every weight [rows, cols]."""
     return (entry.grad_var * entry.weight_var)[entry.cluster].double()
 
 
@@ -52,20 +52,20 @@ def am_gm_bits(s):
 
 
 def test_gains_are_ratios_of_means_over_the_weights():
-    """Against a computation weight by weight, without groups or their sizes."""
+    """Compare with a computation per weight, without groups and their sizes."""
     entry = layer(*MATRICES["fc1"])
-    found, s = gain("fc1", entry), per_weight(entry)
-    assert found.both == pytest.approx(am_gm_bits(s), abs=FLOOR_BITS)
-    assert found.columns == pytest.approx(am_gm_bits(s.mean(dim=0)), abs=FLOOR_BITS)
+    actual, s = gain("fc1", entry), per_weight(entry)
+    assert actual.both == pytest.approx(am_gm_bits(s), abs=FLOOR_BITS)
+    assert actual.columns == pytest.approx(am_gm_bits(s.mean(dim=0)), abs=FLOOR_BITS)
     rows = torch.stack([s[entry.cluster == c].mean() for c in entry.cluster])
-    assert found.rows == pytest.approx(am_gm_bits(rows), abs=FLOOR_BITS)
-    assert found.both > max(found.columns, found.rows)
+    assert actual.rows == pytest.approx(am_gm_bits(rows), abs=FLOOR_BITS)
+    assert actual.both > max(actual.columns, actual.rows)
 
 
 def test_one_cluster_adds_nothing():
-    found = gain("q_proj", layer(*MATRICES["self_attn.q_proj"]))
-    assert found.rows == pytest.approx(0, abs=1e-12)
-    assert found.both == pytest.approx(found.columns, abs=1e-12)
+    actual = gain("q_proj", layer(*MATRICES["self_attn.q_proj"]))
+    assert actual.rows == pytest.approx(0, abs=1e-12)
+    assert actual.both == pytest.approx(actual.columns, abs=1e-12)
 
 
 def test_bars_are_the_gains(statistics):
@@ -99,13 +99,13 @@ def test_sorted_savings_are_single_columns_about_their_mean(statistics):
         53,
         54,
     ]
-    found = gain(LAYER, entry)
+    actual = gain(LAYER, entry)
     assert [line.get_ydata()[0] for line in last.lines] == pytest.approx(
-        [found.columns, found.rows]
+        [actual.columns, actual.rows]
     )
     assert texts(last) == [
-        f"columns,\nmean {found.columns:.2f}",
-        f"row clusters,\nmean {found.rows:.2f}",
+        f"columns,\nmean {actual.columns:.2f}",
+        f"row clusters,\nmean {actual.rows:.2f}",
     ]
     assert last.get_title(loc="left") == "fc1 of block 1"
 

@@ -1,4 +1,4 @@
-"""Curves are the traces, less what was not measured."""
+"""Curves are the traces, without the iterations that were not evaluated."""
 
 import math
 
@@ -15,7 +15,7 @@ from tests.report.figures.conftest import (
 
 
 def points(start, end, every=1):
-    """Thirty iterations that fall from start to end, evaluated now and then."""
+    """Return thirty iterations whose loss falls from start to end, with gaps."""
     return [
         {"iteration": i, "perplexity": value, "kl": value and math.log(value / 20)}
         for i in range(1, 31)

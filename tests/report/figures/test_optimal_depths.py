@@ -1,4 +1,4 @@
-"""Marks lie where the slope is the price, and where rounding puts them."""
+"""Marks lie where the slope equals the price, and at the rounded depths."""
 
 import math
 

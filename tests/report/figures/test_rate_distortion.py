@@ -1,4 +1,4 @@
-"""The figure shows every method's points, errors and name, legibly and always alike."""
+"""The figure has every method's points, errors and label, legible and reproducible."""
 
 import itertools
 
@@ -31,7 +31,7 @@ def words(axes):
 
 
 def names(axes):
-    """The words that name the curves."""
+    """Return the labels of the curves."""
     return [text for text in words(axes) if text.get_text() != GUIDE_LABEL]
 
 
@@ -41,7 +41,7 @@ def guide_of(axes):
 
 
 def many(folder, rates, count=8):
-    """A table of `count` methods at `rates`, whose curves run close together."""
+    """Return a table of `count` methods at `rates`, with curves close to each other."""
     cells = [
         (f"m{i}, groups of 128", f"{rate}", rate + 0.01 * i, FP16 + kl, kl)
         for i in range(count)
@@ -82,7 +82,7 @@ def test_the_reference_is_a_line_not_a_point(figure):
 
 @pytest.mark.parametrize("worst", [FP16 * 31, FP16 * 1000])
 def test_a_ruined_model_does_not_press_the_others_flat(evaluations, tmp_path, worst):
-    """Its curve goes on beyond the panel, with its true values."""
+    """Its curve leaves the panel and keeps its values."""
     ruined = ("rtn", "2", 2.04, worst, 9.0)
     evaluations.append(write_evaluation(tmp_path, "smollm2-135m", "wikipedia", ruined))
     _, below = draw(build_table(evaluations)).axes
@@ -103,7 +103,7 @@ def test_methods_differ_in_colour_and_in_marker(figure):
 
 
 def test_labels_name_the_curves_and_overlap_nothing(tmp_path):
-    """Even where all curves end in one point, with as many methods as there are colours."""
+    """All curves end in one point, with as many methods as colours."""
     cells = [
         (f"method{index}", rate, float(rate) + 0.05, 40.0 + index / 99, kl + index / 999)
         for index in range(8)
@@ -169,7 +169,7 @@ def test_equal_tables_give_equal_bytes(evaluations, tmp_path):
     "rates", [(3.0, 4.0), (2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)]
 )
 def test_eight_methods_stay_legible(tmp_path, rates):
-    """Names with line breaks too: none overlap, none leave the figure, and ticks keep apart."""
+    """Labels, also with line breaks, and ticks neither overlap nor leave the figure."""
     figure = draw(many(tmp_path, rates))
     figure.draw_without_rendering()
     width, _ = figure.get_size_inches()
@@ -208,7 +208,7 @@ def test_the_guide_falls_a_quarter_a_bit_through_the_end_of_the_lowest_curve(fig
 
 
 def test_the_guide_moves_no_limit(figure):
-    """The panel shows the points, not the guide."""
+    """The points set the limits of the panel, not the guide."""
     above, _ = figure.axes
     top = max(cell[4] for cell in CELLS)
     assert above.get_ylim()[1] < 2 * top

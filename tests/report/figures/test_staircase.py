@@ -1,4 +1,4 @@
-"""The staircases are the quantizers, and the errors written are theirs."""
+"""The staircases and the written errors are those of the quantizers."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_uniform_steps_are_equal_and_fill_the_range(bits):
 
 @pytest.mark.parametrize("bits", [1, 4, 8])
 def test_companded_steps_are_those_of_the_encoder(bits):
-    """A weight drawn in a cell is what encoding and decoding make of it."""
+    """The staircase maps a weight to its value after encoding and decoding."""
     _, companded = staircase(bits, 4.0).axes
     levels, edges, _ = stairs_of(companded)
     middles = torch.tensor((edges[1:] + edges[:-1]) / 2, dtype=torch.float32)[None]

@@ -1,4 +1,4 @@
-"""Labels keep apart, ticks are legible, files are equal for equal figures."""
+"""Labels do not overlap, ticks are legible, and equal figures give equal files."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ def test_spread_keeps_the_order_the_distance_and_the_middle():
 @pytest.mark.parametrize("heights", [[0.0, 1.0, 2.0, 90.0], [99.0, 98.0, 97.0, 50.0], [50.0] * 4])
 @pytest.mark.parametrize("top", [100.0, 60.0])
 def test_spread_keeps_within_its_limits(heights, top):
-    """Even where there is room for not a point more, at 60."""
+    """At a height of 60 there is no spare room."""
     sizes = [10.0, 20.0, 10.0, 20.0]
     placed = spread(heights, sizes, (0.0, top))
     edges = sorted((c - s / 2, c + s / 2) for c, s in zip(placed, sizes, strict=True))
@@ -40,7 +40,7 @@ def test_spread_keeps_within_its_limits(heights, top):
 
 
 def test_looks_repeat_late():
-    """A cycle through colours and markers meets every pair once."""
+    """A cycle through colours and markers has every pair once."""
     assert math.gcd(len(COLOURS), len(MARKERS)) == 1
 
 

@@ -1,4 +1,4 @@
-"""The ledger has every value of the paper's tables, and has it once."""
+"""The ledger has every value of the paper's tables exactly once."""
 
 import csv
 from collections import Counter
@@ -26,7 +26,7 @@ VALUES = {
 
 
 def test_every_value_of_the_papers_files_is_a_cell_exactly_once():
-    """Against the files read as text, whose columns are all either keys or values."""
+    """Compare with the files read as text; each of their columns is a key or a value."""
     assert sorted(FILES.values()) == sorted(path.name for path in PAPER.glob("table*.csv"))
     for name, file in FILES.items():
         with (PAPER / file).open(newline="") as text:

@@ -1,4 +1,4 @@
-"""Ours beside the paper's: differences and verdicts in the paper's unit, and how ours was made."""
+"""The ledger: differences and verdicts in the paper's unit, and the page."""
 
 import pytest
 
@@ -45,27 +45,27 @@ def row(*candidates, cell=CELL, paper=TABLE1, device=""):
 )
 def test_the_verdict_is_by_the_tolerance(value, verdict):
     """1% of 27.23 is 0.2723."""
-    found = row(ours(value, note="" if value else "not run: why"))
-    assert found.verdict == verdict
-    assert "below its FP16 (27.65)" in found.note
+    ledger_row = row(ours(value, note="" if value else "not run: why"))
+    assert ledger_row.verdict == verdict
+    assert "below its FP16 (27.65)" in ledger_row.note
     if value:
-        assert found.difference == pytest.approx(value - 27.23)
-        assert found.tolerance == pytest.approx(0.2723)
+        assert ledger_row.difference == pytest.approx(value - 27.23)
+        assert ledger_row.tolerance == pytest.approx(0.2723)
     else:
-        assert found.note.startswith("not run: why")
+        assert ledger_row.note.startswith("not run: why")
 
 
 def test_the_spread_over_seeds_widens_the_tolerance():
-    """By two standard errors of a mean over four seeds."""
-    found = row(ours(27.6, spread=0.2, seeds=4))
-    assert found.tolerance == pytest.approx(0.2723 + 2 * 0.2 / 2)
-    assert found.verdict == "reproduced"
+    """The tolerance grows by two standard errors of a mean over four seeds."""
+    ledger_row = row(ours(27.6, spread=0.2, seeds=4))
+    assert ledger_row.tolerance == pytest.approx(0.2723 + 2 * 0.2 / 2)
+    assert ledger_row.verdict == "reproduced"
 
 
 def test_the_first_method_that_was_run_counts():
-    found = row(ours(None), ours(27.3, method="radio"))
-    assert (found.our_method, found.ours) == ("radio", 27.3)
-    assert "ours is the fast mode" in found.note
+    ledger_row = row(ours(None), ours(27.3, method="radio"))
+    assert (ledger_row.our_method, ledger_row.ours) == ("radio", 27.3)
+    assert "ours is the fast mode" in ledger_row.note
     both = row(ours(27.4), ours(27.3, method="radio"))
     assert (both.our_method, both.ours) == ("radio-paper", 27.4)
 
