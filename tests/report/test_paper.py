@@ -59,7 +59,7 @@ def test_a_protocol_decides_once_there_is_one():
 @pytest.mark.parametrize(
     "table, cell, words, comparable",
     [
-        (TABLE1, ("opt-1.3b", "rtn-g128", 3.0), ["prints this as RTN"], True),
+        (TABLE1, ("opt-1.3b", "rtn-g128", 3.0), ["calls this RTN"], True),
         (TABLE1, ("opt-125m", "rtn", 3.0), [], True),
         (TABLE5, ("opt-350m", "rtn", 4.0), ["misprint"], False),
         (TABLE5, ("llama2-70b", "fp16", 16.0), ["older C4 protocol"], False),

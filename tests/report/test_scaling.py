@@ -164,7 +164,7 @@ def test_the_step_writes_the_table_of_the_experiment(tmp_path):
     assert "| OPT-125M geometry, random weights | 125 | calibrate | 12.3 | 99 |" in rendered
     assert "| Llama-2-70B, the paper, A100 | 69000 | total | 39600.0 | 574 |" in rendered
     assert "| total, the paper, A100 | 1.136 ± 0.012 | 3 |" in rendered
-    assert "Random weights." in rendered and "A processor, 2 threads" in rendered
+    assert "Random weights:" in rendered and "A processor, 2 threads" in rendered
     assert "C4" not in rendered  # a caveat of Llama-2's perplexities
     assert json.loads(out.with_suffix(".json").read_text())["measured"] == {
         "rows": len(table),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from radio.report.names import numbered
 from radio.report.verdict import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
-from radio.report.wording import MISSING
+from radio.report.wording import MISSING, word
 from radio.report.writer import Column, Row, html_table, text_column
 from radio.runtime.files import atomic
 
@@ -130,7 +130,7 @@ def _value_column(heading: str, name: str, sign: str = "") -> Column:
 
 def _provenance(row: Row) -> str:
     """Return the provenance of our value in one line."""
-    if pd.isna(row["ours"]):
+    if word(row["ours"]) == MISSING:
         return MISSING
     parts = [
         row["our_method"],

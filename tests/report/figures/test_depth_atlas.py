@@ -71,5 +71,5 @@ def test_equal_depths_have_a_scale_all_the_same(layers):
 
 def test_refuses_layers_of_another_model(layers):
     depths, statistics = layers
-    with pytest.raises(RadioError, match="of other layers"):
+    with pytest.raises(RadioError, match="different layers"):
         depth_atlas(dict(list(depths.items())[1:]), statistics)

@@ -79,14 +79,14 @@ def test_equal_traces_give_equal_bytes(tmp_path):
 @pytest.mark.parametrize(
     "traces, quantity, message",
     [
-        ([], "kl", "are none"),
-        ([C4, C4], "kl", "not distinct"),
+        ([], "kl", "at least one trace"),
+        ([C4, C4], "kl", "distinct labels"),
         (
             [Trace("run", "k", [{"iteration": 1, "kl": None}])],
             "kl",
             "run has no positive finite kl",
         ),
-        ([Trace("run", "k", [{"kl": 0.1}])], "kl", "give its iteration"),
+        ([Trace("run", "k", [{"kl": 0.1}])], "kl", "has no iteration"),
         ([Trace("run", "k", C4.points, reference=0.0)], "kl", "reference=0.0"),
     ],
 )

@@ -150,7 +150,7 @@ def test_missing_and_lossless_cells_are_left_out(evaluations, tmp_path):
 
 
 def test_nothing_to_draw_is_one_sentence(evaluations):
-    with pytest.raises(RadioError, match="nothing to draw: run its evaluations first"):
+    with pytest.raises(RadioError, match="run its evaluations first"):
         draw(build_table(evaluations[:1]))
 
 

@@ -40,5 +40,5 @@ def test_equal_tables_give_equal_bytes(table, tmp_path):
 
 def test_nothing_to_draw_is_one_sentence(tmp_path):
     table = build_scaling_table(rows(tmp_path), ["calibrate"], PAPER)
-    with pytest.raises(RadioError, match="no stage that was run"):
+    with pytest.raises(RadioError, match="no times of its stages"):
         scaling(table, "A100")
