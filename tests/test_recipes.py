@@ -101,7 +101,7 @@ def test_settings_of_the_machine_are_known_by_their_place(tmp_path: Path) -> Non
         ("models/train.py", NOBODY),
         ("runtime/progress.py", NOBODY),
         ("report/figures/rate_distortion.py", {"figure"}),
-        ("report/markdown.py", REPORT),
+        ("report/columns.py", REPORT),
         ("evaluate/perplexity.py", {*EVALUATED, *REPORT}),
     ],
 )

@@ -1,11 +1,18 @@
 """Build the table of an experiment from its evaluations: CSV for machines, Markdown for readers."""
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import DictConfig
 
-from radio.report import downstream_markdown, scaling_markdown, table_markdown
+from radio.report.columns import (
+    Annotations,
+    downstream_markdown,
+    evaluations_markdown,
+    scaling_markdown,
+)
 from radio.report.downstream import (
     build_downstream_table,
     load_downstream_table,
@@ -13,6 +20,7 @@ from radio.report.downstream import (
 )
 from radio.report.experiment import paper_tables, tolerances
 from radio.report.names import cell_labels, labels, notes, task_labels, task_set
+from radio.report.paper import PaperTable
 from radio.report.provenance import provenance_sentence
 from radio.report.scaling import StageCell, build_scaling_table, load_scaling_table, paper_times
 from radio.report.table import build_table, load_table, save_table
@@ -40,16 +48,8 @@ def _text_table(cfg: DictConfig, evaluations: list[Path], out: Path) -> tuple[st
     paper = paper_tables(cfg.experiment, cfg.paper, CONFIG / "paper")
     save_table(build_table(evaluations, paper), out)
     table = load_table(out)  # the Markdown shows the digits of the CSV file
-    rendered = table_markdown.render(
-        table,
-        cfg.experiment.title,
-        method_labels=cell_labels(cfg.experiment.name, table.method),
-        model_labels=labels("model", table.model),
-        text_labels=labels("data", table.text),
-        model_notes=notes("model", table.model),
-        tolerances=tolerances(table, paper),
-        provenance=provenance_sentence(evaluations),
-    )
+    annotations = _annotations(cfg, table, evaluations, labels("data", table.text), paper)
+    rendered = evaluations_markdown(table, annotations)
     return rendered, len(table), int(table.perplexity.isna().sum())
 
 
@@ -60,17 +60,8 @@ def _task_table(cfg: DictConfig, evaluations: list[Path], out: Path) -> tuple[st
     paper = paper_tables(cfg.experiment, {}, CONFIG / "paper")
     save_table(build_downstream_table(evaluations, metrics, cfg.experiment.baseline, paper), out)
     table = load_downstream_table(out)
-    rendered = downstream_markdown.render(
-        table,
-        cfg.experiment.title,
-        method_labels=cell_labels(cfg.experiment.name, table.method),
-        model_labels=labels("model", table.model),
-        task_labels=task_labels(sets.values()),
-        model_notes=notes("model", table.model),
-        tolerances=tolerances(table, paper),
-        baseline=cfg.experiment.baseline,
-        provenance=provenance_sentence(evaluations),
-    )
+    annotations = _annotations(cfg, table, evaluations, task_labels(sets.values()), paper)
+    rendered = downstream_markdown(table, annotations, cfg.experiment.baseline)
     return rendered, len(table), int(table.score.isna().sum())
 
 
@@ -86,13 +77,26 @@ def _stage_table(cfg: DictConfig, manifests: list[Path], out: Path) -> tuple[str
     rows = build_scaling_table(list(zip(stages, manifests, strict=True)), spec.total, paper)
     save_table(rows, out)
     table = load_scaling_table(out)
-    rendered = scaling_markdown.render(
-        table,
-        spec.title,
-        total=spec.total,
-        device=spec.times.device,
-        model_labels=labels("model", table.model.dropna()),
-        model_notes=notes("model", spec.models),
-        provenance=provenance_sentence(manifests),
+    rendered = scaling_markdown(
+        table, _annotations(cfg, table, manifests), spec.total, spec.times.device
     )
     return rendered, len(table), int(table.wall_s[table.model.notna()].isna().sum())
+
+
+def _annotations(
+    cfg: DictConfig,
+    table: pd.DataFrame,
+    manifests: Sequence[Path],
+    texts: Mapping[str, str] | None = None,
+    paper: Mapping[str, PaperTable] | None = None,
+) -> Annotations:
+    """Return labels, caveats, tolerances and provenance; `texts` are labels of texts or tasks."""
+    return Annotations(
+        cfg.experiment.title,
+        methods=cell_labels(cfg.experiment.name, table.method.dropna()),
+        models=labels("model", table.model.dropna()),
+        texts=texts or {},
+        notes=notes("model", cfg.experiment.models),
+        tolerances=tolerances(table, paper or {}),
+        provenance=provenance_sentence(manifests),
+    )

@@ -1,18 +1,17 @@
 """The Markdown table has the rounded numbers of the CSV file, with labels and units."""
 
-from radio.report import table_markdown
+from radio.report.columns import Annotations, evaluations_markdown
 from radio.report.table import build_table
 from tests.report.conftest import CELLS, write_evaluation
 
 
 def render(table, **changes):
-    settings = {
-        "method_labels": {"rtn": "RTN, per row"},
-        "model_labels": {"smollm2-135m": "SmolLM2-135M"},
-        "text_labels": {},
-        "model_notes": {"smollm2-135m": "The weights lie on a 4-bit lattice."},
+    annotations = {
+        "methods": {"rtn": "RTN, per row"},
+        "models": {"smollm2-135m": "SmolLM2-135M"},
+        "notes": {"smollm2-135m": "The weights lie on a 4-bit lattice."},
     }
-    return table_markdown.render(table, "A title", **(settings | changes))
+    return evaluations_markdown(table, Annotations("A title", **(annotations | changes)))
 
 
 def cells(document):
@@ -87,7 +86,7 @@ def test_ours_stands_beside_the_papers(evaluations):
 
 
 def test_a_bar_in_a_word_breaks_no_row(evaluations):
-    rows = cells(render(build_table(evaluations), method_labels={"rtn": "a|b"}))
+    rows = cells(render(build_table(evaluations), methods={"rtn": "a|b"}))
     assert rows[1]["Method"] == r"a\|b"
 
 
@@ -107,3 +106,8 @@ def test_targets_and_seeds_have_columns_where_there_are_any(evaluations):
     row = cells(render(table))[3]
     assert (row["Target"], row["Achieved (validation)"]) == ("kl=0.15", "0.1479")
     assert (row["Seeds"], row["KL, std. over seeds"]) == ("3", "0.0042")
+
+
+def test_a_caveat_of_several_models_stands_once_and_without_their_names(evaluations):
+    document = render(build_table(evaluations), notes={"a": "Random.", "b": "Random.", "c": "Old."})
+    assert "\nRandom.  \nc: Old.  \n" in document
