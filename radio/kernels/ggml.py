@@ -94,17 +94,35 @@ def _library() -> ctypes.CDLL:
 
 
 def quantized(weight: Float[Tensor, "rows cols"], kind: GGMLQuantizationType) -> Tensor:
-    """The bytes [rows, row_bytes] of a matrix, whose columns must be whole blocks of the type."""
+    """Return the bytes [rows, row_bytes] of a matrix.
+
+    Raises:
+        RadioError: the columns are not whole blocks of the type, or ggml wrote another size.
+    """
     rows, cols = weight.shape
-    block, block_bytes = GGML_QUANT_SIZES[kind]
-    out = torch.empty(rows, cols // block * block_bytes, dtype=torch.uint8)
+    out = torch.empty(rows, _row_bytes(cols, kind), dtype=torch.uint8)
     source = weight.float().contiguous()
-    _library().ggml_quantize_chunk(kind, source.data_ptr(), out.data_ptr(), 0, rows, cols, None)
+    written = _library().ggml_quantize_chunk(
+        kind, source.data_ptr(), out.data_ptr(), 0, rows, cols, None
+    )
+    _require(written == out.nbytes, f"ggml wrote {written} bytes, {out.nbytes} are expected")
     return out
 
 
+def _row_bytes(cols: int, kind: GGMLQuantizationType) -> int:
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    _require(cols > 0 and fits(cols, kind), f"{cols} columns are not whole blocks of {block}")
+    return cols // block * block_bytes
+
+
+def _require(valid: bool, problem: str) -> None:
+    """Refuse what C code would read or write past."""
+    if not valid:
+        raise RadioError(f"{problem}: run without xllamacpp, and report this")
+
+
 def fits(cols: int, kind: GGMLQuantizationType) -> bool:
-    """Whether rows of so many columns are whole blocks of a type."""
+    """Return whether rows of so many columns are whole blocks of a type."""
     return cols % GGML_QUANT_SIZES[kind][0] == 0
 
 
@@ -112,7 +130,14 @@ class Matrix:
     """A matrix of ggml, made of a strip of rows that is repeated in memory of its own."""
 
     def __init__(self, strip: Tensor, kind: GGMLQuantizationType, rows: int, cols: int) -> None:
-        """Repeat the bytes of `strip` [some, row_bytes], of which `rows` is a multiple."""
+        """Repeat the bytes of `strip` [some, row_bytes], of which `rows` is a multiple.
+
+        Raises:
+            RadioError: the strip has another size.
+        """
+        whole = len(strip) > 0 and rows > 0 and rows % len(strip) == 0
+        sized = strip.dtype == torch.uint8 and strip.shape[1:] == (_row_bytes(cols, kind),)
+        _require(whole and sized, f"{list(strip.shape)} bytes make no matrix of {rows} x {cols}")
         self.kind, self.rows, self.cols = kind, rows, cols
         data = strip.repeat(rows // len(strip), 1)
         spare = torch.empty(data.numel() + ALIGNMENT, dtype=torch.uint8)
@@ -125,8 +150,18 @@ class Products:
     """Products of matrices of one shape and type with one vector, by as many threads as torch's."""
 
     def __init__(self, matrices: list[Matrix], inputs: Float[Tensor, " cols"]) -> None:
-        """Build a graph of one product for each matrix."""
+        """Build a graph of one product for each matrix.
+
+        Raises:
+            RadioError: shapes differ, or ggml has no memory.
+        """
         library, first = _library(), matrices[0]
+        alike = all(
+            (m.rows, m.cols, m.kind) == (first.rows, first.cols, first.kind) for m in matrices
+        )
+        _require(alike, "matrices of several shapes or types have no common product")
+        fit = inputs.dtype == torch.float32 and inputs.shape == (first.cols,)
+        _require(fit, f"inputs {list(inputs.shape)} do not fit {first.cols} columns in float32")
         self._kept = matrices
         self._inputs = _aligned(inputs)
         self._outputs = _aligned(torch.empty(first.rows))
@@ -139,6 +174,7 @@ class Products:
     def _graph(self, matrix: Matrix) -> int:
         library = _library()
         context = library.ggml_init(_Context(CONTEXT_BYTES, None, True))
+        _require(bool(context), "ggml has no memory for a graph")
         weight = library.ggml_new_tensor_2d(context, matrix.kind, matrix.cols, matrix.rows)
         vector = library.ggml_new_tensor_2d(context, GGMLQuantizationType.F32, matrix.cols, 1)
         product = library.ggml_mul_mat(context, weight, vector)

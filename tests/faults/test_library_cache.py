@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import warnings
 from pathlib import Path
@@ -14,23 +15,32 @@ from radio.kernels import cpu, library
 
 SOURCE = """
 #include <Python.h>
-static PyObject* answer(PyObject*, PyObject*) {{ return PyLong_FromLong({answer}); }}
-static PyMethodDef methods[] = {{{{"answer", answer, METH_NOARGS, ""}}, {{}}}};
-static PyModuleDef module = {{PyModuleDef_HEAD_INIT, "{name}", "", -1, methods}};
-PyMODINIT_FUNC PyInit_{name}() {{ return PyModule_Create(&module); }}
+static PyObject* answer(PyObject*, PyObject*) { return PyLong_FromLong(42); }
+static PyMethodDef methods[] = {{"answer", answer, METH_NOARGS, ""}, {}};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "small", "", -1, methods};
+PyMODINIT_FUNC PyInit_small() { return PyModule_Create(&module); }
 """
 
 
+@pytest.fixture(scope="module")
+def library_bytes(tmp_path_factory):
+    """A small extension, compiled once."""
+    folder = tmp_path_factory.mktemp("source")
+    (folder / "small.cpp").write_text(SOURCE)
+    include = f"-I{sysconfig.get_path('include')}"
+    command = [os.environ.get("CXX", "c++"), "-shared", "-fPIC", include]
+    subprocess.run([*command, folder / "small.cpp", "-o", folder / "small.so"], check=True)
+    return (folder / "small.so").read_bytes()
+
+
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """A trusted folder of its own, and a counter of the builds."""
+def cache(tmp_path, monkeypatch, library_bytes):
+    """A trusted folder of its own, and the names of what was built."""
     builds = []
 
     def build(name, sources, extra_cflags, build_directory):
-        del extra_cflags
         builds.append(name)
-        out = Path(build_directory) / f"{name}.so"
-        compile_small(Path(sources[0]), out)
+        (Path(build_directory) / f"{name}.so").write_bytes(library_bytes)
 
     monkeypatch.setattr("torch.utils.cpp_extension.load", build)
     folder = tmp_path / "cache"
@@ -38,28 +48,19 @@ def cache(tmp_path, monkeypatch):
     return folder, builds
 
 
-def compile_small(source: Path, out: Path) -> None:
-    import sysconfig
-
-    include = f"-I{sysconfig.get_path('include')}"
-    command = [os.environ.get("CXX", "c++"), "-shared", "-fPIC", include, source, "-o", out]
-    subprocess.run(command, check=True)
+def load(folder: Path):
+    return library.load(folder / "small.so", [], [])
 
 
-def source(folder: Path, name: str = "small", answer: int = 42) -> Path:
-    path = folder / f"{name}.cpp"
-    path.write_text(SOURCE.format(name=name, answer=answer))
-    return path
+def run(code: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def load(folder: Path, tmp_path: Path, name: str = "small"):
-    return library.load(folder / f"{name}.so", [source(tmp_path, name)], [])
-
-
-def test_a_build_is_kept_with_its_digest(cache, tmp_path):
+def test_a_build_is_kept_with_its_digest(cache):
     folder, builds = cache
-    assert load(folder, tmp_path).answer() == 42
-    assert load(folder, tmp_path).answer() == 42
+    assert load(folder).answer() == 42
+    assert load(folder).answer() == 42
     assert builds == ["small"]
     assert sorted(os.listdir(folder)) == ["small.lock", "small.so", "small.so.sha256"]
 
@@ -77,58 +78,56 @@ def test_a_build_is_kept_with_its_digest(cache, tmp_path):
     ],
     ids=["empty", "cut off", "one byte", "no digest", "empty digest", "no text", "no library"],
 )
-def test_a_damaged_library_is_built_again(cache, tmp_path, damage):
+def test_a_damaged_library_is_built_again(cache, damage):
     """In a process of its own: a truncated library that is loaded ends it by SIGBUS."""
     folder, builds = cache
-    name = "damaged"
-    for _ in range(2):
-        code = f"""
-            from pathlib import Path
-            from radio.kernels import library
-            print(library.load(Path({str(folder / "damaged.so")!r}), [], []).answer())
-        """
-        library._build(folder / f"{name}.so", [source(tmp_path, name)], [])
-        command = [sys.executable, "-c", textwrap.dedent(code)]
-        answer = subprocess.run(command, capture_output=True, text=True)
-        assert answer.stdout == "42\n", answer.stderr
-        damage(folder / f"{name}.so", folder / f"{name}.so.sha256")
-    library._build(folder / f"{name}.so", [source(tmp_path, name)], [])
-    assert builds == [name] * 3
+    path = folder / "small.so"
+    library._build(path, [], [])
+    damage(path, library._digest_of(path))
+    library._build(path, [], [])
+    process = run(f"""
+        from pathlib import Path
+        from radio.kernels import library
+        print(library.load(Path({str(path)!r}), [], []).answer())
+    """)
+    assert process.communicate()[0] == "42\n"
+    assert builds == ["small"] * 2
 
 
-def test_processes_that_build_at_once_build_once(cache, tmp_path):
+def test_processes_that_build_at_once_build_once(cache, tmp_path, library_bytes):
     folder, _ = cache
-    path = source(tmp_path)
+    (tmp_path / "compiled").write_bytes(library_bytes)
     code = f"""
         import sys, time
         from pathlib import Path
+        from types import SimpleNamespace
         from radio.kernels import library
-        from tests.faults.test_library_cache import compile_small
-        from torch.utils import cpp_extension
         def build(name, sources, extra_cflags, build_directory):
             print("built", flush=True)
-            compile_small(Path(sources[0]), Path(build_directory) / f"{{name}}.so")
             time.sleep(0.5)
-        cpp_extension.load = build
-        print(library.load(Path({str(folder / "small.so")!r}), [Path({str(path)!r})], []).answer())
+            content = Path({str(tmp_path / "compiled")!r}).read_bytes()
+            (Path(build_directory) / "small.so").write_bytes(content)
+        # torch would take a second
+        utils = SimpleNamespace(cpp_extension=SimpleNamespace(load=build))
+        sys.modules |= {{"torch": SimpleNamespace(utils=utils), "torch.utils": utils}}
+        print(library.load(Path({str(folder / "small.so")!r}), [], []).answer())
     """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    several = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    several = [run(code) for _ in range(3)]
     words = " ".join(process.communicate()[0] for process in several).split()
     assert sorted(words) == ["42", "42", "42", "built"]
 
 
-def test_a_folder_that_others_can_write_is_not_trusted(cache, tmp_path):
+def test_a_folder_that_others_can_write_is_not_trusted(cache):
     folder, builds = cache
-    load(folder, tmp_path)
+    load(folder)
     folder.chmod(0o777)
     with pytest.raises(library.UntrustedFolderError, match=rf"{folder} belongs to another .*chmod"):
-        load(folder, tmp_path)
+        load(folder)
     folder.chmod(0o1777)  # sticky: nobody else replaces what is there
-    assert load(folder, tmp_path).answer() == 42
+    assert load(folder).answer() == 42
     (folder / "small.so").chmod(0o666)
     with pytest.raises(library.UntrustedFolderError, match=r"small\.so belongs to another user"):
-        load(folder, tmp_path)
+        load(folder)
     assert builds == ["small"]
 
 
@@ -142,17 +141,17 @@ def test_a_folder_above_counts_and_a_link_is_followed(cache, tmp_path):
     link.symlink_to(inside)
     for place in (inside, link, inside / "new"):
         with pytest.raises(library.UntrustedFolderError, match="open belongs to another user"):
-            load(place, tmp_path)
+            load(place)
     assert builds == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_a_file_of_another_user_is_not_trusted(cache, tmp_path):
+def test_a_file_of_another_user_is_not_trusted(cache):
     folder, _ = cache
-    load(folder, tmp_path)
+    load(folder)
     os.chown(folder / "small.so", 65533, 65533)
     with pytest.raises(library.UntrustedFolderError, match=r"small\.so belongs to another user"):
-        load(folder, tmp_path)
+        load(folder)
 
 
 def test_the_users_own_group_may_write(monkeypatch, tmp_path):
