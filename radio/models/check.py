@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from radio.models.config import (
     CONFIG,
@@ -22,6 +27,7 @@ from radio.runtime.errors import RadioError
 
 log = logging.getLogger(__name__)
 
+GENERATION = "generation_config.json"
 # a tensor of a decoder block, with the block's number
 IN_BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 # buffers that older versions of transformers stored, and compute from the configuration
@@ -46,6 +52,7 @@ def check_checkpoint(path: Path) -> PreTrainedConfig:
     model = empty_model(path, config)
     _check_tensors(path, model, stored)
     _check_buffers(path, config)
+    _check_generation(path)
     return config
 
 
@@ -146,3 +153,20 @@ def _check_buffers(path: Path, config: PreTrainedConfig) -> None:
                 f"{path / CONFIG} makes {name} NaN or infinite: correct its rope_parameters (or "
                 "rope_scaling and rope_theta) or fetch the checkpoint again"
             )
+
+
+def _check_generation(path: Path) -> None:
+    """Refuse settings of text generation that transformers cannot load, as it does with the model.
+
+    Raises:
+        RadioError: generation_config.json is there and is damaged.
+    """
+    if not (path / GENERATION).is_file():
+        return
+    try:
+        GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a check of a value may raise anything
+        raise RadioError(
+            f"{path / GENERATION} cannot be read ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}): correct it or remove it"
+        ) from error

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 CONFIG = "config.json"
 # the attention of torch and of transformers; other names are code that is fetched from a hub
 ATTENTION = (None, "eager", "sdpa")
+ATTENTION_KEYS = ("attn_implementation", "_attn_implementation")
+# a file with weights that transformers would load in place of those of the usual names
+WEIGHTS_KEY = "transformers_weights"
 ACTIVATIONS = ("hidden_act", "activation_function")
 # where a configuration says that weights are quantized
 QUANTIZED_KEYS = ("quantization_config", "compression_config")
@@ -81,8 +84,11 @@ def read_config(path: Path) -> PreTrainedConfig:
     """
     family_of(path)
     content = read_json_config(path)
-    if content.get("attn_implementation") not in ATTENTION:
-        raise _wrong(path, "attn_implementation", content["attn_implementation"], "remove it")
+    for key in ATTENTION_KEYS:
+        if content.get(key) not in ATTENTION:
+            raise _wrong(path, key, content[key], "it must be eager or sdpa")
+    if content.get(WEIGHTS_KEY) is not None:
+        raise _wrong(path, WEIGHTS_KEY, content[WEIGHTS_KEY], "other weight files are not read")
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a check of a value may raise anything
@@ -90,6 +96,8 @@ def read_config(path: Path) -> PreTrainedConfig:
             raise full from error
         raise no_model(path, error) from error
     _check_values(path, config)
+    # how a model is called is not for its checkpoint to say
+    config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
     if content.get("auto_map"):
         log.warning(
             "%s names code of its own (auto_map), which is not run: the model is %s's of "

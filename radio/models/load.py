@@ -33,10 +33,11 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMode
         RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a weight
             that is NaN or infinite.
     """
-    check_checkpoint(path)
+    config = check_checkpoint(path)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
+            config=config,
             dtype=dtype,
             output_loading_info=True,
             local_files_only=True,

@@ -5,6 +5,7 @@ reads it.
 """
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,21 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from radio.cli import main
-from radio.models import StreamedModel, final_hidden, final_states, head_of, load_model
+from radio.models import (
+    StreamedModel,
+    final_hidden,
+    final_states,
+    head_of,
+    load_model,
+    load_tokenizer,
+)
 from radio.models.check import check_checkpoint
 from radio.models.config import check_context, check_ids
 from radio.models.geometry import Geometry
 from radio.models.inspect import inspect_weights
 from radio.runtime.errors import RadioError
-from tests.faults.chain import chain
+from tests.faults.chain import chain, run
+from tests.faults.edits import edits
 from tests.tiny import SHAPES, tiny_llama, tiny_opt
 
 LINEAR = "model.layers.1.mlp.down_proj.weight"
@@ -308,6 +317,8 @@ def test_rows_and_columns_of_zeros_are_quantized(copied: Path) -> None:
         ({"rope_parameters": {"rope_type": "magic", "rope_theta": 1e4}}, ["config.json"]),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": -5.0}}, ["rope"]),
         ({"attn_implementation": "someone/kernel"}, ["config.json", "attn_implementation"]),
+        ({"_attn_implementation": "someone/kernel"}, ["config.json", "_attn_implementation"]),
+        ({"transformers_weights": "other.safetensors"}, ["config.json", "transformers_weights"]),
         ({"tie_word_embeddings": False}, [HEAD]),
         ({"model_type": "opt"}, ["architectures", "OPTForCausalLM"]),
         ({"model_type": None}, ["None"]),
@@ -346,3 +357,29 @@ def test_ids_without_an_embedding(llama: Path) -> None:
     check_ids(llama, torch.tensor([[0, 299]]))
     with pytest.raises(RadioError, match="gives the id 300, and the model has embeddings for 300"):
         check_ids(llama, torch.tensor([[0, 300]]))
+
+
+def test_a_sample_of_all_edits_is_refused_in_a_sentence_or_changes_nothing(
+    llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`radio prepare` refuses an edit of a JSON file, or the model runs and gives finite logits."""
+    outcomes = set()
+    for number, edit in enumerate(random.Random(0).sample(edits(llama), 25)):
+        path = Path(shutil.copytree(llama, tmp_path / f"{number}" / "model"))
+        edit.apply(path)
+        status = run("prepare", path, path.parent)
+        outcomes.add(status)
+        if status == 2:
+            said = [line for line in capsys.readouterr().err.splitlines() if "radio: e" in line]
+            assert len(said) == 1, edit.name
+            continue
+        assert status == 0, edit.name
+        assert logits(load_model(path)).isfinite().all(), edit.name
+        assert load_tokenizer(path)("a river")["input_ids"], edit.name
+    assert outcomes == {0, 2}
+
+
+def test_no_call_of_the_model_is_changed_by_its_configuration(llama: Path, copied: Path) -> None:
+    edit_config(copied, return_dict=False, output_hidden_states=True, use_cache=False)
+    assert torch.equal(logits(load_model(copied)), logits(load_model(llama)))
+    assert torch.equal(logits(_streamed(copied)), logits(_streamed(llama)))
