@@ -138,7 +138,11 @@ def _summary(step: str) -> str:
 def _docstring(module: str) -> str:
     """What a module says of itself, without importing it; nothing where there is none."""
     source = Path(__file__).parent / f"{module}.py"
-    return (ast.get_docstring(ast.parse(source.read_text())) or "") if source.is_file() else ""
+    return (
+        (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "")
+        if source.is_file()
+        else ""
+    )
 
 
 def _help(step: str, overrides: Sequence[str]) -> str:

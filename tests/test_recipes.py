@@ -1,6 +1,9 @@
 """An edit re-runs exactly its users."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +163,26 @@ def changed(before: dict[Job, str], after: dict[Job, str]) -> set[str]:
     assert before.keys() == after.keys()
     jobs = [each for each in after if after[each] != before[each]]
     return {" ".join([each.step, *dict(each.names).get("method", "").split()]) for each in jobs}
+
+
+RECIPES = """
+from radio.experiments import Plan
+from radio.recipes import recipe
+names = {"model": "smollm2-135m", "data": "wikipedia", "method": "radio", "rate": "3"}
+print([recipe(Plan(), step, **names) for step in ("tokenize", "quantize", "evaluate", "ledger")])
+"""
+
+
+def test_recipes_are_the_same_under_every_locale() -> None:
+    """Of files that are not ASCII, whatever the system's encoding is."""
+    found = set()
+    for settings in ({"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        answer = subprocess.run(
+            [sys.executable, "-c", RECIPES],
+            env={**os.environ, "LC_ALL": "C", **settings},
+            capture_output=True,
+            text=True,
+        )
+        assert answer.returncode == 0, answer.stderr
+        found.add(answer.stdout)
+    assert len(found) == 1

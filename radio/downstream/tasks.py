@@ -68,7 +68,7 @@ def save_items(path: Path, task_data: TaskData) -> None:
     """Write the items of several tasks, one per line with its task."""
     lines = [json.dumps({"task": task, **item}) for task in task_data for item in task_data[task]]
     with atomic(path) as scratch:
-        scratch.write_text("".join(f"{line}\n" for line in lines))
+        scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def load_items(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -79,7 +79,7 @@ def load_items(path: Path) -> dict[str, list[dict[str, Any]]]:
     """
     task_data: dict[str, list[dict[str, Any]]] = {}
     try:
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             item = json.loads(line)
             task_data.setdefault(item.pop("task"), []).append(item)
     except (OSError, ValueError, KeyError) as error:
@@ -100,7 +100,7 @@ def with_items(tasks: Iterable[Task], task_data: TaskData, folder: Path) -> list
                 f"artifacts.task_items has no items of {task.name}: rerun `radio items`"
             )
         file = folder / f"{task.name}.jsonl"
-        file.write_text("\n".join(json.dumps(item) for item in task_data[task.name]))
+        file.write_text("\n".join(map(json.dumps, task_data[task.name])), encoding="utf-8")
         source = {"data_files": {"test": str(file)}, "cache_dir": str(folder / "cache")}
         complete.append(replace(task, definition={**task.definition, "dataset_kwargs": source}))
     return complete

@@ -91,7 +91,7 @@ def keys_of(step: str, config: Path) -> frozenset[str]:
 
 def _keys(path: Path) -> Iterator[str]:
     """Top-level keys of a YAML file and of what its `defaults` name."""
-    content = yaml.safe_load(path.read_text()) or {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for default in content.pop("defaults", []):
         if isinstance(default, dict):
             yield from default

@@ -88,7 +88,7 @@ def _own_group(gid: int) -> bool:
 
 def _intact(path: Path) -> bool:
     try:
-        return _digest_of(path).read_text() == sha256(path.read_bytes()).hexdigest()
+        return _digest_of(path).read_text(encoding="utf-8") == sha256(path.read_bytes()).hexdigest()
     except (OSError, UnicodeDecodeError):
         return False
 

@@ -115,10 +115,10 @@ def save_markdown(document: str, out: Path, readme: str | None = None) -> None:
     if readme is not None:
         if not Path(readme).is_file():
             raise RadioError(f"readme={readme} does not exist: give the path of a README, or null")
-        files[Path(readme)] = replace_results(Path(readme).read_text(), document)
+        files[Path(readme)] = replace_results(Path(readme).read_text(encoding="utf-8"), document)
     for path, text in files.items():
         with atomic(path) as scratch:
-            scratch.write_text(text)
+            scratch.write_text(text, encoding="utf-8")
 
 
 def replace_results(text: str, results: str) -> str:

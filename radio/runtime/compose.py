@@ -71,7 +71,9 @@ def options(group: str, config: Path = CONFIG, *, saying: str = "") -> list[str]
     """Names that the group has a YAML file for that has the text `saying`, sorted."""
     folders = [config, *_extra_folders()]
     files = [path for folder in folders for path in folder.glob(f"{group}/*.yaml")]
-    return sorted({path.stem for path in files if not saying or saying in path.read_text()})
+    return sorted(
+        {path.stem for path in files if not saying or saying in path.read_text(encoding="utf-8")}
+    )
 
 
 def unknown(noun: str, name: str, known: Iterable[str]) -> str:

@@ -236,7 +236,7 @@ def _device(threads: int | None) -> dict[str, Any]:
 def _processor() -> str:
     """Model name of the processor; the architecture where the system does not tell."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -43,6 +43,7 @@ def hold_workflow_lock(folder: Path) -> TextIO | None:
         return None
     file = path.open("a+", encoding="utf-8")
     if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        file.close()
         raise RadioError(
             f"another workflow (process {_read(path).partition(' ')[0]}) is at work in "
             f"{folder.parent}: wait until it has ended, or stop it, and give the command again"

@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> None:
         with atomic(staged) as scratch:
             table.to_csv(scratch, index=False)
         with atomic(staged.with_suffix(".md")) as scratch:
-            scratch.write_text(generation_markdown(table))
+            scratch.write_text(generation_markdown(table), encoding="utf-8")
         measured["rows"] = len(table)
 
 

@@ -5,11 +5,16 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from radio.runtime.errors import RadioError
+from radio.runtime.workflow_lock import VARIABLE, hold_workflow_lock
 from tests.tiny import tiny_llama
 from tests.workflow.snake import command, environment
 
@@ -90,6 +95,71 @@ def kill_after(seconds: float, folder: Path, target: str, settings: str, whole_g
     running = process.poll() is None
     kill(process, whole_group)
     return running
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from radio.runtime.workflow_lock import hold_workflow_lock
+held = hold_workflow_lock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+JOB = """
+import sys, time
+from radio.runtime.workflow_lock import job_of_workflow
+with job_of_workflow():
+    print("working", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def begun(code: str, *arguments: str, ticket: str = "") -> "Iterator[subprocess.Popen[str]]":
+    """Run Python on `code`, from the word that it says until the block ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={**environment(), VARIABLE: ticket},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_two_living_workflows_exclude_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    folder = tmp_path / ".snakemake"
+    with begun(HOLDER, str(folder)) as holder:
+        sentence = rf"another workflow \(process {holder.pid}\) is at work in {tmp_path}: wait"
+        with pytest.raises(RadioError, match=sentence):
+            hold_workflow_lock(folder)
+    held = hold_workflow_lock(folder)  # the other one was killed
+    assert held is not None
+    with held:
+        assert str(os.getpid()) in (folder / "radio.lock").read_text()
+        assert hold_workflow_lock(folder) is None  # a workflow that this one runs
+
+
+def test_a_job_that_outlives_its_workflow_ends_when_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    path = tmp_path / ".snakemake/radio.lock"
+    with begun(HOLDER, str(path.parent)):
+        ticket = f"{path} {path.read_text()}"
+    with begun(JOB, ticket=ticket) as orphan:
+        time.sleep(1.5)
+        assert orphan.poll() is None  # as long as no other workflow begins, it goes on
+        held = hold_workflow_lock(path.parent)  # waits for it
+        assert held is not None
+        held.close()
+        assert orphan.wait(timeout=2) == -signal.SIGTERM
 
 
 @pytest.mark.slow

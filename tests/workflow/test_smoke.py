@@ -52,7 +52,7 @@ def test_without_weights_the_table_says_so_and_the_run_fails(tmp_path: Path) -> 
     output = snakemake(tmp_path, *RESOURCES, "--", *table, status=1, HF_HUB_OFFLINE="1")
     assert "table_llama2 is made without llama2-70b: meta-llama/Llama-2-70b-hf is not" in output
     found = pd.read_csv(tmp_path / table[0])
-    assert len(found) == 3 * 2 * (1 + 8 * 2)
+    assert len(found) == 3 * 2 * (1 + 9 * 2)
     assert found.perplexity.isna().all()
     assert found.note.str.startswith("not run: the weights of llama2-").all()
     assert (found.verdict[found.perplexity_paper.notna()] == "not run").all()

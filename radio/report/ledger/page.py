@@ -66,7 +66,7 @@ def page(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> str:
 def save_page(html: str, out: Path) -> None:
     """Write the page, atomically."""
     with atomic(out) as scratch:
-        scratch.write_text(html)
+        scratch.write_text(html, encoding="utf-8")
 
 
 def _summary(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> str:
