@@ -206,3 +206,10 @@ def test_double_is_double(make, method):
     assert found.dtype == torch.float64
     # weights are float32: a coded level is rounded once or twice
     assert float((found - wanted).norm() / wanted.norm()) < 1e-7
+
+
+def test_float64_is_summed_in_float64():
+    module = layer().double()
+    inputs = torch.randn(3, COLS, dtype=torch.float64)
+    wanted = inputs @ module.matrix().decode().double().T + module.bias
+    torch.testing.assert_close(module(inputs), wanted, rtol=1e-13, atol=1e-13)
