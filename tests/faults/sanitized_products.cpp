@@ -144,7 +144,7 @@ void damage(std::vector<T>& values) {
 Tensors damaged(Tensors t) {
   constexpr int64_t kSides[] = {0, -1, 1, 31, 33, 1 << 27, int64_t{1} << 40, std::numeric_limits<int64_t>::min()};
   const int64_t side = kSides[drawn(std::size(kSides))];
-  switch (drawn(12)) {
+  switch (drawn(13)) {
     case 0: t.rows = side; break;
     case 1: t.cols = side; break;
     case 2: t.clusters = side; break;
@@ -157,6 +157,9 @@ Tensors damaged(Tensors t) {
     case 9: damage(t.location); break;
     case 10: damage(t.row); break;
     case 11: damage(t.levels); break;
+    case 12:  // columns of another depth, whose sum is right
+      std::next_permutation(t.counts.begin(), t.counts.begin() + kDepths);
+      break;
   }
   return t;
 }
