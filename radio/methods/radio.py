@@ -29,7 +29,7 @@ from radio.theory.codebook import (
     uniform,
 )
 from radio.theory.feedback import inverse_factor, with_feedback
-from radio.theory.fit import FITS, refitted
+from radio.theory.fit import FITS, refitted, with_gain
 from radio.theory.grouping import locations_and_scales, means_and_deviations
 from radio.theory.lines import STORES, Store
 
@@ -70,6 +70,9 @@ class Radio:
             mean square about it as scale (author's code), or its "mean", with the standard
             deviation; weights at depth 0 are then 0 (paper), but for feedback, which moves them.
         line_bits: of a group's location and of its scale, 16 (paper) or 8 (`radio.theory.lines`).
+        gain_correction: how far each group's gain <W_q, W> / <W, W> is raised towards 1 after
+            coding: 0 (paper) to 1 (unbiased), see `radio.theory.fit.with_gain`. Error feedback
+            refits lines itself and takes 0 only.
     """
 
     levels: str = "companded"
@@ -78,6 +81,7 @@ class Radio:
     feedback: bool = False
     centre: str = "median"
     line_bits: int = 16
+    gain_correction: float = 0.0
 
     def __post_init__(self) -> None:
         for what, given, known in (
@@ -90,6 +94,17 @@ class Radio:
                 raise RadioError(
                     f"{what}={given} is unknown: set one of {', '.join(map(str, known))}"
                 )
+
+        if not 0 <= self.gain_correction <= 1:
+            raise RadioError(
+                f"gain_correction={self.gain_correction} is outside 0..1: "
+                "set 0 (none) to 1 (unbiased)"
+            )
+        if self.feedback and self.gain_correction:
+            raise RadioError(
+                f"gain_correction={self.gain_correction} has no effect under feedback=true: "
+                "set gain_correction=0"
+            )
 
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` unless 0 < rate_bits <= 8."""
@@ -160,7 +175,8 @@ class Radio:
                 for cols in torch.arange(len(groups)).split(_at_once(bits, groups.device)):
                     moments = location[c, cols], scale[c, cols]
                     line = FITS[self.fit](groups[cols], *moments, book, self._store)
-                    decoded = decode(encode(groups[cols], *line, book), *line, book)
+                    codes, line = self._code(groups[cols], line, book)
+                    decoded = decode(codes, *line, book)
                     error[c, cols, bits] = (decoded - groups[cols]).square().mean(dim=1)
         further = torch.arange(1, MAX_BITS - MEASURED_BITS + 1)
         error[..., MEASURED_BITS + 1 :] = error[..., MEASURED_BITS, None] * torch.exp2(
@@ -223,16 +239,45 @@ class Radio:
     def _encode(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
     ) -> Tensor:
-        """Codes [rows, cols] of all weights as they are."""
+        """Codes [rows, cols] of all weights as they are; corrected `lines` overwrite the fitted."""
         assert layer.statistics is not None and layer.depths is not None
         codes = torch.empty(layer.weight.shape, dtype=torch.uint8)
         location, scale = lines
         for c, depths in enumerate(layer.depths):
             rows = (layer.statistics.cluster == c).nonzero()[:, 0]
             groups = layer.weight[rows].T.contiguous()
-            coded = _coded(groups, location[c], scale[c], depths, books)
+            coded = self._code_cluster(groups, location[c], scale[c], depths, books)
             codes.index_copy_(0, rows, coded.T.contiguous())
         return codes
+
+    def _code_cluster(
+        self,
+        groups: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        depths: Tensor,
+        books: list[Codebook],
+    ) -> Tensor:
+        """Codes [cols, rows] of one cluster's groups; corrected lines overwrite the fitted ones."""
+        coded = torch.empty(groups.shape, dtype=torch.uint8)
+
+        def code(cols: Tensor, book: Codebook) -> None:
+            of_depth, line = self._code(groups[cols], (location[cols], scale[cols]), book)
+            location[cols], scale[cols] = line
+            coded.index_copy_(0, cols, of_depth.to(coded))
+
+        in_threads(code, _alike(depths, books), groups.device)
+        return coded
+
+    def _code(
+        self, groups: Tensor, line: tuple[Tensor, Tensor], book: Codebook
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Codes [groups, numel] of groups of one depth, and the lines that they are decoded by."""
+        codes = encode(groups, *line, book)
+        if self.gain_correction:
+            levels = book.levels[codes]
+            line = with_gain(groups, levels, *line, self.gain_correction, self._store)
+        return codes, line
 
     def _encode_with_feedback(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
@@ -264,20 +309,6 @@ class Radio:
         hessian = layer.inputs.covariance if self.correct_bias else layer.inputs.second_moment
         with_feedback(layer.weight, inverse_factor(hessian), quantize_column)
         return codes.T.contiguous()
-
-
-def _coded(
-    groups: Tensor, location: Tensor, scale: Tensor, depths: Tensor, books: list[Codebook]
-) -> Tensor:
-    """Codes [cols, rows] of one cluster's groups."""
-    coded = torch.empty(groups.shape, dtype=torch.uint8)
-
-    def code(cols: Tensor, book: Codebook) -> None:
-        of_depth = encode(groups[cols], location[cols], scale[cols], book)
-        coded.index_copy_(0, cols, of_depth.to(coded))
-
-    in_threads(code, _alike(depths, books), groups.device)
-    return coded
 
 
 def _alike(depths: Tensor, books: list[Codebook]) -> Iterator[tuple[Tensor, Codebook]]:

@@ -5,15 +5,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
 from radio.methods.base import LinearLayer
 from radio.methods.radio import Radio
 from radio.moments import InputMoments
+from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 from radio.statistics import LayerStatistics
 from radio.theory.codebook import lloyd_max
 from radio.theory.fit import FITS
 from radio.theory.grouping import cluster_mean
+
+
+def compose_method(name: str) -> Radio:
+    """The quantizer of config/method/NAME.yaml."""
+    return instantiate(compose_step("quantize", [f"method={name}"]).method.quantizer)
+
 
 # Lloyd-Max levels of a Gaussian, as a codebook of all depths
 LEARNED = (
@@ -74,8 +82,9 @@ def test_better_fits_lower_the_error(depth, levels):
 
 @pytest.mark.parametrize("levels", ["companded", "uniform", "learned"])
 @pytest.mark.parametrize("fit", ["moments", "search", "least_squares"])
-def test_distortion_is_the_error_of_quantizing_at_that_depth(levels, fit):
-    given, method = layer(), Radio(levels, fit)
+@pytest.mark.parametrize("gain_correction", [0.0, 1.0])
+def test_distortion_is_the_error_of_quantizing_at_that_depth(levels, fit, gain_correction):
+    given, method = layer(), Radio(levels, fit, gain_correction=gain_correction)
     measured = method.distortion(given)
     for depth in range(6):
         decoded = method.quantize(at(given, depth), 3.0).weight.decode()
@@ -111,6 +120,43 @@ def at(given: LinearLayer, depth: int) -> LinearLayer:
 def test_learned_levels_must_be_given():
     with pytest.raises(RadioError, match=r"artifacts\.codebook"):
         Radio("learned").quantize(replace(layer(), codebooks=None), 3.0)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+def test_a_full_gain_correction_makes_every_group_unbiased(depth):
+    """Codes stay, and <W_q, W> = <W, W> about the means, to float16's rounding of the line."""
+    given = layer(depth=depth)
+    methods = [
+        Radio("companded-nearest", "least_squares", gain_correction=share) for share in (0.0, 1.0)
+    ]
+    plain, corrected = (method.quantize(given, 3.0).weight for method in methods)
+    assert torch.equal(plain.codes, corrected.codes)
+    for coded, gains in ((plain, (0.5, 0.999)), (corrected, (0.998, 1.002))):
+        for c in range(2):
+            rows = given.statistics.cluster == c
+            centered = given.weight[rows] - given.weight[rows].mean(dim=0)
+            gain = (coded.decode()[rows] * centered).sum(dim=0) / centered.square().sum(dim=0)
+            assert (gain >= gains[0]).all() and (gain <= gains[1]).all()
+
+
+def test_the_papers_method_corrects_no_gain():
+    """Nor does radio-plus, whose error feedback refits the lines."""
+    for name in ("radio-paper", "radio-plus", "radio-learned"):
+        assert compose_method(name).gain_correction == 0
+    assert compose_method("radio-paper").fit == "search"
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"gain_correction": 1.5}, r"gain_correction=1\.5 is outside 0\.\.1"),
+        ({"gain_correction": float("nan")}, "gain_correction=nan is outside"),
+        ({"gain_correction": 0.5, "feedback": True}, "set gain_correction=0"),
+    ],
+)
+def test_gain_corrections_that_are_refused(settings, words):
+    with pytest.raises(RadioError, match=words):
+        Radio(**settings)
 
 
 @pytest.mark.parametrize("words", [{"levels": "compandid"}, {"fit": "least-squares"}])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.theory.codebook import Codebook, companded, decode, encode, uniform
-from radio.theory.fit import FITS, SEARCH_GRID, least_squares, refitted, search
+from radio.theory.fit import FITS, SEARCH_GRID, least_squares, refitted, search, with_gain
 from radio.theory.lines import STORES, in_bytes, in_float16
 
 
@@ -163,3 +163,52 @@ def test_depth_zero_is_the_mean_under_least_squares_and_the_median_under_moments
     assert torch.equal(
         fitted("moments", groups, companded(0))[0], groups.median(1).values.half().float()
     )
+
+
+def unrounded(location, scale):
+    return location, scale
+
+
+def gain_and_error(groups, decoded) -> tuple[torch.Tensor, torch.Tensor]:
+    """<W_q, W> / <W, W> about the means, and the relative squared error."""
+    centered = groups - groups.mean(dim=1, keepdim=True)
+    variance = centered.square().sum(dim=1)
+    gain = (centered * (decoded - decoded.mean(dim=1, keepdim=True))).sum(dim=1) / variance
+    return gain, (decoded - groups).square().sum(dim=1) / variance
+
+
+@pytest.mark.parametrize("bits", range(1, 7))
+@pytest.mark.parametrize("correction", [0.5, 1.0])
+def test_gain_in_closed_form(bits, correction):
+    """From a line of least squares with relative error D: (1 - D)^(1 - correction)."""
+    groups, book = normal_groups(bits).double(), companded(bits)
+    codes = encode(groups.float(), *fitted("search", groups.float(), book), book)
+    level = book.levels[codes].double()
+    centered = level - level.mean(dim=1, keepdim=True)
+    scale = (groups * centered).sum(dim=1) / centered.square().sum(dim=1)
+    location = groups.mean(dim=1) - scale * level.mean(dim=1)
+    gain, least = gain_and_error(groups, location[:, None] + scale[:, None] * level)
+    torch.testing.assert_close(gain, 1 - least)
+
+    line = with_gain(groups, level, location, scale, correction, unrounded)
+    decoded = line[0][:, None] + line[1][:, None] * level
+    gain, error = gain_and_error(groups, decoded)
+    torch.testing.assert_close(gain, (1 - least) ** (1 - correction))
+    torch.testing.assert_close(decoded.mean(dim=1), groups.mean(dim=1))
+    if correction == 1.0:
+        torch.testing.assert_close(error, least / (1 - least))
+
+
+@pytest.mark.parametrize("store", STORES.values())
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("bits", [0, 1, 3, 8])
+def test_gain_of_degenerate_groups(bits, fit, store):
+    """Constant groups and depth 0 stay as they are, and lines are those that the store can say."""
+    groups = torch.cat([normal_groups(0), torch.full((1, 97), 0.25), torch.zeros(1, 97)])
+    book = companded(bits)
+    line = fitted(fit, groups, book, store)
+    level = book.levels[encode(groups, *line, book)]
+    corrected = with_gain(groups, level, *line, 1.0, store)
+    for value, again, before in zip(corrected, store(*corrected), line, strict=True):
+        assert torch.equal(value, again)
+        assert torch.equal(value[5:], before[5:]) and (bits or torch.equal(value, before))
