@@ -56,5 +56,5 @@ def test_bad_settings_and_a_damaged_checkpoint_are_one_sentence(folder, capsys):
     weights = folder / "checkpoint/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     assert made(folder, "reference", "r.safetensors", text, "streaming=true") == 2
-    assert "fetch or make it anew" in capsys.readouterr().err
+    assert "fetch or make the checkpoint again" in capsys.readouterr().err
     assert not (folder / "r.safetensors").exists()
