@@ -67,7 +67,7 @@ def test_a_model_is_held_in_float32_and_stored_in_half_of_it(memory_gb, disk_gb,
     assert why_too_large("smollm2-135m", SIZES, memory_bytes=0.0, disk_bytes=0.0) is None
 
 
-def test_what_does_not_fit_is_left_out_and_said(monkeypatch):
+def test_models_that_do_not_fit_are_left_out_and_named(monkeypatch):
     """Of two tables and two figures, so that not all of the paper's are composed here."""
     tables = {name: SPECS["tables"][name] for name in ("table_3a", "table_7")}
     figures = {name: SPECS["figures"][name] for name in ("figure_1", "figure_2")}
@@ -110,7 +110,7 @@ def test_our_comparison_of_a_table_is_read_from_manifests(tmp_path, monkeypatch)
     assert manifests_digest() != before
 
 
-def test_the_benchmarks_ratios_stand_beside_the_papers(tmp_path, monkeypatch):
+def test_the_benchmarks_ratios_are_compared_with_the_papers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = SPECS["tables"]["table_7"]
     Path("results").mkdir()
@@ -128,7 +128,7 @@ def test_the_benchmarks_ratios_stand_beside_the_papers(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("table, cells", [("table_4b", 2 * 15), ("table_4c", 5 * 15)])
-def test_scores_stand_beside_the_papers(table, cells, tmp_path, monkeypatch):
+def test_scores_are_compared_with_the_papers(table, cells, tmp_path, monkeypatch):
     """Every one of the paper's values of its five methods on three models, by task."""
     monkeypatch.chdir(tmp_path)
     side = comparison_of(PLAN, SPECS["tables"][table])

@@ -15,7 +15,7 @@ from tests.downstream.made_up import documents, written
 DOCUMENTS = documents()
 
 
-def test_the_true_sentence_follows_and_the_others_are_from_elsewhere():
+def test_distractors_come_from_other_documents():
     items = next_sentence_items(DOCUMENTS, 50, seed=0)
     for item in items:
         true = item["choices"][item["label"]]
@@ -50,12 +50,12 @@ def test_a_text_that_is_too_short(make):
         make([], 1, seed=0)
 
 
-def test_one_document_has_no_elsewhere():
+def test_one_document_has_no_distractors():
     with pytest.raises(RadioError, match="exceeds the 0 items"):
         next_sentence_items(DOCUMENTS[:1], 1, seed=0)
 
 
-def test_repeated_sentences_are_asked_for_once():
+def test_repeated_sentences_give_one_item():
     items = last_word_items([DOCUMENTS[0], DOCUMENTS[0]], 32, seed=0)
     assert len({item["context"] for item in items}) == 32
     with pytest.raises(RadioError, match="exceeds the 32 items"):

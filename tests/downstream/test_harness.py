@@ -191,7 +191,7 @@ def test_no_hub_is_one_sentence():
         load_tasks(paper_tasks()[:1], seed=0)
 
 
-def test_a_metric_that_lm_eval_does_not_measure(model, tokenizer, items, tasks, tmp_path):
+def test_an_unreported_metric_is_refused(model, tokenizer, items, tasks, tmp_path):
     tasks_with_f1 = [Task("last_word", ["f1"], definition=tasks[1].definition)]
     with pytest.raises(RadioError, match="reports no f1 on last_word under filter none"):
         run_tasks(model, tokenizer, tasks_with_f1, items, 8, 0, state_in(tmp_path))

@@ -24,7 +24,7 @@ def ran(monkeypatch):
     return names
 
 
-def test_what_is_done_is_not_run_again(model, tokenizer, items, tasks, ran, tmp_path):
+def test_finished_tasks_are_not_rerun(model, tokenizer, items, tasks, ran, tmp_path):
     state = state_in(tmp_path)
     arguments = (tokenizer, tasks, items, 8, 0)
     with pytest.raises(KeyboardInterrupt):
@@ -39,16 +39,14 @@ def test_what_is_done_is_not_run_again(model, tokenizer, items, tasks, ran, tmp_
         assert resumed[name].items_sha256 == whole[name].items_sha256
 
 
-def test_a_half_done_run_of_something_else_counts_for_nothing(
-    model, tokenizer, items, tasks, ran, tmp_path
-):
+def test_a_partial_run_of_another_job_is_ignored(model, tokenizer, items, tasks, ran, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_tasks(model, tokenizer, tasks, items, 8, 0, state_in(tmp_path))
     run_tasks(model, tokenizer, tasks, items, 8, 0, state_in(tmp_path, "another"))
     assert ran[2:] == ["next_sentence", "last_word"]
 
 
-def test_items_that_are_not_there(model, tokenizer, tasks, items, tmp_path):
+def test_missing_items_are_refused(model, tokenizer, tasks, items, tmp_path):
     with pytest.raises(RadioError, match=r"has no items of next_sentence"):
         run_tasks(
             model, tokenizer, tasks, {"last_word": items["last_word"]}, 8, 0, state_in(tmp_path)

@@ -33,7 +33,7 @@ def test_rates_are_medians_without_the_first_turn():
     }
 
 
-def test_what_is_timed_is_greedy_generation(tmp_path, monkeypatch):
+def test_the_timed_run_is_greedy_generation(tmp_path, monkeypatch):
     """The model reads the same tokens as under `generate`."""
     model = load_model(tiny_llama(tmp_path / "model"))
     prompt = torch.randint(2, 300, (1, 12), generator=torch.Generator().manual_seed(0))

@@ -19,38 +19,42 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def blocks():
+def sequences():
     return torch.randint(2, 300, (6, 32), generator=torch.Generator().manual_seed(1))
 
 
-def test_perplexity_equals_the_models_own_loss(model, blocks):
+def test_perplexity_equals_the_models_own_loss(model, sequences):
     """The expected value is transformers' loss, averaged over all targets."""
-    result = evaluate(model, blocks, compute_reference(model, blocks, "x"), head(model)).summary()
+    result = evaluate(
+        model, sequences, compute_reference(model, sequences, "x"), head(model)
+    ).summary()
     with torch.no_grad():
-        loss = model(input_ids=blocks, labels=blocks).loss.item()
+        loss = model(input_ids=sequences, labels=sequences).loss.item()
     assert result["perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
     assert result["perplexity_fp16"] == pytest.approx(math.exp(loss), rel=1e-5)
 
 
-def test_the_reference_is_at_no_distance_from_itself(model, blocks):
+def test_the_reference_has_no_divergence_from_itself(model, sequences):
     """Float16 rounding of the cached hidden states costs far less than any method."""
-    result = evaluate(model, blocks, compute_reference(model, blocks, "x"), head(model)).summary()
+    result = evaluate(
+        model, sequences, compute_reference(model, sequences, "x"), head(model)
+    ).summary()
     assert abs(result["kl"]) < 1e-6 and result["top1_agreement"] > 0.99
     assert result["perplexity_increase"] == pytest.approx(0, abs=1e-3)
 
 
-def test_damage_is_seen(model, blocks, tmp_path):
-    reference = compute_reference(model, blocks, "x")
+def test_a_damaged_model_diverges(model, sequences, tmp_path):
+    reference = compute_reference(model, sequences, "x")
     damaged = load_model(tiny_llama(tmp_path / "other"))
     with torch.no_grad():
         damaged.model.layers[0].mlp.down_proj.weight += 0.3
-    result = evaluate(damaged, blocks, reference, head(model)).summary()
+    result = evaluate(damaged, sequences, reference, head(model)).summary()
     assert result["kl"] > 0.01 and result["top1_agreement"] < 1
     assert result["kl_median"] <= result["kl_p99"]
 
 
-def test_reference_round_trip_and_refusal_of_another_text(model, blocks, tmp_path):
-    reference = compute_reference(model, blocks, "abc")
+def test_reference_round_trip_and_refusal_of_another_text(model, sequences, tmp_path):
+    reference = compute_reference(model, sequences, "abc")
     save_reference(tmp_path / "r.safetensors", reference)
     loaded = load_reference(tmp_path / "r.safetensors", "abc")
     assert torch.equal(loaded.hidden, reference.hidden) and torch.equal(loaded.nll, reference.nll)
@@ -80,7 +84,7 @@ def test_pairing_removes_the_texts_own_variation():
     added = 0.1 + 0.01 * torch.sin(torch.arange(50.0))
     evaluation = Evaluation(reference + added, reference, added, added, torch.ones(50)).summary()
     assert evaluation["perplexity_increase_se"] < 0.2 * evaluation["perplexity_se"]
-    # Monte Carlo over resampled blocks agrees with the delta method
+    # Monte Carlo over resampled sequences agrees with the delta method
     generator = torch.Generator().manual_seed(0)
     draws = torch.randint(0, 50, (4000, 50), generator=generator)
     means, ours = reference[draws].mean(1), (reference + added)[draws].mean(1)
@@ -88,5 +92,5 @@ def test_pairing_removes_the_texts_own_variation():
     assert evaluation["perplexity_increase_se"] == pytest.approx(spread, rel=0.15)
 
 
-def test_one_block_has_no_spread():
+def test_one_sequence_has_no_standard_error():
     assert standard_error(torch.tensor([3.0])) == 0.0

@@ -27,7 +27,7 @@ def number(cell):
     return float(digits), 10.0 ** -len(digits.partition(".")[2])
 
 
-def test_every_number_is_the_tables_rounded(evaluations):
+def test_every_number_is_a_rounded_number_of_the_table(evaluations):
     table = build_table(evaluations)
     shown = {
         "Mean depth": table.bits_paper,
@@ -56,7 +56,7 @@ def test_errors_are_shown(evaluations):
     assert row["Perplexity"] == "38.2 ± 1.1"
 
 
-def test_words(evaluations):
+def test_title_labels_caveats_and_protocols_are_shown(evaluations):
     document = render(build_table(evaluations))
     assert document.startswith("### A title\n")
     assert cells(document)[1]["Method"] == "RTN, per row"
@@ -77,7 +77,7 @@ def test_empty_columns_are_left_out(evaluations):
     assert {"Note", "Paper", "Ours − paper"}.isdisjoint(cells(render(build_table(evaluations)))[0])
 
 
-def test_ours_stands_beside_the_papers(evaluations):
+def test_the_papers_value_and_the_difference_are_shown(evaluations):
     table = build_table(evaluations)
     table["perplexity_paper"] = table.perplexity + 1.25
     table["perplexity_difference"] = -1.25
@@ -85,12 +85,12 @@ def test_ours_stands_beside_the_papers(evaluations):
     assert (row["Paper"], row["Ours − paper"]) == ("39.45", "−1.25")
 
 
-def test_a_bar_in_a_word_breaks_no_row(evaluations):
+def test_a_vertical_bar_is_escaped(evaluations):
     rows = cells(render(build_table(evaluations), methods={"rtn": "a|b"}))
     assert rows[1]["Method"] == r"a\|b"
 
 
-def test_two_protocols_of_a_text_are_both_named(tmp_path):
+def test_all_protocols_of_a_text_are_named(tmp_path):
     paths = [
         write_evaluation(tmp_path, model, "c4", CELLS[3], protocol)
         for model, protocol in (("a", "c4-test/2048x256"), ("b", "c4-test/2048x250"))
@@ -98,7 +98,7 @@ def test_two_protocols_of_a_text_are_both_named(tmp_path):
     assert "c4: c4-test/2048x256 / c4-test/2048x250." in render(build_table(paths))
 
 
-def test_targets_and_seeds_have_columns_where_there_are_any(evaluations):
+def test_targets_and_seeds_have_columns_if_a_row_has_them(evaluations):
     table = build_table(evaluations)
     assert {"Target", "Seeds"}.isdisjoint(cells(render(table))[0])
     table.loc[3, ["asked", "loss_validation"]] = ["kl=0.15", 0.1479]
@@ -108,6 +108,6 @@ def test_targets_and_seeds_have_columns_where_there_are_any(evaluations):
     assert (row["Seeds"], row["KL, std. over seeds"]) == ("3", "0.0042")
 
 
-def test_a_caveat_of_several_models_stands_once_and_without_their_names(evaluations):
+def test_a_caveat_shared_by_models_appears_once_without_names(evaluations):
     document = render(build_table(evaluations), notes={"a": "Random.", "b": "Random.", "c": "Old."})
     assert "\nRandom.  \nc: Old.  \n" in document

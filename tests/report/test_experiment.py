@@ -37,7 +37,7 @@ def test_every_row_that_a_cell_names_is_in_the_papers_table(name):
         ("table4a_lowrate", "wikitext2", "table4a_2xbit_llama2_7b.csv", -5),
     ],
 )
-def test_a_study_has_all_of_the_papers_table(name, text, file, left_out):
+def test_an_experiment_covers_all_of_the_papers_table(name, text, file, left_out):
     assert len(tables(name)[text].values) == len(pd.read_csv(PAPER / file)) - left_out
 
 
@@ -48,7 +48,7 @@ def test_smoke_has_no_value_of_the_paper():
             assert not set(cfg.experiment.data) & set(cfg.paper)
 
 
-def test_the_tolerances_that_a_table_was_judged_by(tmp_path):
+def test_tolerances_are_those_that_applied(tmp_path):
     paper = tables("table_opt")
     protocol = "wikitext2-test/2048x141/all/bos=none"
     cells = [("rtn", "4"), ("rtn", "3"), ("radio", "4"), ("radio", "3"), ("radio-plus", "3")]

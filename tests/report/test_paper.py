@@ -49,7 +49,7 @@ def test_the_papers_methods_under_our_names(table, model, method, bits, value):
     assert table.value(model, method, bits, "") == value
 
 
-def test_a_protocol_decides_once_there_is_one():
+def test_an_empty_protocol_matches_all_protocols():
     table = load_paper_table(PAPER / "table5_c4.csv", "c4-test/2048x256/*")
     cell = ("opt-125m", "fp16", 16.0)
     assert table.value(*cell, "") == table.value(*cell, "c4-test/2048x256/first") == 26.56
@@ -100,7 +100,7 @@ def test_every_caveat_and_mapping_is_about_a_value_of_the_paper():
 
 
 @pytest.mark.parametrize("file", ["caveats.csv", "tolerances.csv", "methods.csv"])
-def test_the_files_beside_the_tables_can_be_read(file):
+def test_the_companion_files_are_complete(file):
     rows = written(file)
     assert tuple(rows.columns[:4]) == KEYS
     assert not rows.drop(columns=["bits", "rate_bits"], errors="ignore").isna().any(axis=None)
@@ -108,7 +108,7 @@ def test_the_files_beside_the_tables_can_be_read(file):
     assert not texts.str.contains("; ").any() or file == "tolerances.csv"  # it parts notes
 
 
-def test_every_value_of_ours_has_a_tolerance():
+def test_every_value_has_a_tolerance():
     for table in TABLES:
         for row in table.values.itertuples():
             if row.method in options("method"):
@@ -118,7 +118,7 @@ def test_every_value_of_ours_has_a_tolerance():
         TABLE1.tolerance("opt-125m", "quip", 3.0)
 
 
-def test_a_study_picks_its_rows(tmp_path):
+def test_a_selector_picks_its_rows(tmp_path):
     studies = [
         PaperRowSelector("radio-paper@batch=2", 3.0, {"hyperparameter": "batch_size", "value": 2}),
         PaperRowSelector("radio-paper", 3.0, {"hyperparameter": "batch_size", "value": 16}),
@@ -129,7 +129,7 @@ def test_a_study_picks_its_rows(tmp_path):
     assert table.value("opt-1.3b", "radio-paper", 4.0, "") is None
 
 
-def test_a_study_of_one_model_and_of_other_bits():
+def test_a_selector_for_one_model_and_other_bits():
     studies = [PaperRowSelector("owq@extra_bits=0.1", 2.0, {"method": "owq", "bits": 2.1})]
     table = load_paper_table(
         PAPER / "table4a_2xbit_llama2_7b.csv", "*", model="llama2-7b", selectors=studies

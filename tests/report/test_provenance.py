@@ -13,7 +13,7 @@ def test_provenance_names_each_device_and_version_once(evaluations, tmp_path):
     assert provenance_sentence([missing]) == []
 
 
-def test_how_a_value_was_made_is_read_from_all_manifests(tmp_path):
+def test_provenance_covers_all_manifests(tmp_path):
     cells = [("radio", "3", 3.1, 9.0, 0.1), ("rtn", "3", 3.0, 9.9, 0.3)]
     paths = [write_evaluation(tmp_path, "m", "t", cell) for cell in cells]
     columns = provenance_columns([*paths, tmp_path / "absent.json"])
@@ -24,7 +24,7 @@ def test_how_a_value_was_made_is_read_from_all_manifests(tmp_path):
     assert set(provenance_columns([tmp_path / "absent.json"]).values()) == {None}
 
 
-def test_the_digest_is_of_what_decides_numbers():
+def test_the_digest_ignores_machine_settings():
     config = {"seed": 0, "threads": 2, "out": "a", "wandb": {"mode": "auto"}}
     assert config_digest([config]) == config_digest([config | {"threads": 8, "out": "b"}])
     assert config_digest([config]) != config_digest([config | {"seed": 1}])

@@ -57,7 +57,7 @@ def row_of(table, **where):
     return row
 
 
-def test_rows_of_ours_of_the_paper_and_of_fits(tmp_path):
+def test_rows_are_our_stages_the_papers_times_and_the_fits(tmp_path):
     table = build_scaling_table(written(tmp_path), ["calibrate", "quantize"], PAPER)
     assert len(table) == 3 * (3 + 1) + 3 + (3 + 1) + 1
     total = row_of(table, model="middle", stage="total")
@@ -92,7 +92,7 @@ def test_the_error_of_an_exponent_is_that_of_least_squares():
     assert power_law([1, 10], [1, 100]) == (pytest.approx(2), None)
 
 
-def test_what_was_not_run_says_why_and_is_in_no_total_and_no_fit(tmp_path):
+def test_a_missing_stage_says_why_and_is_in_no_total_and_no_fit(tmp_path):
     stages = written(tmp_path)
     (tmp_path / "large/quantize.json").unlink()
     (tmp_path / "middle/calibrate.json").unlink()
@@ -118,7 +118,7 @@ def test_what_was_not_run_says_why_and_is_in_no_total_and_no_fit(tmp_path):
     assert row_of(table, model=None, stage="calibrate")["models"] == 2
 
 
-def test_shares_of_what_the_machine_does_at_best(tmp_path):
+def test_shares_of_the_machines_peak(tmp_path):
     stages = written(tmp_path)
     write(tmp_path, "small", "calibrate", 4.0, flops=6e9, peak_flops_per_s=3e9)
     write(tmp_path, "small", "quantize", 5.0, moved_bytes=10, peak_bytes_per_s=200)
@@ -128,7 +128,7 @@ def test_shares_of_what_the_machine_does_at_best(tmp_path):
     assert pd.isna(row_of(table, model="small", stage="total")["share_of_peak"])
 
 
-def test_a_killed_jobs_last_attempt_is_no_time(tmp_path):
+def test_a_resumed_job_has_no_time(tmp_path):
     stages = written(tmp_path)
     write(tmp_path, "small", "calibrate", 4.0, resumed=True, flops=6e9, peak_flops_per_s=3e9)
     table = build_scaling_table(stages, ["calibrate", "quantize"], PAPER)
@@ -138,7 +138,7 @@ def test_a_killed_jobs_last_attempt_is_no_time(tmp_path):
     assert row_of(table, model="small", stage="total")["note"] == "without calibrate"
 
 
-def test_a_system_that_counts_no_traffic_leaves_its_cells_empty(tmp_path):
+def test_uncounted_traffic_leaves_its_cells_empty(tmp_path):
     stages = written(tmp_path)
     for stage in STAGES:
         write(tmp_path, "small", stage, 1.0, read=None, parameters=1, weights_read_bytes=8)

@@ -42,7 +42,7 @@ def test_columns_and_order_of_rows(evaluations, tmp_path):
     assert list(backwards.method) == [cell[0] for cell in CELLS[::-1]]
 
 
-def test_values_are_the_manifests(evaluations):
+def test_values_are_those_of_the_manifests(evaluations):
     row = build_table(evaluations).iloc[2]
     assert (row.model, row.method, row.protocol) == ("smollm2-135m", "rtn", "wikipedia-test/512x40")
     assert (row.perplexity, row.kl, row.bits_true, row.tokens) == (660.0, 3.07, 3.04, 20440)
@@ -51,7 +51,7 @@ def test_values_are_the_manifests(evaluations):
     assert row.note == ""
 
 
-def test_a_table_survives_its_file(evaluations, tmp_path):
+def test_a_saved_table_loads_unchanged(evaluations, tmp_path):
     evaluations.append(tmp_path / "m" / "evaluation" / "rtn" / "2" / "wikipedia.json")
     table = build_table(evaluations)
     save_table(table, tmp_path / "table.csv")
@@ -59,7 +59,7 @@ def test_a_table_survives_its_file(evaluations, tmp_path):
     pd.testing.assert_frame_equal(again, table, rtol=1e-5, check_dtype=True)
 
 
-def test_a_missing_cell_says_why_and_guesses_nothing(evaluations):
+def test_a_missing_cell_says_why_and_has_no_numbers(evaluations):
     evaluations[1].unlink()
     row = build_table(evaluations).iloc[1]
     assert (row.model, row.method, row.rate_bits) == ("smollm2-135m", "rtn", 4)
@@ -69,7 +69,7 @@ def test_a_missing_cell_says_why_and_guesses_nothing(evaluations):
 
 
 @pytest.mark.parametrize("content", ['{"a', "{}", "[1]"])
-def test_a_corrupt_manifest_says_so_in_its_row(evaluations, content):
+def test_a_corrupt_manifest_is_noted_in_its_row(evaluations, content):
     evaluations[1].write_text(content)
     table = build_table(evaluations)
     assert table.note[1].startswith("not read: ")
@@ -77,7 +77,7 @@ def test_a_corrupt_manifest_says_so_in_its_row(evaluations, content):
     assert table.perplexity.notna().sum() == len(CELLS) - 1
 
 
-def test_a_manifest_in_the_wrong_place_does_not_pass(evaluations):
+def test_a_manifest_of_another_cell_is_refused(evaluations):
     evaluations[1].write_bytes(evaluations[3].read_bytes())
     assert "is about ('smollm2-135m', 'radio')" in build_table(evaluations).note[1]
 
@@ -105,7 +105,7 @@ def test_bad_input_is_one_sentence(tmp_path):
         load_table(tmp_path / "empty.csv")
 
 
-def test_the_papers_value_and_the_difference_stand_beside_ours(tmp_path, paper):
+def test_the_papers_value_and_the_difference_are_added(tmp_path, paper):
     cell = ("radio", "3", 3.07, 31.0, 0.1)
     path = write_evaluation(tmp_path, "opt-125m", "wikitext2", cell, protocol=WIKITEXT2)
     row = build_table([path], paper).iloc[0]
@@ -161,14 +161,14 @@ def test_seeds_widen_the_tolerance_by_their_standard_error(tmp_path, paper):
     assert row.tolerance == pytest.approx(0.3071 + 2 / 3**0.5)
 
 
-def test_what_is_not_comparable_is_not_judged(tmp_path, paper):
+def test_an_incomparable_value_is_not_judged(tmp_path, paper):
     path = write_evaluation(tmp_path, "llama2-7b", "c4", ("fp16", "16", 16.0, 6.97, 0.0))
     row = build_table([path], paper).iloc[0]
     assert (row.perplexity_paper, row.verdict) == (6.97, "not comparable")
     assert pd.isna(row.tolerance) and "older C4 protocol" in row.note
 
 
-def test_what_is_not_run_stands_beside_the_papers_value(tmp_path, paper):
+def test_a_missing_cell_still_has_the_papers_value(tmp_path, paper):
     path = tmp_path / "opt-125m/evaluation/rtn/4/wikitext2.json"
     row = build_table([path], paper).iloc[0]
     assert (row.perplexity_paper, row.verdict) == (37.28, "not run")

@@ -17,7 +17,7 @@ from radio.report.verdict import Tolerance, verdict
         (None, "not run"),
     ],
 )
-def test_borders(ours, word):
+def test_limits_of_the_tolerance(ours, word):
     assert verdict(ours, 16.22, 0.02) == word
 
 

@@ -55,7 +55,7 @@ def test_html_escapes_and_marks_numbers_and_verdicts():
     assert "<td>C &amp; D</td>" in html
 
 
-def test_the_readmes_block_is_replaced_and_nothing_else(tmp_path):
+def test_only_the_readmes_block_of_results_is_replaced(tmp_path):
     readme, out = tmp_path / "README.md", tmp_path / "table.md"
     readme.write_text("# A\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\n## B\n")
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_the_readmes_block_is_replaced_and_nothing_else(tmp_path):
         "<!-- results:begin --> <!-- results:begin --> <!-- results:end -->",
     ],
 )
-def test_a_readme_without_the_block_is_left_alone(tmp_path, text):
+def test_a_readme_without_the_block_is_not_changed(tmp_path, text):
     readme = tmp_path / "README.md"
     readme.write_text(text)
     with pytest.raises(RadioError, match=re.escape("<!-- results:begin -->")):

@@ -62,14 +62,14 @@ def test_fits_half_a_page_and_equal_data_give_equal_bytes(layers, tmp_path):
     assert_equal_bytes(lambda: depth_atlas(*layers), tmp_path)
 
 
-def test_equal_depths_have_a_scale_all_the_same(layers):
+def test_equal_depths_still_have_a_colour_scale(layers):
     depths, statistics = layers
     same = {name: torch.full_like(bits, 3) for name, bits in depths.items()}
     low, high = depth_atlas(same, statistics).axes[0].images[0].get_clim()
     assert low < 3 < high
 
 
-def test_refuses_layers_of_another_model(layers):
+def test_layers_of_another_model_are_refused(layers):
     depths, statistics = layers
     with pytest.raises(RadioError, match="different layers"):
         depth_atlas(dict(list(depths.items())[1:]), statistics)

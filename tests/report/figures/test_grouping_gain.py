@@ -138,7 +138,7 @@ def test_equal_statistics_give_equal_bytes(statistics, tmp_path):
     assert_equal_bytes(lambda: grouping_gain(statistics, LAYER), tmp_path)
 
 
-def test_refuses_what_it_cannot_place_or_compute(statistics):
+def test_unknown_layers_and_zero_statistics_are_refused(statistics):
     with pytest.raises(RadioError, match="layer=fc9 has no statistics"):
         grouping_gain(statistics, "fc9")
     with pytest.raises(RadioError, match="the layer lm_head has no block number"):

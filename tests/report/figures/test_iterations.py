@@ -32,7 +32,7 @@ def draw():
 
 
 @pytest.mark.parametrize("quantity", ["perplexity", "kl"])
-def test_curves_are_what_was_measured(quantity):
+def test_curves_are_the_measured_values(quantity):
     (axes,) = iterations([C4, WIKITEXT2], quantity).axes
     for line, trace in zip(axes.lines[:2], (C4, WIKITEXT2), strict=True):
         measured = [p for p in trace.points if p[quantity] is not None]
@@ -50,7 +50,7 @@ def test_order_and_numbers_without_logarithm_do_not_matter():
     assert len(axes.lines) == 1
 
 
-def test_full_precision_is_a_line_a_text():
+def test_each_full_precision_value_is_a_line():
     (axes,) = draw().axes
     lines = [line for line in axes.lines if line.get_label() == "reference"]
     assert [line.get_ydata()[0] for line in lines] == [26.5, 27.65]

@@ -51,7 +51,7 @@ def test_optima_lie_on_the_price_and_squares_at_integers():
     assert middle.lines[-1].get_ydata() == pytest.approx([2**LOG2_PRICE] * 2)
 
 
-def test_depth_over_price_ends_at_no_bits_and_at_all():
+def test_depth_over_price_spans_zero_to_all_bits():
     *_, below = draw().axes
     real, rounded = curves(below)[:2]
     assert rounded[:, 1] == pytest.approx(np.round(real[:, 1]))
@@ -97,6 +97,6 @@ def test_equal_arguments_give_equal_bytes(tmp_path):
         (["a"], [1.0], -math.inf, "log2_price=-inf"),
     ],
 )
-def test_refuses_what_has_no_optimum(names, sensitivities, log2_price, message):
+def test_groups_without_an_optimum_are_refused(names, sensitivities, log2_price, message):
     with pytest.raises(RadioError, match=message):
         optimal_depths(names, sensitivities, log2_price)

@@ -51,7 +51,7 @@ def many(folder, rates, count=8):
     return build_table([write_evaluation(folder, "m", "wikipedia", cell) for cell in cells])
 
 
-def test_axes_say_what_they_are(figure):
+def test_axes_have_labels(figure):
     above, below = figure.axes
     assert above.get_title(loc="left") == "smollm2-135m, Wikipedia"
     assert above.get_ylabel() == "KL divergence (nats per token)"
@@ -60,7 +60,7 @@ def test_axes_say_what_they_are(figure):
     assert above.get_yscale() == below.get_yscale() == "log"
 
 
-def test_points_and_errors_are_the_tables(figure):
+def test_points_and_errors_are_those_of_the_table(figure):
     rtn = sorted(cell[2:] for cell in CELLS if cell[0] == "rtn")
     for axes, column, share in zip(figure.axes, (2, 1), (0.015, 0.01), strict=True):
         assert [bars.get_label() for bars in axes.containers] == ["rtn", "radio"]
@@ -81,7 +81,7 @@ def test_the_reference_is_a_line_not_a_point(figure):
 
 
 @pytest.mark.parametrize("worst", [FP16 * 31, FP16 * 1000])
-def test_a_ruined_model_does_not_press_the_others_flat(evaluations, tmp_path, worst):
+def test_a_ruined_model_does_not_flatten_the_others(evaluations, tmp_path, worst):
     """Its curve leaves the panel and keeps its values."""
     ruined = ("rtn", "2", 2.04, worst, 9.0)
     evaluations.append(write_evaluation(tmp_path, "smollm2-135m", "wikipedia", ruined))
@@ -102,7 +102,7 @@ def test_methods_differ_in_colour_and_in_marker(figure):
     assert looks[0] == looks[1]
 
 
-def test_labels_name_the_curves_and_overlap_nothing(tmp_path):
+def test_labels_name_the_curves_without_overlap(tmp_path):
     """All curves end in one point, with as many methods as colours."""
     cells = [
         (f"method{index}", rate, float(rate) + 0.05, 40.0 + index / 99, kl + index / 999)

@@ -16,7 +16,7 @@ def table(tmp_path):
     return build_scaling_table(written(tmp_path), ["calibrate", "quantize"], PAPER)
 
 
-def test_every_stage_is_named_with_its_power(table):
+def test_every_stage_is_labelled_with_its_exponent(table):
     above, below = scaling(table, "A100").axes
     assert "calibrate, $n^{1.50}$" in texts(above)
     assert texts(above)[-1] == "paper, A100, $n^{1.14}$"
@@ -28,7 +28,7 @@ def test_every_stage_is_named_with_its_power(table):
 
 
 @pytest.mark.parametrize("models", [["small"], ["small", "middle"], ["small", "middle", "large"]])
-def test_words_are_apart(tmp_path, models):
+def test_labels_do_not_overlap(tmp_path, models):
     written(tmp_path)
     table = build_scaling_table(rows(tmp_path, models), ["calibrate", "quantize"], PAPER)
     assert_half_a_page_without_overlaps(scaling(table, "A100"))

@@ -63,6 +63,6 @@ def test_equal_arguments_give_equal_bytes(tmp_path):
     "bits, half_range, message",
     [(0, 4.0, "bits=0"), (9, 4.0, "bits=9"), (4, 0.0, "half_range=0.0"), (4, math.inf, "inf")],
 )
-def test_refuses_what_is_no_quantizer(bits, half_range, message):
+def test_invalid_quantizers_are_refused(bits, half_range, message):
     with pytest.raises(RadioError, match=message):
         staircase(bits, half_range)

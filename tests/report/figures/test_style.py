@@ -39,7 +39,7 @@ def test_spread_keeps_within_its_limits(heights, top):
     assert all(one[1] <= other[0] + 1e-9 for one, other in itertools.pairwise(edges))
 
 
-def test_looks_repeat_late():
+def test_colours_and_markers_repeat_late():
     """A cycle through colours and markers has every pair once."""
     assert math.gcd(len(COLOURS), len(MARKERS)) == 1
 
@@ -59,7 +59,7 @@ def test_a_logarithmic_axis_has_room_for_its_numbers(limits):
     assert all(one.y1 <= other.y0 for one, other in itertools.pairwise(shown))
 
 
-def test_a_label_points_at_the_last_point_that_is_a_number():
+def test_a_label_points_at_the_last_finite_point():
     with mpl.rc_context(STYLE):
         figure = new_figure(2.0)
         axes = figure.subplots()

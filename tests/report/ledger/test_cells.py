@@ -47,13 +47,13 @@ def test_every_value_of_the_papers_files_is_a_cell_exactly_once():
             )
 
 
-def test_all_cells_are_told_apart():
+def test_all_cells_differ():
     cells = [cell for name, file in FILES.items() for cell in paper_cells(name, PAPER / file)]
     words = [(cell.table, cell.quantity, *cell.keys.items()) for cell in cells]
     assert len(set(words)) == len(words) == 677
 
 
-def test_what_makes_the_tables_and_figures_exists():
+def test_experiments_and_figures_of_the_ledger_exist():
     config = OmegaConf.to_container(compose_step("ledger", ["out=x"]))
     named = [
         (group, name)

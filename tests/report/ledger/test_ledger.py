@@ -70,7 +70,7 @@ def test_the_first_method_that_was_run_counts():
     assert (both.our_method, both.ours) == ("radio-paper", 27.4)
 
 
-def test_another_protocol_or_device_does_not_compare(tmp_path):
+def test_another_protocol_or_device_is_not_comparable(tmp_path):
     other = row(ours(27.23, protocol="wikitext2-test/4096x80"))
     assert (other.verdict, "protocol is another" in other.note) == ("not comparable", True)
     path = write_evaluation(tmp_path, "m", "t", ("radio", "3", 3.1, 9.0, 0.1))
@@ -82,7 +82,7 @@ def test_another_protocol_or_device_does_not_compare(tmp_path):
     assert same.tolerance == pytest.approx(0.2 * 47)  # minutes, as the paper has it
 
 
-def test_a_cell_that_nothing_of_ours_belongs_to_says_so():
+def test_an_uncovered_cell_names_its_method():
     cells = [CELL, CELL._replace(table="table_9")]
     first, second = build_ledger(cells, {"table_1": Comparison(TABLE1, {})}).note
     assert first == "not run: the suite has no method radio in this table"
