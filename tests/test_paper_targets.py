@@ -145,8 +145,8 @@ def test_the_step_writes_the_ledger(tmp_path, monkeypatch):
     cfg = compose_step("ledger", ["out=results/ledger.csv", "wandb.mode=disabled"])
     cfg.tables = tables
     ledger.run(cfg)
-    found = pd.read_csv("results/ledger.csv")
-    assert len(found) == 24 and (found.verdict == "not run").all()
+    rows = pd.read_csv("results/ledger.csv")
+    assert len(rows) == 24 and (rows.verdict == "not run").all()
     assert "Table 3(c)" in Path("results/ledger.html").read_text()
     assert read_manifest(Path("results/ledger.csv"))["measured"] == {
         "cells": 24,

@@ -105,7 +105,7 @@ def html_table(rows: Iterable[Row], columns: Sequence[Column]) -> str:
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
-def save_markdown(document: str, out: Path, readme: str | None = None) -> None:
+def save_document(document: str, out: Path, readme: str | None = None) -> None:
     """Write the document to `out`, and to the block of results in the file `readme` if given.
 
     Raises:

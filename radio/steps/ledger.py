@@ -7,8 +7,10 @@ from omegaconf import DictConfig
 from radio.experiments import Plan
 from radio.experiments.ledger import comparison_of
 from radio.report.ledger.cells import paper_cells
-from radio.report.ledger.ledger import build_ledger, save_ledger
-from radio.report.ledger.page import page, save_page
+from radio.report.ledger.ledger import build_ledger
+from radio.report.ledger.page import page
+from radio.report.table import save_table
+from radio.report.writer import save_document
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded, resolved
 from radio.runtime.outputs import output_path
@@ -28,7 +30,7 @@ def run(cfg: DictConfig) -> None:
         ]
         comparisons = {name: comparison_of(plan, spec) for name, spec in with_values.items()}
         ledger = build_ledger(cells, comparisons)
-        save_ledger(ledger, staged)
-        save_page(page(ledger, specs), staged.with_suffix(".html"))
+        save_table(ledger, staged)
+        save_document(page(ledger, specs), staged.with_suffix(".html"))
         measured |= {"cells": len(ledger)}
         measured |= {f"cells {name}": int(n) for name, n in ledger.verdict.value_counts().items()}

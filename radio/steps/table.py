@@ -24,7 +24,7 @@ from radio.report.paper import PaperTable
 from radio.report.provenance import provenance_sentence
 from radio.report.scaling import StageCell, build_scaling_table, load_scaling_table, paper_times
 from radio.report.table import build_table, load_table, save_table
-from radio.report.writer import save_markdown
+from radio.report.writer import save_document
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> None:
     build = next((kinds[key] for key in kinds if key in cfg.experiment), _text_table)
     with recorded("table", cfg, out, [".md"]) as (staged, measured):
         rendered, rows, missing = build(cfg, evaluations, staged)
-        save_markdown(rendered, staged.with_suffix(".md"), readme=cfg.readme)
+        save_document(rendered, staged.with_suffix(".md"), readme=cfg.readme)
         measured |= {"rows": rows, "rows_missing": missing}
 
 

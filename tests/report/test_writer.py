@@ -12,7 +12,7 @@ from radio.report.writer import (
     html_table,
     markdown,
     number_column,
-    save_markdown,
+    save_document,
     text_column,
 )
 from radio.runtime.errors import RadioError
@@ -59,7 +59,7 @@ def test_only_the_readmes_block_of_results_is_replaced(tmp_path):
     readme, out = tmp_path / "README.md", tmp_path / "table.md"
     readme.write_text("# A\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\n## B\n")
     for _ in range(2):
-        save_markdown("new\n", out, str(readme))
+        save_document("new\n", out, str(readme))
     assert out.read_text() == "new\n"
     assert readme.read_text() == (
         "# A\n\n<!-- results:begin -->\nnew\n<!-- results:end -->\n\n## B\n"
@@ -79,11 +79,11 @@ def test_a_readme_without_the_block_is_not_changed(tmp_path, text):
     readme = tmp_path / "README.md"
     readme.write_text(text)
     with pytest.raises(RadioError, match=re.escape("<!-- results:begin -->")):
-        save_markdown("new\n", tmp_path / "table.md", str(readme))
+        save_document("new\n", tmp_path / "table.md", str(readme))
     assert readme.read_text() == text
     assert not (tmp_path / "table.md").exists()
 
 
 def test_an_absent_readme_is_one_sentence(tmp_path):
     with pytest.raises(RadioError, match="does not exist"):
-        save_markdown("new\n", tmp_path / "table.md", str(tmp_path / "README.md"))
+        save_document("new\n", tmp_path / "table.md", str(tmp_path / "README.md"))

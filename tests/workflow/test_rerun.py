@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from radio.report.ledger.page import page, save_page
+from radio.report.ledger.page import page
+from radio.report.writer import save_document
 from radio.runtime.compose import compose_step, steps
 from tests.workflow.snake import ROOT, job_counts, snakemake
 
@@ -106,7 +107,7 @@ def test_the_report_is_one_file_with_the_ledger_in_front(copy: Path) -> None:
     for path in paths:
         Figure(figsize=(1, 1)).savefig(copy / path)
     ledger = pd.DataFrame([CELL | dict.fromkeys(NUMBERS)])
-    save_page(
+    save_document(
         page(ledger, {"table_1": {"title": "WikiText2", "embedded": []}}),
         copy / "results/ledger.html",
     )

@@ -15,7 +15,6 @@ from radio.report.provenance import provenance_columns
 from radio.report.verdict import NOT_COMPARABLE, NOT_RUN
 from radio.report.wording import join_notes
 from radio.runtime.errors import RadioError
-from radio.runtime.files import atomic
 
 COLUMNS = (
     "table",
@@ -94,12 +93,6 @@ def build_ledger(
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     kinds = {name: "float64" if name in NUMBERS else "string" for name in COLUMNS}
     return table.astype(kinds).fillna({name: "" for name in COLUMNS if name not in NUMBERS})
-
-
-def save_ledger(ledger: pd.DataFrame, out: Path) -> None:
-    """Write the ledger as CSV, atomically."""
-    with atomic(out) as scratch:
-        ledger.to_csv(scratch, index=False, float_format="%.6g")
 
 
 def _row(cell: PaperCell, comparison: Comparison | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +10,6 @@ from radio.report.names import numbered
 from radio.report.verdict import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from radio.report.wording import MISSING, word
 from radio.report.writer import Column, Row, html_table, text_column
-from radio.runtime.files import atomic
 
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, NOT_RUN)
 # every rule is below .ledger, since the report embeds this page in its own
@@ -61,12 +59,6 @@ def page(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> str:
             "",
         ]
     )
-
-
-def save_page(html: str, out: Path) -> None:
-    """Write the page, atomically."""
-    with atomic(out) as scratch:
-        scratch.write_text(html, encoding="utf-8")
 
 
 def _summary(ledger: pd.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> str:
