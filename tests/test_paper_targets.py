@@ -139,7 +139,7 @@ def test_scores_are_compared_with_the_papers(table, cells, tmp_path, monkeypatch
 
 
 def test_the_step_writes_the_ledger(tmp_path, monkeypatch):
-    """Of one table, since to compose all of the paper's experiments takes long."""
+    """Two tables only: composing all experiments of the paper takes long."""
     monkeypatch.chdir(tmp_path)
     tables = {"table_3c": SPECS["tables"]["table_3c"], "table_7": SPECS["tables"]["table_7"]}
     cfg = compose_step("ledger", ["out=results/ledger.csv", "wandb.mode=disabled"])
