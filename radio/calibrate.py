@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -25,9 +25,10 @@ from transformers import PreTrainedModel
 from radio.data.tokens import drawn
 from radio.models import Recomputing, decoder_linears, final_hidden, head, place
 from radio.models.footprint import longest_phase
+from radio.runtime.check import check_fields
 from radio.runtime.device import ON_CPU, Devices
-from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import Count, Dtype, GroupRows, one_of
 from radio.runtime.progress import progress_bar
 from radio.runtime.state import SAVE_EVERY_S, StateStore
 from radio.statistics import LayerStatistics
@@ -35,6 +36,28 @@ from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scal
 
 OUTPUTS = ("hidden", "kl")
 TOKENS_AT_ONCE = 16
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """How statistics are estimated; the attributes are those of `RandomSign`."""
+
+    group_rows: int
+    sequences: int
+    pilot_sequences: int
+    dtype: str
+    output: str
+
+    def run(
+        self,
+        model: PreTrainedModel | Recomputing,
+        blocks: Int[Tensor, "blocks length"],
+        seed: int,
+        state: StateStore,
+        devices: Devices = ON_CPU,
+    ) -> dict[str, LayerStatistics]:
+        """Return statistics of every linear layer in the decoder, on the CPU."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,20 +74,15 @@ class RandomSign:
             (paper), or twice the "kl" divergence of the next token's distribution to second order.
     """
 
-    group_rows: int
-    sequences: int
-    pilot_sequences: int
-    dtype: str
-    output: str
+    group_rows: GroupRows
+    sequences: Count
+    pilot_sequences: Count
+    dtype: Dtype
+    output: Annotated[str, one_of("hidden", "kl")]
 
     def __post_init__(self) -> None:
-        if self.output not in OUTPUTS:
-            raise RadioError(
-                f"calibration.output={self.output} is no measure of the output: "
-                f"set {' or '.join(OUTPUTS)}"
-            )
+        check_fields(self, "calibration.estimator")
         longest_phase(self.sequences, self.pilot_sequences)
-        floating("calibration.estimator.dtype", self.dtype)
 
     def run(
         self,
@@ -90,8 +108,8 @@ class RandomSign:
         """
         if len(blocks) < self.sequences:
             raise RadioError(
-                f"calibration.sequences={self.sequences} exceeds the {len(blocks)} blocks of the "
-                "calibration text: lower it or give more text"
+                f"calibration.estimator.sequences={self.sequences} exceeds the "
+                f"{len(blocks)} blocks of the calibration text: lower it or give more text"
             )
         blocks = drawn(blocks, self.sequences, seed)
         gradients = (

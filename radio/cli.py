@@ -15,11 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from radio.runtime.errors import RadioError
+from radio.runtime.failure import failure
 
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+FAILED, BAD_INPUT = 1, 2
+# 128 and the number of the signal
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 USAGE = """usage: radio quantize model=NAME method=NAME (rate_bits=BITS|target.KIND=VALUE) out=DIR
@@ -39,10 +41,10 @@ steps:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status.
+    """Run the command line and return the exit status.
 
-    Bad input (`RadioError`) ends in one line on stderr and status 2. Anything else that goes wrong
-    is a bug and keeps its traceback.
+    Bad input (`RadioError`) ends in one line on stderr and status 2. So does anything else that
+    goes wrong, with status 1, and the line names the file that has the traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
@@ -59,17 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run(step, overrides)
     except RadioError as error:
         return _complain(str(error))
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        return _complain(f"no space left ({error}): free some disk, and run again")
+    except BrokenPipeError:
+        # the interpreter flushes stdout at exit, and would complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        # Hydra wraps what an object that it builds says of its settings
-        if not isinstance(error.__cause__, RadioError):
-            raise
-        return _complain(str(error.__cause__))
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return _complain(f"no space left ({error}): free some disk, and run again")
+        return _complain(failure(error, arguments), FAILED)
     return 0
 
 
@@ -109,10 +110,8 @@ def run(step: str, overrides: Sequence[str]) -> None:
         importlib.import_module(f"radio.steps.{step}").run(cfg)
 
 
-def _set_up(threads: Any) -> None:
+def _set_up(threads: int | None) -> None:
     """Settings of libraries that they read when imported; the user's own come first."""
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise RadioError(f"threads={threads} is not a number of threads: give 1 or more, or null")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -168,10 +167,10 @@ def _help(step: str, overrides: Sequence[str]) -> str:
     )
 
 
-def _complain(sentence: str) -> int:
-    """Say what is wrong in one line; returns the exit status."""
+def _complain(sentence: str, status: int = BAD_INPUT) -> int:
+    """Say what is wrong in one line and return the exit status."""
     print(f"radio: error: {' '.join(sentence.split())}", file=sys.stderr)
-    return BAD_INPUT
+    return status
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

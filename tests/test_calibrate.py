@@ -202,15 +202,15 @@ def test_what_is_no_state_of_a_calibration_is_not_used(checkpoint, tmp_path):
 
 
 def test_refuses_too_little_text_a_pilot_of_everything_and_an_unknown_output(checkpoint):
-    with pytest.raises(RadioError, match=r"calibration.sequences=5 exceeds the 2 blocks"):
+    with pytest.raises(RadioError, match=r"calibration.estimator.sequences=5 exceeds the 2 blocks"):
         RandomSign(8, 5, 1, "float32", "hidden").run(
             load_model(checkpoint), blocks(2), 0, state_in(Path("unused"))
         )
     with pytest.raises(RadioError, match="pilot_sequences=4"):
         RandomSign(8, 4, 4, "float32", "hidden")
-    with pytest.raises(RadioError, match=r"calibration.output=logits is no measure"):
+    with pytest.raises(RadioError, match=r"calibration.estimator.output=logits is not accepted"):
         RandomSign(8, 4, 1, "float32", "logits")
-    with pytest.raises(RadioError, match=r"dtype=float99 is unknown: set float32"):
+    with pytest.raises(RadioError, match=r"dtype=float99 is not accepted: set one of float32"):
         RandomSign(8, 4, 1, "float99", "hidden")
 
 

@@ -136,10 +136,10 @@ def test_the_step_streams_where_memory_is_short_and_writes_the_same_bytes(tmp_pa
 @pytest.mark.parametrize(
     "override, sentence",
     [
-        ("streaming=maybe", "streaming=maybe is unknown: set true, false or auto"),
-        ("memory_gb=-1", "memory_gb=-1 is no amount of memory"),
-        ("memory_gb=much", "memory_gb=much is no amount of memory"),
-        ("block_inputs=tape", "block_inputs=tape is no place: set memory or disk"),
+        ("streaming=maybe", "streaming=maybe is not accepted: set true, false or auto"),
+        ("memory_gb=-1", "memory_gb=-1 is not accepted"),
+        ("memory_gb=much", "memory_gb=much is not accepted"),
+        ("block_inputs=tape", "block_inputs=tape is not accepted: set one of memory, disk"),
     ],
 )
 def test_the_step_refuses(tmp_path, capsys, override, sentence):

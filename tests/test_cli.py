@@ -62,8 +62,8 @@ def test_help_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
         (["prepare", "model=opt-125", "out=x"], "unknown model 'opt-125'"),
         (["quantize", "method=radoi", "out=x"], "did you mean radio"),
         (["allocate"], "step allocate is not given artifacts.statistics, out: add"),
-        ([*GIVEN, "threads=0"], "threads=0 is not a number of threads"),
-        ([*GIVEN, "threads=many"], "threads=many is not a number of threads"),
+        ([*GIVEN, "threads=0"], "threads=0 is not accepted: set an integer of at least 1"),
+        ([*GIVEN, "threads=many"], "threads=many is not accepted"),
         ([*GIVEN, "nonsense"], "override 'nonsense' cannot be read"),
     ],
 )
@@ -103,13 +103,37 @@ def test_an_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(GIVEN) == 130
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_bug_is_one_sentence_that_names_the_file_of_its_traceback(
+    writable: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def buggy(_cfg: DictConfig) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("by nothing\nat all")
 
+    monkeypatch.chdir(tmp_path)
+    if not writable:
+        (tmp_path / "logs").touch()  # so that no folder can be made there
     pretend(monkeypatch, buggy)
-    with pytest.raises(ZeroDivisionError):
-        cli.main(GIVEN)
+    assert cli.main(GIVEN) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("radio: error: ZeroDivisionError: by nothing at all")
+    assert shown.count("\n") == 1
+    kept = Path(shown.rpartition(" in ")[2].strip())
+    assert kept.is_relative_to(tmp_path / "logs/errors") == writable
+    content = kept.read_text()
+    assert "radio allocate out=x rate_bits=3" in content and "in buggy" in content
+
+
+def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_cfg: DictConfig) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    pretend(monkeypatch, closed)
+    monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+    assert cli.main(GIVEN) == 141
 
 
 def test_as_a_module() -> None:

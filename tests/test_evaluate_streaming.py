@@ -52,7 +52,7 @@ def test_same_bytes_whether_asked_to_stream_or_short_of_memory(folder, dtype):
 def test_bad_settings_and_a_damaged_checkpoint_are_one_sentence(folder, capsys):
     text = f"artifacts.tokens={folder}/tokens.safetensors"
     assert made(folder, "reference", "r.safetensors", text, "streaming=maybe") == 2
-    assert "streaming=maybe is unknown: set true, false or auto" in capsys.readouterr().err
+    assert "streaming=maybe is not accepted: set true, false or auto" in capsys.readouterr().err
     weights = folder / "checkpoint/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     assert made(folder, "reference", "r.safetensors", text, "streaming=true") == 2

@@ -167,7 +167,10 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
         (["target.bits=30"], "target.bits=30 is out of reach"),
         (["method=rtn", "target.size=90MB"], "target.size=90MB does not suit a method without"),
         (["rate_bits=3", "calibration.estimator.sequences=8"], "pilot_sequences=8 must lie"),
-        (["rate_bits=3", "calibration.estimator.dtype=int8"], "dtype=int8 is unknown: set float32"),
+        (
+            ["rate_bits=3", "calibration.estimator.dtype=int8"],
+            "calibration.estimator.dtype=int8 is not accepted",
+        ),
         (["model=local", "rate_bits=3"], "error: model.path is not given: add model.path=VALUE"),
         (["method=rtn", "rate_bits=2.5"], "rate_bits=2.5 does not suit rtn"),
         (["model=local", "model.path=/nowhere", "rate_bits=3"], "/nowhere is not a checkpoint"),

@@ -274,9 +274,13 @@ def test_the_step_reads_the_text_that_a_method_needs(tmp_path, monkeypatch):
     [
         ("inputs: {sequences: 2, dtype: bfloat16}", False, "artifacts.tokens is missing"),
         ("inputs: {sequences: 4, dtype: bfloat16}", True, "inputs.sequences=4 exceeds the 3 bloc"),
-        ("inputs: {sequences: 0, dtype: bfloat16}", True, "set sequences to 1 or more"),
-        ("inputs: {sequences: 2, dtype: int8}", True, "dtype to float32 or bfloat16"),
-        ("", True, "method.inputs={} does not fit method=mine"),
+        (
+            "inputs: {sequences: 0, dtype: bfloat16}",
+            True,
+            "method.inputs.sequences=0 is not accepted",
+        ),
+        ("inputs: {sequences: 2, dtype: int8}", True, "method.inputs.dtype=int8 is not accepted"),
+        ("", True, "method.inputs=null does not suit method=mine"),
     ],
 )
 def test_the_step_refuses(tmp_path, monkeypatch, capsys, inputs, text, sentence):

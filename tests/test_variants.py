@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from radio.experiments import Plan
 from radio.runtime.compose import compose_step
@@ -32,7 +33,7 @@ def test_a_setting_is_the_end_of_a_key():
     assert full_key(config, "quences") is None
     assert full_key(config, "mode") is None  # wandb's is no variant
     with pytest.raises(RadioError, match="setting solver may mean"):
-        full_key(compose_step("quantize", ["+method.quantizer.solver=x"]), "solver")
+        full_key(OmegaConf.create({"method": {"solver": 1, "quantizer": {"solver": 2}}}), "solver")
 
 
 def test_each_step_takes_what_it_has():

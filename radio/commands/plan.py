@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.commands.plan_check import check
@@ -31,6 +30,7 @@ from radio.experiments.sizes import (
     size_of,
 )
 from radio.forecast import checkpoint_bytes, statistics_bytes, stored
+from radio.methods.base import Method
 from radio.models.footprint import (
     FLOAT32_BYTES,
     CalibrationFootprint,
@@ -46,6 +46,7 @@ from radio.models.operations import calibration_flops
 from radio.models.planned import geometry_of
 from radio.models.spec import ModelSpec
 from radio.rates import KINDS, Target, asked_rate, rate_text
+from radio.runtime.build import build
 from radio.runtime.compose import compose_step
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
@@ -92,7 +93,7 @@ def plan_lines(
     """
     spec = ModelSpec.from_config(plan.compose("prepare", model=names["model"]).model)
     method = plan.method(names["method"])
-    quantizer, geometry = instantiate(method.quantizer), geometry_of(spec)
+    quantizer, geometry = build(method.quantizer, "method.quantizer", Method), geometry_of(spec)
     if isinstance(rate, float):
         quantizer.check_rate(rate)
     file = stored(geometry, quantizer, rate, spec.group_rows)

@@ -10,14 +10,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.utils import instantiate
-
 from radio.commands.words import pairs
 from radio.commands.workflow import make
 from radio.experiments import Plan, job
 from radio.hf.directory import write_packed
 from radio.hf.integrity import MANIFEST, read_checked_manifest
+from radio.methods.base import Method
 from radio.rates import KINDS, asked_rate, rate_text
+from radio.runtime.build import build
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
@@ -51,7 +51,7 @@ def run(words: Sequence[str]) -> None:
     }
     overrides = [f"{key}={value}" for key, value in given.items()]
     plan = Plan(tuple(overrides))
-    quantizer = instantiate(plan.method(names["method"]).quantizer)
+    quantizer = build(plan.method(names["method"]).quantizer, "method.quantizer", Method)
     plan.compose("quantize", **names)
     if not out:
         raise RadioError("quantize is not given out: add out=DIR")

@@ -1,7 +1,7 @@
 """Texts: the packaged one, the paper's, the user's own. The only modules that fetch text."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase
@@ -12,6 +12,7 @@ from radio.data.tokens import (
     load_token_blocks,
     save_token_splits,
 )
+from radio.runtime.build import build
 
 __all__ = [
     "TokenBlocks",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class Text(Protocol):
     """What a YAML of config/data builds."""
 
@@ -37,9 +39,6 @@ def load_text(
     Raises:
         RadioError: the text cannot be had, is shorter than a block, or its splits overlap.
     """
-    from hydra.utils import instantiate
-
-    text: Text = instantiate(spec)
-    splits = text.splits(tokenizer)
+    splits = build(spec, "data", Text).splits(tokenizer)
     check_disjoint(splits)
     return splits

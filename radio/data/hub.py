@@ -26,6 +26,7 @@ from radio.data.tokens import (
     protocol_label,
 )
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import Blocks, Commit, ContextTokens, Count, File, Word
 
 NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 ARTICLE = re.compile(r" = [^=].* = \n")
@@ -42,10 +43,10 @@ class HubFiles:
         files: file of each of the dataset's own splits, as it is called in the repository.
     """
 
-    repo_id: str
-    revision: str
-    config: str | None
-    files: Mapping[str, str]
+    repo_id: Word
+    revision: Commit
+    config: Word | None
+    files: Mapping[str, File]
 
     def rows(self, split: str, folder: str | None) -> Iterator[str]:
         """Column `text` of the dataset's `split`, row by row.
@@ -113,7 +114,7 @@ class WikiText2(JoinedText):
     """
 
     source: HubFiles
-    path: str | None = None
+    path: File | None = None
 
     def documents(self) -> dict[str, list[str]]:
         """Rows of each split, blank ones and headings included."""
@@ -149,10 +150,10 @@ class C4:
         path: local folder with them; None for the hub.
     """
 
-    name: str
-    context_tokens: int
-    blocks: Mapping[str, int | None]
-    joined_documents: int
+    name: Word
+    context_tokens: ContextTokens
+    blocks: Blocks
+    joined_documents: Count
     join: str
     source: HubFiles
     path: str | None = None

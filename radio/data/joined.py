@@ -1,12 +1,14 @@
 """The rule that most texts share: join the documents of a split, tokenize once, cut into blocks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from transformers import PreTrainedTokenizerBase
 
 from radio.data.tokens import TokenBlocks, check_sizes, hashed_blocks, joined_blocks
+from radio.runtime.kinds import Blocks, ContextTokens, Word, one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +23,11 @@ class JoinedText(ABC):
         choice: which blocks are taken: "evenly-spaced" or "first".
     """
 
-    name: str
-    context_tokens: int
-    blocks: Mapping[str, int | None]
+    name: Word
+    context_tokens: ContextTokens
+    blocks: Blocks
     join: str
-    choice: str = "evenly-spaced"
+    choice: Annotated[str, one_of("evenly-spaced", "first")] = "evenly-spaced"
 
     @abstractmethod
     def documents(self) -> dict[str, list[str]]:

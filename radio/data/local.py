@@ -1,12 +1,12 @@
 """The user's own text: one UTF-8 file, its documents separated by blank lines."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from radio.data.joined import JoinedText
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import File, Shares
 from radio.runtime.wheel import REPOSITORY
 
 BLANK_LINES = re.compile(r"\n\s*\n")
@@ -24,8 +24,8 @@ class LocalText(JoinedText):
         shares: part of the characters that validation and test get; calibration has the rest.
     """
 
-    path: str
-    shares: Mapping[str, float]
+    path: File
+    shares: Shares
 
     def documents(self) -> dict[str, list[str]]:
         """Documents of each split, in order.

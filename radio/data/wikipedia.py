@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from omegaconf import OmegaConf
 
@@ -21,6 +22,7 @@ from radio.data import templates, wikimarkup
 from radio.data.joined import JoinedText
 from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json, write_json
+from radio.runtime.kinds import Requirement, Sha256, Shares, Word, at_least
 from radio.runtime.progress import progress
 from radio.runtime.wheel import REPOSITORY, cache_dir, sha256_of, wheel_member
 
@@ -42,11 +44,11 @@ class Wikipedia(JoinedText):
         min_characters: shorter articles are left out.
     """
 
-    requirement: str
-    member: str
-    sha256: str
-    shares: Mapping[str, float]
-    min_characters: int = 1000
+    requirement: Requirement
+    member: Word
+    sha256: Sha256
+    shares: Shares
+    min_characters: Annotated[int, at_least(0)] = 1000
 
     def documents(self) -> dict[str, list[str]]:
         """Articles of each split, in the order of the dump; each begins with its title.

@@ -14,6 +14,7 @@ from typing import Any
 
 from radio.data.joined import JoinedText
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import Count, Seed
 
 # lengths in characters
 CONTEXT, CHOICE, PASSAGE = range(80, 321), range(40, 161), range(120, 421)
@@ -30,8 +31,8 @@ class FromText:
     """The two tasks, with `count` items each, from documents not used for calibration."""
 
     text: JoinedText
-    count: int
-    seed: int
+    count: Count
+    seed: Seed
 
     def items(self) -> dict[str, list[Item]]:
         """Return the items by task.

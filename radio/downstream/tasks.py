@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,6 +30,15 @@ class Task:
     metrics: Sequence[str]
     filter: str = "none"
     definition: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Items(Protocol):
+    """Where items come from that lm-eval does not bring."""
+
+    def items(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the items of each task."""
+        ...
 
 
 @dataclass(frozen=True)

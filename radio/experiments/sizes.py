@@ -6,12 +6,12 @@ others hold the whole model in float32, so and so many times, which is an estima
 
 from typing import NamedTuple
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from radio.experiments.jobs import ARTIFACTS, Job
 from radio.experiments.plan import Plan
 from radio.forecast import checkpoint_bytes, statistics_bytes, stored
+from radio.methods.base import Method
 from radio.models.footprint import (
     CalibrationFootprint,
     EvaluationFootprint,
@@ -25,6 +25,7 @@ from radio.models.geometry import Geometry
 from radio.models.operations import calibration_flops
 from radio.models.spec import ModelSpec, TrainedSource, WheelSource
 from radio.rates import asked_rate
+from radio.runtime.build import build
 from radio.runtime.compose import CONFIG, options, unknown
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
@@ -225,7 +226,7 @@ def _memory_of_quantization(
 def _result_bytes(plan: Plan, names: dict[str, str], spec: ModelSpec, geometry: Geometry) -> int:
     """Bytes of the quantized file; a guess where its rate is met by measuring."""
     composed = plan.compose("quantize", **names)
-    quantizer = instantiate(plan.method(names["method"]).quantizer)
+    quantizer = build(plan.method(names["method"]).quantizer, "method.quantizer", Method)
     try:
         rate = asked_rate(composed.rate_bits, composed.target)
         return stored(geometry, quantizer, rate, spec.group_rows).file_bytes

@@ -9,7 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from radio.packing.codecs import affine_bytes
+from radio.runtime.check import check_fields
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import Count
 from radio.theory.affine import Grid, clipped_grid, min_max_grid
 from radio.theory.allocation import MAX_BITS
 
@@ -25,16 +27,12 @@ class AffineMethod:
         clip: choose each range for the least squared error of the weights, not for their extremes.
     """
 
-    group_cols: int | None = None
+    group_cols: Count | None = None
     symmetric: bool = False
     clip: bool = False
 
     def __post_init__(self) -> None:
-        if self.group_cols is not None and self.group_cols < 1:
-            raise RadioError(
-                f"group_cols={self.group_cols} is not a number of inputs: "
-                "set a positive integer, or null for whole rows"
-            )
+        check_fields(self, "method.quantizer")
 
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` unless `rate_bits` is one of 1..8."""

@@ -10,6 +10,7 @@ run attention or MLP to its end; and the levels are those of `Rtn`, whose range 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -21,7 +22,8 @@ from radio.methods.rtn import Rtn
 from radio.models import folds
 from radio.moments import InputMoments
 from radio.packing.codecs import QuantizedLinear
-from radio.runtime.errors import RadioError
+from radio.runtime.check import check_fields
+from radio.runtime.kinds import Count, at_least
 
 # a range is shrunk in steps of a twentieth
 SHRINKAGE = 0.05
@@ -42,18 +44,12 @@ class Awq:
             leaves weights unclipped.
     """
 
-    group_cols: int | None = 128
-    exponents: int = 20
-    ranges: int = 10
+    group_cols: Count | None = 128
+    exponents: Count = 20
+    ranges: Annotated[int, at_least(1, 20)] = 10  # a 21st would have no width left
 
     def __post_init__(self) -> None:
-        Rtn(self.group_cols)  # refuses groups of no inputs
-        most = int(1 / SHRINKAGE)
-        if self.exponents < 1 or not 1 <= self.ranges <= most:
-            raise RadioError(
-                f"exponents={self.exponents}, ranges={self.ranges} is no grid to search: "
-                f"set exponents to 1 or more, and ranges from 1 to {most}"
-            )
+        check_fields(self, "method.quantizer")
 
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` unless `rate_bits` is one of 1..8."""

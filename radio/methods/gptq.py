@@ -7,6 +7,7 @@ rounded, where the original sets it to 0.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from radio.methods.affine import AffineMethod
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Affine, QuantizedLinear
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import at_least
 from radio.theory.affine import Grid, decode, encode
 from radio.theory.feedback import BeforeRun, inverse_factor, with_feedback
 
@@ -33,14 +35,12 @@ class Gptq(AffineMethod):
             when the first of its columns has its turn.
     """
 
-    damping: float = 0.01
+    damping: Annotated[float, at_least(0)] = 0.01
     act_order: bool = False
     static_groups: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.damping < 0:
-            raise RadioError(f"damping={self.damping} is negative: set 0 or more, usually 0.01")
         if self.act_order and self.group_cols is not None and not self.static_groups:
             raise RadioError(
                 f"act_order=true with group_cols={self.group_cols} would need the order of the "

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
+from typing import Annotated
 
 import torch
 
@@ -22,6 +23,7 @@ from radio.methods.base import LinearLayer
 from radio.methods.gptq import Gptq, second_moment
 from radio.packing.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import at_least
 from radio.theory.affine import decode, encode
 from radio.theory.allocation import MAX_BITS
 
@@ -38,15 +40,8 @@ class Owq(Gptq):
     """
 
     clip: bool = True
-    extra_bits: float = 0.01
-    kept_weights: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for what in ("extra_bits", "kept_weights"):
-            value = getattr(self, what)
-            if value is not None and value < 0:
-                raise RadioError(f"{what}={value} is negative: set 0 or more")
+    extra_bits: Annotated[float, at_least(0)] = 0.01
+    kept_weights: Annotated[int, at_least(0)] | None = None
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Code the columns that are not kept in rate_bits bits a weight.

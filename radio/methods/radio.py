@@ -7,6 +7,7 @@ scale and location are tuned on grids for the squared error of the weights.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Companded, QuantizedLinear
+from radio.runtime.check import check_fields
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import at_least, one_of
 from radio.runtime.threads import in_threads
 from radio.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
@@ -75,35 +78,22 @@ class Radio:
             refits lines itself and takes 0 only.
     """
 
-    levels: str = "companded"
-    fit: str = "search"
+    levels: Annotated[str, one_of("companded", "companded-nearest", "uniform", "learned")] = (
+        "companded"
+    )
+    fit: Annotated[str, one_of("range", "moments", "search", "least_squares")] = "search"
     correct_bias: bool = True
     feedback: bool = False
-    centre: str = "median"
-    line_bits: int = 16
-    gain_correction: float = 0.0
+    centre: Annotated[str, one_of("median", "mean")] = "median"
+    line_bits: Annotated[int, one_of(16, 8)] = 16
+    gain_correction: Annotated[float, at_least(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
-        for what, given, known in (
-            ("centre", self.centre, list(CENTRES)),
-            ("levels", self.levels, [*LAWS, LEARNED]),
-            ("fit", self.fit, list(FITS)),
-            ("line_bits", self.line_bits, list(STORES)),
-        ):
-            if given not in known:
-                raise RadioError(
-                    f"{what}={given} is unknown: set one of {', '.join(map(str, known))}"
-                )
-
-        if not 0 <= self.gain_correction <= 1:
-            raise RadioError(
-                f"gain_correction={self.gain_correction} is outside 0..1: "
-                "set 0 (none) to 1 (unbiased)"
-            )
+        check_fields(self, "method.quantizer")
         if self.feedback and self.gain_correction:
             raise RadioError(
-                f"gain_correction={self.gain_correction} has no effect under feedback=true: "
-                "set gain_correction=0"
+                f"method.quantizer.gain_correction={self.gain_correction} has no effect under "
+                "feedback: set method.quantizer.gain_correction=0"
             )
 
     def check_rate(self, rate_bits: float) -> None:

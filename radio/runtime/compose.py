@@ -13,11 +13,12 @@ from pathlib import Path
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from radio.runtime.errors import RadioError
+from radio.runtime.schema import check_step
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG = PACKAGE.parent / "config"
@@ -27,6 +28,11 @@ MACHINE = {
     *("device", "threads", "streaming", "memory_gb", "block_inputs"),
 }
 NOUNS = {"data": "text"}
+
+# an environment variable, unless it is unset or empty
+OmegaConf.register_new_resolver(
+    "radio.env", lambda name, default: os.environ.get(name) or default, replace=True
+)
 
 
 def compose_step(step: str, overrides: Sequence[str] = (), config: Path = CONFIG) -> DictConfig:
@@ -42,13 +48,21 @@ def compose_step(step: str, overrides: Sequence[str] = (), config: Path = CONFIG
     """
     if step not in steps(config):
         raise RadioError(unknown("step", step, steps(config)))
+    for override in overrides:
+        _check_choice(override, config)
+    cfg = _composed(step, [quoted(override) for override in overrides], config)
+    check_step(step, cfg)
+    expand_home(cfg)
+    return cfg
+
+
+def _composed(step: str, overrides: Sequence[str], config: Path) -> DictConfig:
+    """Let Hydra compose, and say in a sentence what it says of bad input."""
     folders = [folder.as_uri() for folder in _extra_folders()]
     search = [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
     try:
         with initialize_config_dir(config_dir=str(config), version_base="1.3"):
-            return compose(step, [*search, *map(_quoted, overrides)])
-    except MissingConfigException as error:
-        raise RadioError(_missing_file(error)) from error
+            return compose(step, [*search, *overrides])
     except OverrideParseException as error:
         raise RadioError(
             f"override {error.override!r} cannot be read ({_first_line(error)}): write KEY=VALUE, "
@@ -57,8 +71,61 @@ def compose_step(step: str, overrides: Sequence[str] = (), config: Path = CONFIG
     except yaml.MarkedYAMLError as error:
         where = " ".join(str(error.problem_mark).split())
         raise RadioError(f"YAML syntax error {where}: {error.problem}; correct it") from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise RadioError(_bad_override(step, overrides, config, error)) from error
+
+
+def _check_choice(override: str, config: Path) -> None:
+    """Raise a `RadioError` if an override chooses an option that a config group lacks."""
+    group, _, name = override.partition("=")
+    if group not in _groups(config):
+        return
+    name, known = name.strip("'\""), options(group, config)
+    if group == "model" and "/" in name:
+        raise RadioError(
+            f"model={name} is no name of a model here: for a repository of the hub, download it "
+            f"(`hf download {name}`) and give model=local model.path=DIR, or copy "
+            "config/model/llama2-7b.yaml to a folder `model` in RADIO_CONFIG_DIRS and edit its "
+            "source"
+        )
+    if name not in known:
+        raise RadioError(unknown(NOUNS.get(group, group), name, known))
+
+
+def quoted(override: str) -> str:
+    """Quote a value that Hydra's grammar has no characters for, such as a path with a tilde.
+
+    >>> quoted("model.path=~/opt"), quoted("seed=1")
+    ("model.path='~/opt'", 'seed=1')
+    """
+    key, equals, value = override.partition("=")
+    plain = not set(value) & set("[]{}()'\"=,$\\") and value == value.strip()
+    needed = plain and not re.fullmatch(r"[\w./:%+*@?|-]*", value, re.ASCII)
+    return f"{key}{equals}'{value}'" if needed else override
+
+
+def expand_home(cfg: DictConfig) -> None:
+    """Replace a leading `~` by the user's home in all paths: `out`, `artifacts.*` and `*.path`."""
+    places = [(cfg, "out"), *_paths(cfg)]
+    if OmegaConf.is_dict(cfg.get("artifacts")):
+        places += [(cfg.artifacts, name) for name in cfg.artifacts]
+    for node, name in places:
+        value = None if OmegaConf.is_missing(node, name) else node[name]
+        if isinstance(value, str) and value.startswith("~"):
+            node[name] = os.path.expanduser(value)
+        elif isinstance(value, ListConfig):
+            node[name] = [os.path.expanduser(each) for each in value]
+
+
+def _paths(node: DictConfig) -> Iterator[tuple[DictConfig, str]]:
+    """Mappings at any depth that have a key `path`."""
+    for key in node:
+        if key == "path":
+            yield node, "path"
+        elif not OmegaConf.is_missing(node, key):
+            value = node._get_node(key)
+            if isinstance(value, DictConfig) and not value._is_none():
+                yield from _paths(value)
 
 
 def steps(config: Path = CONFIG) -> list[str]:
@@ -101,41 +168,33 @@ def _extra_folders() -> list[Path]:
     return folders
 
 
-def _quoted(override: str) -> str:
-    """Return an override whose value begins with `~`, which Hydra's grammar has not, in quotes."""
-    key, _, value = override.partition("=")
-    return f"{key}='{value}'" if value.startswith("~") and "'" not in value else override
-
-
-def _missing_file(error: MissingConfigException) -> str:
-    """Name the option of a group that has no file."""
-    group, _, name = (error.missing_cfg_file or "").rpartition("/")
-    known = error.options or options(group)
-    return unknown(NOUNS.get(group, group), name, known)
-
-
 def _bad_override(
     step: str,
     overrides: Sequence[str],
     config: Path,
-    error: HydraException | OmegaConfBaseException,
+    error: Exception,
 ) -> str:
     """Name the key of an override that `step` does not have, or repeat what Hydra says."""
     match = re.match(r"Could not override '([^']+)'", str(error))
     if match is None:
         given = f" {' '.join(overrides)}" if overrides else ""
         return f"step {step}{given} cannot be composed: {_first_line(error)}"
-    groups = [override for override in overrides if override.split("=")[0] in _groups(config)]
-    keys = list(_keys(compose_step(step, groups, config)))
+    base = _composed(step, [], config)
+    group = match[1].partition("@")[0]
+    if group in _groups(config) and group not in base:
+        have = [name for name in sorted(_groups(config)) if name in base]
+        return f"step {step} has no key {group!r}: its groups are {', '.join(have) or 'none'}"
+    chosen = [each for each in overrides if each.split("=")[0] in _groups(config) & set(base)]
+    keys = list(_keys(_composed(step, chosen, config)))
     heads = {key.split(".")[0] for key in keys}
     near = difflib.get_close_matches(match[1], [*keys, *heads], n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(heads))}"
     return f"step {step} has no key {match[1]!r}: {hint} (`radio {step} --help` shows all)"
 
 
-def _groups(config: Path) -> list[str]:
+def _groups(config: Path) -> set[str]:
     """Names of the config groups."""
-    return [path.name for path in config.iterdir() if path.is_dir()]
+    return {path.name for path in config.iterdir() if path.is_dir()}
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -4,8 +4,8 @@
 class RadioError(Exception):
     """Bad input or a machine at its limit, told in one sentence that names the remedy.
 
-    `radio.cli` prints the sentence and exits with status 2; everything else is a bug and keeps
-    its traceback.
+    `radio.cli` prints the sentence and exits with status 2. Any other exception is a bug: its
+    traceback goes to a file (`radio.runtime.failure`), and the exit status is 1.
     """
 
 

@@ -29,6 +29,8 @@ from radio.runtime.errors import RadioError
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
+# what $WANDB_MODE may still say, from earlier versions of W&B
+OLD_MODES = {"dryrun": "offline", "run": "online"}
 REACH_TIMEOUT_S = 2.0
 INIT_TIMEOUT_S = 10.0
 # a table and a figure take well under a second to upload; beyond this the server is in trouble
@@ -88,6 +90,7 @@ def configured_mode(cfg: DictConfig) -> str:
     source = "wandb.mode"
     if mode == "auto" and os.environ.get("WANDB_MODE"):
         mode, source = os.environ["WANDB_MODE"], "$WANDB_MODE"
+        mode = OLD_MODES.get(mode, mode)
     if mode not in MODES:
         raise RadioError(f"{source}={mode} is not a mode of W&B: choose one of {', '.join(MODES)}")
     return mode

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.allocate import share_at_depth_zero
 from radio.depths import save_depths
 from radio.rates import ACCURACY, Target
+from radio.runtime.build import build
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.statistics import LayerStatistics, load_statistics
@@ -45,6 +45,7 @@ def _depth_within(
     # of models, whose library takes most of the time that a job at a plain rate would
     from radio.budget import mean_depth
     from radio.codebook import load_codebooks
+    from radio.methods.base import DepthMethod
     from radio.models.load import skeleton
 
     needed(cfg, "model")
@@ -52,7 +53,7 @@ def _depth_within(
     return mean_depth(
         target,
         skeleton(checkpoint_path(cfg)),
-        instantiate(cfg.method.quantizer),
+        build(cfg.method.quantizer, "method.quantizer", DepthMethod),
         statistics,
         None if codebook is None else load_codebooks(codebook),
     )

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from radio.calibrate import Estimator
 from radio.data.tokens import load_token_blocks
 from radio.models import Recomputing
 from radio.models.footprint import longest_phase
 from radio.models.geometry import Geometry
 from radio.models.operations import calibration_flops
+from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.dtypes import floating
 from radio.runtime.manifest import recorded
@@ -26,7 +27,7 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("calibrate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
-        estimator = instantiate(cfg.calibration.estimator)
+        estimator = build(cfg.calibration.estimator, "calibration.estimator", Estimator)
         dtype = floating("calibration.estimator.dtype", estimator.dtype)
         blocks = load_token_blocks(Path(cfg.artifacts.tokens), "calibration")
         model = model_to_calibrate(

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.codebook import load_codebooks
 from radio.depths import save_distortion
 from radio.distortion import measure_distortion
+from radio.methods.base import DepthMethod
 from radio.models import load_model
+from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
@@ -21,7 +22,7 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("distortion", cfg, out) as (staged, measured):
         on = devices(cfg.device)
-        method = instantiate(cfg.method.quantizer)
+        method = build(cfg.method.quantizer, "method.quantizer", DepthMethod)
         statistics = load_statistics(Path(cfg.artifacts.statistics))
         learned = given(cfg, "codebook")
         codebooks = None if learned is None else load_codebooks(learned)

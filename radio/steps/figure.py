@@ -1,9 +1,11 @@
 """Draw a figure from the artifacts that its YAML names."""
 
-from hydra.utils import instantiate
+from collections.abc import Callable
+
 from omegaconf import DictConfig, OmegaConf
 
 from radio.report.figures.style import save_figure
+from radio.runtime.build import build
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 
@@ -15,6 +17,6 @@ def run(cfg: DictConfig) -> None:
         artifacts = OmegaConf.to_container(cfg.artifacts)
         assert isinstance(artifacts, dict)
         paths_of = {str(step): paths for step, paths in artifacts.items() if paths}
-        figure = instantiate(cfg.figure.draw)(**paths_of)
+        figure = build(cfg.figure.draw, "figure.draw", Callable)(**paths_of)
         save_figure(figure, staged)
         measured["panels"] = len(figure.axes)

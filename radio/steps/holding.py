@@ -11,7 +11,6 @@ from radio.models.config import check_context
 from radio.models.footprint import CalibrationFootprint, EvaluationFootprint
 from radio.models.geometry import Geometry
 from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
-from radio.runtime.errors import RadioError
 from radio.runtime.memory import allowed_bytes, memory_for_job
 from radio.runtime.outputs import output_path
 from radio.steps.inputs import checkpoint_path
@@ -35,8 +34,6 @@ def model_to_calibrate(
     footprint = CalibrationFootprint(
         Geometry.of_checkpoint(path), length, group_rows, dtype.itemsize
     )
-    if cfg.block_inputs not in ("memory", "disk"):
-        raise RadioError(f"block_inputs={cfg.block_inputs} is no place: set memory or disk")
     on_disk, allowed = cfg.block_inputs == "disk", allowed_bytes(cfg.memory_gb, memory_for_job())
     on = devices(cfg.device)
     if not streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
@@ -87,8 +84,6 @@ def streams(
     Raises:
         RadioError: `streaming` is neither true nor false nor auto.
     """
-    if cfg.streaming not in (True, False, "auto"):
-        raise RadioError(f"streaming={cfg.streaming} is unknown: set true, false or auto")
     if cfg.streaming != "auto":
         return bool(cfg.streaming)
     gpu_bytes = sum(free_bytes(device) for device in on if device != CPU)

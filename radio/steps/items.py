@@ -1,9 +1,9 @@
 """Derive the items of a set of tasks from bundled text."""
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from radio.downstream.tasks import save_items
+from radio.downstream.tasks import Items, save_items
+from radio.runtime.build import build
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
@@ -18,7 +18,7 @@ def run(cfg: DictConfig) -> None:
             f"tasks={cfg.tasks.name} has no items_from: lm-eval loads the items of its own tasks"
         )
     with recorded("items", cfg, out) as (staged, measured):
-        items = instantiate(cfg.tasks.items_from).items()
+        items = build(cfg.tasks.items_from, "tasks.items_from", Items).items()
         save_items(staged, items)
         measured |= {
             "sha256": sha256_of(staged),

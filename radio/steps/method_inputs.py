@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from jaxtyping import Int
 from omegaconf import DictConfig
 from torch import Tensor
@@ -16,16 +15,12 @@ from radio.models import decoder_linears
 from radio.models.load import skeleton
 from radio.quantize import Given
 from radio.rates import Target
+from radio.runtime.build import build
+from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 from radio.statistics import load_statistics
 from radio.steps.inputs import asked, checkpoint_path, needed
-
-ACTIVATIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
@@ -37,7 +32,7 @@ def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
         RadioError: a target that the method cannot be set to, or not without changing a setting
             that is given.
     """
-    method, rate = instantiate(cfg.method.quantizer), asked(cfg)
+    method, rate = build(cfg.method.quantizer, "method.quantizer", Method), asked(cfg)
     if not isinstance(rate, Target):
         return method, rate
     if "allocation" in cfg.method.needs:
@@ -90,17 +85,17 @@ def _calibration_text(cfg: DictConfig) -> tuple[Int[Tensor, "sequences length"],
         RadioError: the method's YAML does not say how many and in which dtype, or the text is
             too short.
     """
-    settings = cfg.method.get("inputs") or {}
-    sequences, dtype = settings.get("sequences"), settings.get("dtype")
-    if not isinstance(sequences, int) or sequences < 1 or dtype not in ACTIVATIONS:
+    settings = cfg.method.get("inputs")
+    if settings is None:
         raise RadioError(
-            f"method.inputs={settings} does not fit method={cfg.method.name}, which needs inputs: "
-            f"set sequences to 1 or more and dtype to {' or '.join(ACTIVATIONS)}"
+            f"method.inputs=null does not suit method={cfg.method.name}, which needs inputs: set "
+            "method.inputs={sequences: 64, dtype: bfloat16}"
         )
+    sequences = settings.sequences
     blocks = load_token_blocks(needed(cfg, "tokens"), "calibration").ids
     if len(blocks) < sequences:
         raise RadioError(
             f"method.inputs.sequences={sequences} exceeds the {len(blocks)} blocks of the "
             "calibration text: lower it or give more text"
         )
-    return drawn(blocks, sequences, cfg.seed), ACTIVATIONS[dtype]
+    return drawn(blocks, sequences, cfg.seed), floating("method.inputs.dtype", settings.dtype)

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
 from radio.models import load_model
 from radio.rates import Target
+from radio.refine import Refinement
+from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
@@ -25,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("refine", cfg, out) as (staged, measured):
         on = devices(cfg.device)
-        refinement = instantiate(cfg.refinement.estimator)
+        refinement = build(cfg.refinement.estimator, "refinement.estimator", Refinement)
         rate = asked(cfg)
         if isinstance(rate, Target):
             raise RadioError(

@@ -1,10 +1,11 @@
 """Search the least rate that keeps to a target of accuracy on the validation text."""
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
+from radio.methods.base import DepthMethod
 from radio.rates import ACCURACY, Target
+from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
@@ -32,7 +33,7 @@ def run(cfg: DictConfig) -> None:
         state = StateStore.of_job("target", cfg, out)
         found, probes = search(
             checkpoint_path(cfg),
-            instantiate(cfg.method.quantizer),
+            build(cfg.method.quantizer, "method.quantizer", DepthMethod),
             lambda rate_bits: solve(rate_bits)[0],
             given_to_method(cfg, probing=True),
             blocks,

@@ -161,7 +161,7 @@ def test_gain_corrections_that_are_refused(settings, words):
 
 @pytest.mark.parametrize("words", [{"levels": "compandid"}, {"fit": "least-squares"}])
 def test_unknown_words(words):
-    with pytest.raises(RadioError, match="is unknown: set one of"):
+    with pytest.raises(RadioError, match="is not accepted: set one of"):
         Radio(**words)
 
 
