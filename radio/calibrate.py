@@ -259,7 +259,7 @@ class _Sums:
             cluster, grad = self.cluster[name], self.group_grad[name].cpu()
             if not torch.isfinite(grad).all():
                 raise RadioError(
-                    f"gradients of {name} are not finite: set calibration.dtype=float32"
+                    f"gradients of {name} are not finite: set calibration.estimator.dtype=float32"
                 )
             _, scales = locations_and_scales(weight, cluster, len(grad))
             result[name] = LayerStatistics(

@@ -18,7 +18,8 @@ from typing import Any
 
 from radio.runtime.errors import RadioError
 
-MAX_RATE_BITS = 16
+# of float16, at which nothing is quantized; codes are at most 8 bits deep
+MAX_RATE_BITS, MAX_DEPTH_BITS = 16, 8
 KINDS = ("bits", "size", "kl", "perplexity_increase")
 # targets that only running the model can tell
 ACCURACY = ("kl", "perplexity_increase")
@@ -75,15 +76,15 @@ def rate_text(asked: Any) -> str:
     ('3', '2.5', 'bits=3', 'size=100MB')
 
     Raises:
-        RadioError: it is neither a number in (0, 16] nor a target.
+        RadioError: it is neither a number in (0, 8], nor 16, nor a target.
     """
     if isinstance(asked, str) and "=" in asked:
         kind, _, value = asked.partition("=")
         return str(target(kind, value))
     number = isinstance(asked, int | float) and not isinstance(asked, bool)
-    if not number or not 0 < asked <= MAX_RATE_BITS:
+    if not number or not (0 < asked <= MAX_DEPTH_BITS or asked == MAX_RATE_BITS):
         raise RadioError(
-            f"rates has {asked!r}, which is not a rate: give bits a weight, above 0 and at "
+            f"rate {asked!r} is not accepted: give bits per weight, above 0 and at "
             f"most 8 (16 for fp16), or a target such as {EXAMPLES}"
         )
     return f"{asked:g}"
@@ -107,10 +108,16 @@ def rate_override(text: str) -> str:
     ('rate_bits=3', 'target.kl=0.05')
 
     Raises:
-        RadioError: a target that is spelled in another way than `rate_text` spells it.
+        RadioError: it is no rate, or is spelled in another way than `rate_text` spells it.
     """
-    if "=" in text and text != rate_text(text):
-        raise RadioError(f"rate {text} has another spelling in paths: write {rate_text(text)}")
+    try:
+        spelled = rate_text(text if "=" in text else float(text))
+    except ValueError as error:
+        raise RadioError(
+            f"rate {text} is not a number: give bits per weight, or a target such as {EXAMPLES}"
+        ) from error
+    if text != spelled:
+        raise RadioError(f"rate {text} has another spelling in paths: write {spelled}")
     return f"target.{text}" if "=" in text else f"rate_bits={text}"
 
 

@@ -143,7 +143,7 @@ def joined_blocks(
     if len(cut) == 0:
         raise RadioError(
             f"data={name} split {split} has {len(ids)} tokens, fewer than one block of "
-            f"context_tokens={context_tokens}: lower data.context_tokens or give more text"
+            f"data.context_tokens={context_tokens}: lower it or give more text"
         )
     chosen = choose_blocks(cut, count, choice)
     how = "all" if len(chosen) == len(cut) else choice

@@ -84,7 +84,8 @@ def _rates(content: Mapping[Any, Any], cell: Mapping[Any, Any]) -> list[str]:
     match = content.get("match")
     if match not in (None, "bits_true"):
         raise RadioError(
-            f"match={match} is no rate to compare methods at: set bits_true, or leave it out"
+            f"experiment.match={match} is no rate to compare methods at: set "
+            "bits_true, or leave it out"
         )
     texts = [rate_text(rate) for rate in (cell if "rates" in cell else content)["rates"]]
     return texts if match is None else [at_true_bits(text) for text in texts]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from radio.experiments.experiment import Experiment, read_experiment
 from radio.experiments.jobs import ARTIFACTS, READ_AS, Job, job
 from radio.experiments.settings import VARIED, Settings
-from radio.rates import ACCURACY, KINDS, rate_text
+from radio.rates import ACCURACY, KINDS, rate_override, rate_text
+from radio.runtime.build import build
 from radio.runtime.compose import options, unknown
 from radio.runtime.errors import RadioError
 from radio.variants import canonical, full_key, join, split
@@ -33,7 +34,13 @@ class Plan(Settings):
         return read_experiment(self, name)
 
     def inputs(self, step: str, **names: str) -> dict[str, str | list[str]]:
-        """Paths of what a job reads, by their names under `artifacts` in the step's YAML."""
+        """Return paths of what a job reads, by their names under `artifacts` in the step's YAML.
+
+        Raises:
+            RadioError: the job cannot be run: a name is unknown, or its method lacks the rate.
+        """
+        if "rate" in names:
+            self._check_rate(names["method"], names["rate"])
         above = self.upstream(job(step, names))
         if step == "table":
             return {"evaluations": [evaluation.manifest for evaluation in above]}
@@ -46,6 +53,18 @@ class Plan(Settings):
             # one model, several of what is compared
             return {READ_AS[s]: paths[0] if s == "prepare" else paths for s, paths in lists.items()}
         return {READ_AS[source.step]: source.artifact for source in above}
+
+    def _check_rate(self, name: str, rate: str) -> None:
+        """Raise a `RadioError` unless the text of a path is a rate, and one that a method has.
+
+        To ask the method costs the import of torch, a second. Depths that every method has, and
+        float16 where nothing upstream would be in vain, are left to the job.
+        """
+        rate_override(rate)
+        method = self.method(name)
+        if "=" in rate or rate in map(str, range(1, 9)) or (rate == "16" and not method.needs):
+            return
+        build(method.quantizer, "method.quantizer", object).check_rate(float(rate))
 
     def targets(self, experiment: str) -> list[str]:
         """Paths of an experiment's table and of the figures drawn from it, with their manifests.

@@ -43,8 +43,10 @@ class Gptq(AffineMethod):
         super().__post_init__()
         if self.act_order and self.group_cols is not None and not self.static_groups:
             raise RadioError(
-                f"act_order=true with group_cols={self.group_cols} would need the order of the "
-                "columns stored: set static_groups=true, or group_cols=null"
+                f"method.quantizer.act_order=true with "
+                f"method.quantizer.group_cols={self.group_cols} would need the order of "
+                "the columns stored: set "
+                "method.quantizer.static_groups=true, or method.quantizer.group_cols=null"
             )
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:

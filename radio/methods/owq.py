@@ -78,8 +78,9 @@ class Owq(Gptq):
         """
         if self.extra_bits != Owq.extra_bits:
             raise RadioError(
-                f"extra_bits={self.extra_bits} has no part in target.bits={bits_true:g}, which is "
-                "met by kept_weights: leave it out, or set rate_bits"
+                f"method.quantizer.extra_bits={self.extra_bits} has no part in "
+                f"target.bits={bits_true:g}, which is met by kept_weights: leave "
+                "it out, or set rate_bits"
             )
         layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
 

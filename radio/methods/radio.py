@@ -184,8 +184,8 @@ class Radio:
             return [LAWS[self.levels](bits) for bits in range(MAX_BITS + 1)]
         if layer.codebooks is None:
             raise RadioError(
-                f"levels={LEARNED} needs levels and there are none: "
-                "make artifacts.codebook by an earlier step, or set levels=companded"
+                f"method.quantizer.levels={LEARNED} needs levels and there are none: make "
+                "artifacts.codebook by an earlier step, or set method.quantizer.levels=companded"
             )
         # as they are stored, so that weights are coded by what they are decoded by
         return [nearest(levels.half().float()) for levels in layer.codebooks]
@@ -276,8 +276,8 @@ class Radio:
         assert layer.statistics is not None and layer.depths is not None
         if layer.inputs is None:
             raise RadioError(
-                "feedback=true needs the moments of inputs and there are none: "
-                "add inputs to `needs` in the method's YAML, or set feedback=false"
+                "method.quantizer.feedback=true needs the moments of inputs and there are none: "
+                "add inputs to `needs` in the method's YAML, or set method.quantizer.feedback=false"
             )
         location, scale = lines
         depths = layer.depths.T.tolist()

@@ -57,7 +57,7 @@ class Geometry:
             return cls._of(AutoConfig.for_model(family, **settings))
         except (TypeError, ValueError, RuntimeError) as error:
             raise RadioError(
-                f"architecture={dict(settings)} makes no {family} model ({error}): correct it"
+                f"model.architecture={dict(settings)} makes no {family} model ({error}): correct it"
             ) from error
 
     @classmethod

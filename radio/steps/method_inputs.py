@@ -53,8 +53,9 @@ def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
     for key, given in vars(method).items():
         if given is not None and vars(solved)[key] != given:
             raise RadioError(
-                f"target.{rate} is met by {key}={vars(solved)[key]}, and method={cfg.method.name} "
-                f"has {key}={given}: set method.quantizer.{key}=null, or rate_bits"
+                f"target.{rate} is met by method.quantizer.{key}={vars(solved)[key]}, and "
+                f"method={cfg.method.name} has {key}={given}: set "
+                f"method.quantizer.{key}=null, or rate_bits"
             )
     return solved, rate_bits
 

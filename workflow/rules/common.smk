@@ -17,19 +17,20 @@ held = []
 def targets(wildcards):
     """The tables of `experiments` in the configuration, or of smoke, and their figures."""
     names = smoke_experiments(plan) if is_smoke else config["experiments"]
-    return [path for name in names for path in plan.targets(name)]
+    return [path for name in names for path in plainly(plan.targets, name)]
+
+
+def plainly(lookup, *arguments, **names):
+    """Return what `lookup` returns; of bad input show the sentence and not where it was found."""
+    try:
+        return lookup(*arguments, **names)
+    except RadioError as error:
+        raise RadioError(str(error)) from None
 
 
 def looked_up(lookup, *arguments):
-    """Function of wildcards for `lookup`, which tells bad input without a traceback of ours."""
-
-    def of(wildcards):
-        try:
-            return lookup(*arguments, **dict(wildcards.items()))
-        except RadioError as error:
-            raise RadioError(str(error)) from None
-
-    return of
+    """Return the function of wildcards for `lookup`."""
+    return lambda wildcards: plainly(lookup, *arguments, **dict(wildcards.items()))
 
 
 def inputs_of(step):
@@ -74,11 +75,9 @@ def sized(step, attempt, names):
     """Memory, time and disk of a job, in Snakemake's units."""
     from radio.experiments.resources import asked  # which imports torch
 
-    try:
-        of = job(step, dict(names))
-        return asked(plan, of, config["node_device"], config["node_memory_gb"], attempt)
-    except RadioError as error:
-        raise RadioError(str(error)) from None
+    of = job(step, dict(names))
+    node = config["node_device"], config["node_memory_gb"]
+    return plainly(asked, plan, of, *node, attempt)
 
 
 def given(wildcards, input):
@@ -95,14 +94,7 @@ def cells(wildcards):
 
 def targets_of(name, embedded=False):
     """Function for `input`: what a table or figure of the paper is made of."""
-
-    def of(wildcards):
-        try:
-            return paper_targets(plan, name, embedded=embedded)
-        except RadioError as error:
-            raise RadioError(str(error)) from None
-
-    return of
+    return lambda wildcards: plainly(paper_targets, plan, name, embedded=embedded)
 
 
 def numbers_of(wildcards):

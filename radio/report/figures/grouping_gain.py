@@ -73,7 +73,8 @@ def grouping_gain(statistics: Mapping[str, LayerStatistics], layer: str) -> Figu
     """
     if layer not in statistics:
         raise RadioError(
-            f"layer={layer} has no statistics: name one of {', '.join(list(statistics)[:3])}, ..."
+            f"figure.draw.layer={layer} has no statistics: name one of "
+            f"{', '.join(list(statistics)[:3])}, ..."
         )
     gains = {name: gain(name, entry) for name, entry in statistics.items()}
     by_matrix: dict[str, dict[int, Gain]] = {}

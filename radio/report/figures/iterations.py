@@ -55,7 +55,9 @@ def iterations(traces: Sequence[Trace], quantity: Literal["perplexity", "kl"]) -
             reference that is not positive and finite.
     """
     if quantity not in AXIS_LABELS:
-        raise RadioError(f"quantity={quantity!r} is unknown: choose one of {sorted(AXIS_LABELS)}")
+        raise RadioError(
+            f"figure.draw.quantity={quantity!r} is unknown: choose one of {sorted(AXIS_LABELS)}"
+        )
     labels = [trace.label for trace in traces]
     if not traces or len(set(labels)) != len(labels):
         raise RadioError(f"the traces {labels} need distinct labels, and at least one trace")

@@ -81,7 +81,7 @@ def optimal_depths(
 def _check(names: Sequence[str], sensitivities: Sequence[float], log2_price: float) -> None:
     if not names or len(set(names)) != len(names) or len(names) != len(sensitivities):
         raise RadioError(
-            f"names={list(names)} must have one distinct name for each of the "
+            f"figure.draw.layers={list(names)} must have one distinct name for each of the "
             f"{len(sensitivities)} sensitivities, and at least one"
         )
     if len(names) > len(COLOURS):

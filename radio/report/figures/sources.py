@@ -71,7 +71,9 @@ def of_refinements(
 ) -> Figure:
     """Return validation loss over the iterations of refinements with the labels `names`."""
     if len(names) != len(refine):
-        raise RadioError(f"names={list(names)} must have one name for each of {list(refine)}")
+        raise RadioError(
+            f"figure.draw.names={list(names)} must have one name for each of {list(refine)}"
+        )
     traces = []
     for name, colour, path in zip(names, COLOURS, map(Path, refine), strict=False):
         measured = read_manifest(path)["measured"]

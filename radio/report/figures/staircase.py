@@ -37,9 +37,13 @@ def staircase(bits: int, half_range: float) -> Figure:
         RadioError: `bits` or `half_range` is out of range.
     """
     if not 1 <= bits <= MAX_BITS:
-        raise RadioError(f"bits={bits} is outside 1..{MAX_BITS}: give the depth of the quantizers")
+        raise RadioError(
+            f"figure.draw.bits={bits} is outside 1..{MAX_BITS}: give the depth of the quantizers"
+        )
     if not (half_range > 0 and math.isfinite(half_range)):
-        raise RadioError(f"half_range={half_range} is not positive and finite: 4 is usual")
+        raise RadioError(
+            f"figure.draw.half_range={half_range} is not above 0 and finite: 4 is usual"
+        )
     edges = torch.linspace(-half_range, half_range, 2**bits + 1, dtype=torch.float64)
     book = companded(bits)
     quantizers = {
