@@ -219,10 +219,11 @@ def describe(hint: Any) -> str:
         return " or ".join(parts).replace("true or false or", "true, false or") + null
     if origin is Annotated:
         base, *rules = arguments
-        rule = next((each for each in rules if isinstance(each, Rule)), None)
-        if rule is None:
-            return describe(base)
-        return rule.words if rule.alone else f"{describe(base)} {rule.words}"
+        conditions = [each for each in rules if isinstance(each, Rule)]
+        words = [each.words for each in conditions]
+        return " ".join(
+            words if any(each.alone for each in conditions) else [describe(base), *words]
+        )
     if origin is Literal:
         return " or ".join(map(str, arguments))
     if _is_a(origin or hint, Mapping) or dataclasses.is_dataclass(hint):

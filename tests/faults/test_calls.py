@@ -175,7 +175,7 @@ def test_settings_of_a_class_from_outside(tmp_path: Path, monkeypatch: pytest.Mo
     for override, sentence in (
         ("method.quantizer.limit=much", "limit=much is not accepted: set a number"),
         ("+method.quantizer.bias=2", "bias=2 is not accepted: set true or false"),
-        ("+method.quantizer.lid=2", "lid does not exist: did you mean limit"),
+        ("+method.quantizer.limits=2", "limits does not exist: did you mean limit"),
         ("~method.quantizer.limit", "limit is not given"),
     ):
         with pytest.raises(RadioError, match=sentence):
