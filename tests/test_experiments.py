@@ -21,6 +21,9 @@ def test_every_experiment_is_the_product_of_its_parts(name: str) -> None:
     assert ("fp16", "16") in experiment.cells or experiment.stages
 
 
+QUANTIZER = "quantizer: {_target_: radio.methods.rtn.Rtn}\n"
+
+
 def test_paths() -> None:
     names = {"model": "opt-125m", "method": "radio", "rate": "2.5", "data": "c4"}
     assert job("evaluate", names).artifact == "results/opt-125m/evaluation/radio/2.5/c4.csv"
@@ -53,7 +56,7 @@ def test_a_model_is_calibrated_on_its_text(model: str, data: str) -> None:
 def test_an_added_method_needs_no_edit_elsewhere(tmp_path: Path) -> None:
     plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
     (plan.config / "method/mine.yaml").write_text(
-        "name: mine\nlabel: Mine\nneeds: [statistics]\ncalibration: random-sign\n"
+        f"name: mine\nlabel: Mine\nneeds: [statistics]\ncalibration: random-sign\n{QUANTIZER}"
     )
     assert set(plan.inputs("quantize", model="opt-nano", method="mine", rate="3")) == {
         "model",
@@ -63,11 +66,14 @@ def test_an_added_method_needs_no_edit_elsewhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "needs, sentence",
-    [("needs: [statistic]", "did you mean statistics"), ("needs: [statistics]", "no calibration")],
+    [
+        ("needs: [statistic]", "statistic is not accepted: set one of statistics"),
+        ("needs: [statistics]", "no calibration"),
+    ],
 )
 def test_a_method_that_cannot_be_made(tmp_path: Path, needs: str, sentence: str) -> None:
     plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
-    (plan.config / "method/mine.yaml").write_text(f"name: mine\n{needs}\ncalibration: null\n")
+    (plan.config / "method/mine.yaml").write_text(f"name: mine\n{needs}\n{QUANTIZER}")
     with pytest.raises(RadioError, match=sentence):
         plan.inputs("quantize", model="opt-nano", method="mine", rate="3")
 
@@ -146,15 +152,17 @@ def test_overrides_that_cannot_be_meant(override: str, sentence: str) -> None:
 
 def test_an_experiment_that_is_not_whole(tmp_path: Path) -> None:
     plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
-    (plan.config / "experiment/bad.yaml").write_text("title: Bad\nmodels: [opt-nano]\ndata: [c4]\n")
-    with pytest.raises(RadioError, match=r"experiment bad is not whole.*'cells'"):
+    (plan.config / "experiment/bad.yaml").write_text(
+        "name: bad\ntitle: Bad\nmodels: []\ndata: [c4]\n"
+    )
+    with pytest.raises(RadioError, match=r"experiment\.cells is not given"):
         plan.experiment("bad")
 
 
 def plan_with(folder: Path, experiment: str) -> Plan:
     """The plan of the project with one experiment more, `mine`, on one model and text."""
     plan = Plan(config=shutil.copytree(CONFIG, folder / "config"))
-    head = "title: Mine\nmodels: [opt-nano]\ndata: [wikipedia]\n"
+    head = "name: mine\ntitle: Mine\nmodels: [opt-nano]\ndata: [wikipedia]\n"
     (plan.config / "experiment/mine.yaml").write_text(head + experiment)
     return plan
 
@@ -182,7 +190,10 @@ def test_methods_are_matched_by_true_bits(tmp_path: Path) -> None:
     "experiment, sentence",
     [
         ("cells: [{method: rtn}]", r"not whole.*'rates'"),
-        ("match: bits\nrates: [3]\ncells: [{method: rtn}]", "match=bits is no rate"),
+        (
+            "match: bits\nrates: [3]\ncells: [{method: rtn}]",
+            "experiment.match=bits is not accepted",
+        ),
     ],
 )
 def test_rates_that_are_missing_or_matched_by_nothing(

@@ -12,7 +12,7 @@ NOTHING = {"bits": None, "size": None, "kl": None, "perplexity_increase": None}
 
 @pytest.mark.parametrize("rate", [0, -1, 17, "three", True, None, math.nan])
 def test_what_is_not_a_rate(rate):
-    with pytest.raises(RadioError, match="is not a rate: give bits a weight"):
+    with pytest.raises(RadioError, match="is not accepted: give bits per weight"):
         rate_text(rate)
 
 
