@@ -153,5 +153,5 @@ def test_gradients_that_are_not_finite_are_refused_as_in_memory(tmp_path, monkey
     model = recomputing(checkpoint, "float32")
     with torch.no_grad():
         model.streamed.model.get_input_embeddings().weight.fill_(1e30)
-    with pytest.raises(RadioError, match=r"set calibration\.dtype=float32"):
+    with pytest.raises(RadioError, match=r"set calibration\.estimator\.dtype=float32"):
         RandomSign(8, 3, 1, "float32", "kl").run(model, IDS, 0, state_in(tmp_path))

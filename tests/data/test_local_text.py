@@ -61,7 +61,7 @@ def test_bad_local_texts_are_told(file, tmp_path, plain):
         load_text(spec(file), plain)
     file.write_text("\n\n".join(["short"] * 20))
     with pytest.raises(
-        RadioError, match=r"data=local split .* fewer than one block of context_tok"
+        RadioError, match=r"data=local split .* fewer than one block of data.context_tok"
     ):
         load_text(spec(file), plain)
     file.write_text("\n\n".join(["the same again " * 20] * 20))

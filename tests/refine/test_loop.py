@@ -173,7 +173,7 @@ def test_bfloat16_measures_what_float32_does(llama):
         ({"sequences": 5}, r"refinement.estimator.sequences=5 exceeds the 4 blocks"),
         ({"validation": text(0)}, "validation text has 0 blocks"),
         ({"tokens": 9}, rf"tokens=9 cannot be spread over a block: set 2 to {LENGTH}"),
-        ({"tokens": 1}, "tokens=1 cannot be spread"),
+        ({"tokens": 1}, "tokens=1 is not accepted"),
         ({"rate_bits": 0.0}, r"rate_bits=0\.0"),
         ({"rate_bits": 8.5}, r"rate_bits=8\.5"),
         ({"pca_width": 0}, "pca_width=0 is not accepted"),
