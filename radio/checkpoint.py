@@ -1,7 +1,11 @@
-"""A quantized model as one file: coded linear layers, and everything else in float16."""
+"""A quantized model as one file: coded linear layers, and everything else in float16.
+
+Tensors that float16 does not hold are stored in a wider type (`radio.packing.floats`).
+"""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from radio.models import StreamedModel, decoder_linears
+from radio.packing.checks import is_finite
 from radio.packing.codecs import CODECS, QuantizedLinear
+from radio.packing.floats import stored
 from radio.packing.header import SHARED, LayerHeader, checked_headers
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors, tensors_bytes
@@ -64,6 +70,12 @@ class QuantizedModel:
             shared_bytes=sum(tensor.nbytes for tensor in self.shared().values()),
         )
 
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Return rows and columns of each coded layer, without decoding what is mapped."""
+        if isinstance(self.layers, _Mapped):
+            return self.layers.shapes()
+        return {name: layer.weight.shape for name, layer in self.layers.items()}
+
     def weights(self) -> int:
         """Number of quantized weights."""
         return self.size().weights
@@ -102,7 +114,7 @@ def compress(
     """
     coded = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
     named = model.named_parameters(prefix)
-    rest = {n: p.detach().half() for n, p in named if n not in coded}
+    rest = {n: stored(p.detach()) for n, p in named if n not in coded}
     return QuantizedModel(dict(layers), rest)
 
 
@@ -219,6 +231,10 @@ class _Mapped(Mapping[str, QuantizedLinear]):
         weight = CODECS[header["codec"]].from_tensors(own, header["fields"])
         return QuantizedLinear(weight, bias, header["bias_added"])
 
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Return rows and columns by layer, as headers have them."""
+        return {name: (h["shape"][0], h["shape"][1]) for name, h in self._headers.items()}
+
     def __contains__(self, name: object) -> bool:
         return name in self._headers
 
@@ -240,10 +256,22 @@ def load_coded(path: Path) -> tuple[dict[str, Tensor], dict[str, LayerHeader]]:
     tensors, metadata = load_tensors(path)
     check_version(metadata.get("format_version"), path)
     try:
-        with torch.device("cpu"):  # transformers makes models on another
+        with _float32_on_cpu():
             return tensors, checked_headers(tensors, metadata.get("layers"))
     except ValueError as error:
         raise RadioError(f"{path} is damaged ({error}): delete it and run again") from error
+
+
+@contextmanager
+def _float32_on_cpu() -> Iterator[None]:
+    """Make tensors as usual: while transformers loads a model, they are of its type, on meta."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def check_version(version: Any, where: object) -> None:
@@ -282,9 +310,14 @@ def install_streamed(streamed: StreamedModel, quantized: QuantizedModel) -> None
 
 
 def _check_fits(model: PreTrainedModel, quantized: QuantizedModel) -> None:
-    names = (name for name, _ in model.named_parameters())
-    uncoded = {name for name in names if name.rpartition(".")[0] not in quantized.layers}
-    if set(decoder_linears(model)) != set(quantized.layers) or uncoded != set(quantized.rest):
+    coded = {name: each.weight.shape for name, each in decoder_linears(model).items()}
+    uncoded = {
+        name: parameter.shape
+        for name, parameter in model.named_parameters()
+        if name.rpartition(".")[0] not in coded
+    }
+    rest = {name: tensor.shape for name, tensor in quantized.rest.items()}
+    if coded != quantized.shapes() or uncoded != rest:
         raise RadioError(
             f"the quantized file does not fit model {model.name_or_path}: "
             "give the model it was made from"
@@ -297,11 +330,46 @@ def _install_part(part: nn.Module, quantized: QuantizedModel, prefix: str = "") 
     for name, parameter in part.named_parameters(prefix):
         if name in quantized.rest and not parameter.is_meta:
             parameter.copy_(quantized.rest[name])
+            check_holds(name, parameter)
     for name, module in part.named_modules(prefix=prefix):
         if name in quantized.layers:
             assert isinstance(module, nn.Linear)
             if not module.weight.is_meta:
                 install_layer(module, quantized.layers[name])
+                for key, parameter in module.named_parameters(name):
+                    check_holds(key, parameter)
+
+
+def check_dtype(
+    tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHeader], dtype: torch.dtype
+) -> None:
+    """Refuse a type for a model that does not hold what `load_coded` read.
+
+    Raises:
+        RadioError: a value of a tensor of a wide type, or of a layer with an exponent, would become
+            infinite.
+    """
+    layers = _Mapped(tensors, headers)
+    with _float32_on_cpu():
+        for name, tensor in tensors.items():
+            if tensor.dtype in (torch.bfloat16, torch.float32):
+                check_holds(name, tensor.to(dtype))
+        for name, header in headers.items():
+            if header["fields"].get("exponent", 0) > 0:
+                check_holds(f"{name}.weight", layers[name].weight.decode().to(dtype))
+
+
+def check_holds(name: str, values: Tensor) -> None:
+    """Refuse values that became infinite in the type that a model computes in.
+
+    Raises:
+        RadioError: `values` are float16, and it holds less than the quantized file.
+    """
+    if values.dtype == torch.float16 and not is_finite(values):
+        raise RadioError(
+            f"dtype=float16 does not hold {name} of the quantized file, which has values above "
+            "65504: give dtype=bfloat16 or dtype=float32"
+        )
 
 
 @torch.no_grad()

@@ -78,9 +78,10 @@ class RadioQuantizer(HfQuantizer):
         """Check the file and make `model` ready for its tensors.
 
         Raises:
-            RadioError: the file is corrupt or of another format, or does not fit config.json.
+            RadioError: the directory is not as radio wrote it, its file is of another format or
+                does not fit config.json, or has values that the model's dtype does not hold.
         """
-        from radio.checkpoint import load_coded
+        from radio.checkpoint import check_dtype, load_coded
         from radio.hf.integrity import read_checked_manifest
         from radio.hf.replace import replace_linears
 
@@ -91,7 +92,9 @@ class RadioQuantizer(HfQuantizer):
             )
         path = Path(checkpoint_files[0])
         read_checked_manifest(path.parent)
-        replace_linears(model, *load_coded(path), path)
+        tensors, headers = load_coded(path)
+        check_dtype(tensors, headers, model.dtype)
+        replace_linears(model, tensors, headers, path)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
         """Order the codes for the kernels."""

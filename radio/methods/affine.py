@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from radio.packing.codecs import affine_bytes
+from radio.packing.floats import LEAST, normalized
 from radio.runtime.check import check_fields
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import Count
@@ -37,6 +38,13 @@ class AffineMethod:
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` unless `rate_bits` is one of 1..8."""
         check_depth(rate_bits, type(self).__name__.lower())
+
+    def normalized(
+        self, weight: Float[Tensor, "rows cols"], bits: int
+    ) -> tuple[Float[Tensor, "rows cols"], int]:
+        """Return weights divided by 2^e, and e; 0 unless float16 does not hold the scales."""
+        # a row's scale may be 1 / (2^bits - 1) of its largest weight, or twice the weight
+        return normalized(weight, LEAST * (2**bits - 1), 2.0**14)
 
     def grid(self, run: Float[Tensor, "rows cols"], bits: int) -> Grid:
         """The grid of each row of a run."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Dense, QuantizedLinear
+from radio.packing.floats import stored
 from radio.runtime.errors import RadioError
 
 
@@ -18,5 +19,5 @@ class Fp16:
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Round the weights to float16, which is how the checkpoints store them."""
-        bias = None if layer.bias is None else layer.bias.half()
-        return QuantizedLinear(Dense(layer.weight.half()), bias)
+        bias = None if layer.bias is None else stored(layer.bias)
+        return QuantizedLinear(Dense(stored(layer.weight)), bias)

@@ -16,6 +16,7 @@ from torch import Tensor
 from radio.methods.affine import AffineMethod
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Affine, QuantizedLinear
+from radio.packing.floats import scaled, stored
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import at_least
 from radio.theory.affine import Grid, decode, encode
@@ -56,7 +57,7 @@ class Gptq(AffineMethod):
             RadioError: the moments of the inputs are not known.
         """
         coded, _ = self.code(layer.weight, second_moment(layer), int(rate_bits))
-        return QuantizedLinear(coded, None if layer.bias is None else layer.bias.half())
+        return QuantizedLinear(coded, None if layer.bias is None else stored(layer.bias))
 
     def code(
         self,
@@ -67,6 +68,7 @@ class Gptq(AffineMethod):
     ) -> tuple[Affine, Float[Tensor, "rows kept"]]:
         """Codes of all but the last `kept` columns, and those, which took up the errors."""
         rows, cols = len(weight), weight.shape[1] - kept
+        weight, exponent = self.normalized(weight, bits)
         group_cols = self.group_cols or max(cols, 1)
         groups = -(-cols // group_cols)
         codes = torch.empty(cols, rows, dtype=torch.uint8)
@@ -106,8 +108,9 @@ class Gptq(AffineMethod):
             zero=None if self.symmetric else zero.T.contiguous(),
             bits=bits,
             group_cols=group_cols,
+            exponent=exponent,
         )
-        return coded, result[:, cols:]
+        return coded, scaled(result[:, cols:], exponent)
 
 
 def second_moment(layer: LinearLayer) -> Float[Tensor, "cols cols"]:

@@ -22,6 +22,7 @@ from radio.methods.affine import check_reach
 from radio.methods.base import LinearLayer
 from radio.methods.gptq import Gptq, second_moment
 from radio.packing.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
+from radio.packing.floats import stored
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import at_least
 from radio.theory.affine import decode, encode
@@ -50,16 +51,17 @@ class Owq(Gptq):
             RadioError: the moments of the inputs are not known.
         """
         weight, hessian, bits = layer.weight, second_moment(layer), int(rate_bits)
-        grid = self.grid(weight, bits)
-        error = decode(encode(weight, grid, bits), grid) - weight
+        normal, _ = self.normalized(weight, bits)
+        grid = self.grid(normal, bits)
+        error = decode(encode(normal, grid, bits), grid) - normal
         sensitivity = hessian.diagonal() * error.square().sum(dim=0)
         weakest = sensitivity.argsort(descending=True, stable=True)
         rows, cols = weight.shape
         columns = weakest[: self.kept_cols(rows, cols, bits)]
         order = torch.cat([other_columns(columns, cols), columns])
         coded, kept = self.code(weight[:, order], hessian[order][:, order], bits, len(columns))
-        bias = None if layer.bias is None else layer.bias.half()
-        return QuantizedLinear(KeptColumns(coded, kept.half(), columns), bias)
+        bias = None if layer.bias is None else stored(layer.bias)
+        return QuantizedLinear(KeptColumns(coded, stored(kept), columns), bias)
 
     def kept_cols(self, rows: int, cols: int, bits: int) -> int:
         """How many columns of a layer are kept."""

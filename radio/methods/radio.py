@@ -6,7 +6,7 @@ scale and location are tuned on grids for the squared error of the weights.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Companded, QuantizedLinear
+from radio.packing.floats import normalized, stored
 from radio.runtime.check import check_fields
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import at_least, one_of
@@ -53,6 +54,8 @@ FEEDBACK_ROUNDS = 2
 # deepest at which errors are measured; cells are narrow from there on, so that the high-resolution
 # law holds, and the deepest codebooks would cost most of the time
 MEASURED_BITS = 5
+# a layer's largest weight, such that float16 and 8-bit lines hold the scales of its groups
+UNSCALED = (2.0**-10, 2.0**11)
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,16 @@ class Radio:
         """
         assert layer.statistics is not None and layer.depths is not None
         books = self._books(layer)
-        lines = self._lines(layer.weight, layer.statistics.cluster, layer.depths, books)
+        weight, exponent = normalized(layer.weight, *UNSCALED)
+        lines = self._lines(weight, layer.statistics.cluster, layer.depths, books)
         encode_all = self._encode_with_feedback if self.feedback else self._encode
-        codes = encode_all(layer, lines, books)
+        codes = encode_all(replace(layer, weight=weight), lines, books)
         location, scale = (line.half() for line in lines)
         cluster, table = layer.statistics.cluster, self._table(books)
-        coded = Companded(codes, cluster, layer.depths, location, scale, table, self.line_bits)
-        quantized = QuantizedLinear(coded, None if layer.bias is None else layer.bias.half())
+        coded = Companded(
+            codes, cluster, layer.depths, location, scale, table, self.line_bits, exponent
+        )
+        quantized = QuantizedLinear(coded, None if layer.bias is None else stored(layer.bias))
         if not self.correct_bias:
             return quantized
         # inputs as the quantized blocks before give them, where they are known
@@ -157,10 +163,11 @@ class Radio:
         """
         assert layer.statistics is not None
         cluster, books = layer.statistics.cluster, self._books(layer)
-        location, scale = self._moments(layer.weight, cluster)
+        weight, exponent = normalized(layer.weight, *UNSCALED)
+        location, scale = self._moments(weight, cluster)
         error = torch.empty(*location.shape, MAX_BITS + 1)
         for c in range(len(location)):
-            groups = layer.weight[cluster == c].T.contiguous()
+            groups = weight[cluster == c].T.contiguous()
             for bits, book in enumerate(books[: MEASURED_BITS + 1]):
                 for cols in torch.arange(len(groups)).split(_at_once(bits, groups.device)):
                     moments = location[c, cols], scale[c, cols]
@@ -172,7 +179,7 @@ class Radio:
         error[..., MEASURED_BITS + 1 :] = error[..., MEASURED_BITS, None] * torch.exp2(
             -2.0 * further
         )
-        return error
+        return error * 4.0**exponent
 
     @property
     def _store(self) -> Store:

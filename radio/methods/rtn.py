@@ -12,6 +12,7 @@ import torch
 from radio.methods.affine import AffineMethod
 from radio.methods.base import LinearLayer
 from radio.packing.codecs import Affine, QuantizedLinear
+from radio.packing.floats import stored
 from radio.theory.affine import encode
 
 
@@ -22,7 +23,8 @@ class Rtn(AffineMethod):
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Round every weight to the nearest of 2^rate_bits levels."""
         bits, group_cols = int(rate_bits), self.group_cols or layer.weight.shape[1]
-        runs = layer.weight.split(group_cols, dim=1)
+        scaled_weight, exponent = self.normalized(layer.weight, bits)
+        runs = scaled_weight.split(group_cols, dim=1)
         grids = [self.grid(run, bits) for run in runs]
         weight = Affine(
             codes=torch.cat([encode(*each, bits) for each in zip(runs, grids, strict=True)], dim=1),
@@ -30,5 +32,6 @@ class Rtn(AffineMethod):
             zero=None if self.symmetric else torch.stack([grid.zero for grid in grids], dim=1),
             bits=bits,
             group_cols=group_cols,
+            exponent=exponent,
         )
-        return QuantizedLinear(weight, None if layer.bias is None else layer.bias.half())
+        return QuantizedLinear(weight, None if layer.bias is None else stored(layer.bias))

@@ -17,6 +17,8 @@ from torch import Tensor
 
 # steps tried, as shares of the one that spans the whole range
 CLIP_STEPS = 50
+# the smallest number above 0 in float16
+LEAST_SCALE = 2.0**-24
 # prefix sums of that many candidates are held in memory at once
 CLIP_CHUNK = 2**21
 
@@ -77,8 +79,8 @@ def _range(weight: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
 
 def _stored(scale: Tensor) -> Tensor:
     """Scales in float16."""
-    # a range too narrow for float16 would have scale 0: its weights are 0 to that precision
-    return scale.half().clamp(min=torch.finfo(torch.float16).smallest_normal)
+    # a range too narrow for float16 would have scale 0
+    return scale.half().clamp(min=LEAST_SCALE)
 
 
 def _clipped(weight: Tensor, bits: int, symmetric: bool) -> Grid:

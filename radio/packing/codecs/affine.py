@@ -16,19 +16,19 @@ from radio.packing.checks import (
     check_names,
     check_tensor,
 )
-
-SCALES = (torch.float16, torch.float32)
+from radio.packing.floats import EXPONENTS, scaled
 
 
 @dataclass(frozen=True)
 class Affine:
     """One depth; a scale and an integer zero point for each row and each run of inputs.
 
-    w = scale (code - zero), the codec of RTN and GPTQ. A row's inputs are cut into runs of
-    `group_cols`, of which the last may be shorter.
+    w = 2^exponent scale (code - zero), the codec of RTN and GPTQ. A row's inputs are cut into runs
+    of `group_cols`, of which the last may be shorter.
 
     Attributes:
         zero: None where all are 2^(bits - 1), which the decoder knows.
+        exponent: 0 unless float16 does not hold the scales (`radio.packing.floats`).
     """
 
     name: ClassVar[str] = "affine"
@@ -37,6 +37,7 @@ class Affine:
     zero: UInt8[Tensor, "rows groups"] | None
     bits: int
     group_cols: int
+    exponent: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -50,10 +51,12 @@ class Affine:
         group = torch.arange(self.codes.shape[1]) // self.group_cols
         middle = 2 ** (self.bits - 1)
         zero = middle if self.zero is None else self.zero.float()[:, group]
-        return (self.codes.float() - zero) * self.scale.float()[:, group]
+        return scaled((self.codes.float() - zero) * self.scale.float()[:, group], self.exponent)
 
     def fields(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "bits": self.bits, "group_cols": self.group_cols}
+        exponent = {"exponent": self.exponent} if self.exponent else {}
+        fields = {"shape": list(self.shape), "bits": self.bits, "group_cols": self.group_cols}
+        return fields | exponent
 
     def to_tensors(self) -> dict[str, Tensor]:
         tensors = {"weight": pack(self.codes.flatten(), self.bits)}
@@ -68,15 +71,16 @@ class Affine:
     def check(
         cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
     ) -> None:
-        check_names("fields", fields, {"shape", "bits", "group_cols"}, set())
+        check_names("fields", fields, {"shape", "bits", "group_cols"}, {"exponent"})
         check_names("tensors", tensors, {"weight", "scale"}, {"zero"})
         check_fields(fields, shape)
         bits = check_integer("bits", fields["bits"], 1, 8)
         group_cols = check_integer("group_cols", fields["group_cols"], 1, 2**31 - 1)
+        check_integer("exponent", fields.get("exponent", 0), *EXPONENTS)
         rows, cols = shape
         groups = -(-cols // group_cols)
         check_bytes("weight", tensors["weight"], packed_bytes(rows * cols, bits))
-        check_tensor("scale", tensors["scale"], SCALES, (rows, groups))
+        check_tensor("scale", tensors["scale"], [torch.float16], (rows, groups))
         if "zero" in tensors:
             check_bytes("zero", tensors["zero"], packed_bytes(rows * groups, bits))
 
@@ -91,6 +95,7 @@ class Affine:
             zero=zero,
             bits=bits,
             group_cols=fields["group_cols"],
+            exponent=fields.get("exponent", 0),
         )
 
 

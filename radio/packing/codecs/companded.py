@@ -17,7 +17,7 @@ from radio.packing.checks import (
     check_names,
     check_tensor,
 )
-from radio.packing.codecs.affine import SCALES
+from radio.packing.floats import EXPONENTS, scaled
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import companded, decode, nearest, split
 from radio.theory.lines import from_bytes, to_bytes
@@ -27,19 +27,20 @@ DEPTH_FIELD_BITS = 4
 # an index of a cluster takes at most a byte
 MAX_CLUSTERS = 256
 # types of locations and of scales, by line_bits
-LINES = {16: (SCALES, SCALES), 8: ([torch.int8], [torch.uint8])}
+LINES = {16: ([torch.float16], [torch.float16]), 8: ([torch.int8], [torch.uint8])}
 
 
 @dataclass(frozen=True)
 class Companded:
     """A depth, a location and a scale for each row cluster and input column (paper).
 
-    w = location + scale x level; levels are those of the companding law, or of a `codebook` that
-    all layers share. Codes of equal depth are packed together, depth by depth, cluster by cluster,
-    column by column.
+    w = 2^exponent (location + scale x level); levels are those of the companding law, or of a
+    `codebook` that all layers share. Codes of equal depth are packed together, depth by depth,
+    cluster by cluster, column by column.
 
     Attributes:
         codebook: levels of depths 1..8, one after the other; None for the companding law.
+        exponent: 0 unless float16 does not hold the lines (`radio.packing.floats`).
         line_bits: of a location and of a scale as they are stored, 16 or 8 (`radio.theory.lines`).
     """
 
@@ -51,6 +52,7 @@ class Companded:
     scale: Float16[Tensor, "clusters cols"]
     codebook: Float16[Tensor, " 510"] | None = None
     line_bits: int = 16
+    exponent: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,11 +75,12 @@ class Companded:
                 codes = self.codes[index].long().T
                 book = companded(bits) if levels is None else nearest(levels[bits])
                 weight[index] = decode(codes, location[cols], scale[cols], book).T
-        return weight
+        return scaled(weight, self.exponent)
 
     def fields(self) -> dict[str, Any]:
         lines = {} if self.line_bits == 16 else {"line_bits": self.line_bits}
-        return {"shape": list(self.shape)} | lines
+        exponent = {"exponent": self.exponent} if self.exponent else {}
+        return {"shape": list(self.shape)} | lines | exponent
 
     def to_tensors(self) -> dict[str, Tensor]:
         location, scale = self.location, self.scale
@@ -108,12 +111,13 @@ class Companded:
     def check(
         cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
     ) -> None:
-        check_names("fields", fields, {"shape"}, {"line_bits"})
+        check_names("fields", fields, {"shape"}, {"line_bits", "exponent"})
         required = {"weight", "depths", "location", "scale"}
         check_names("tensors", tensors, required, {"cluster", "codebook"})
         check_fields(fields, shape)
         rows, cols = shape
         line_bits = check_integer("line_bits", fields.get("line_bits", 16), 8, 16)
+        check_integer("exponent", fields.get("exponent", 0), *EXPONENTS)
         if line_bits not in LINES:
             raise ValueError(f"line_bits={line_bits} is neither 16 nor 8")
         clusters = tensors["location"].shape[0] if tensors["location"].dim() == 2 else 1
@@ -121,8 +125,6 @@ class Companded:
             raise ValueError(f"location has {clusters} clusters of rows, not 1..{MAX_CLUSTERS}")
         for key, dtypes in zip(("location", "scale"), LINES[line_bits], strict=True):
             check_tensor(key, tensors[key], dtypes, (clusters, cols))
-        if tensors["location"].is_floating_point():
-            check_tensor("scale", tensors["scale"], [tensors["location"].dtype], (clusters, cols))
         if "codebook" in tensors:
             check_tensor("codebook", tensors["codebook"], [torch.float16], (510,))
         sizes = _checked_sizes(tensors, rows, clusters)
@@ -143,7 +145,8 @@ class Companded:
             cluster = unpack(tensors["cluster"], _index_bits(clusters), rows).long()
         codes = torch.zeros(rows, cols, dtype=torch.uint8)
         codebook = tensors.get("codebook")
-        coded = cls(codes, cluster, depths, location, scale, codebook, line_bits)
+        exponent = fields.get("exponent", 0)
+        coded = cls(codes, cluster, depths, location, scale, codebook, line_bits, exponent)
         start = 0
         for bits in range(1, 9):
             places = list(coded._at(bits))

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float, Float16
+from jaxtyping import Float
 from torch import Tensor
 
 from radio.packing.codecs.base import Codec
+from radio.packing.floats import stored
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class QuantizedLinear:
     """
 
     weight: Codec
-    bias: Float16[Tensor, " rows"] | None = None
+    bias: Float[Tensor, " rows"] | None = None
     bias_added: bool = False
 
     def stored_bytes(self) -> int:
@@ -28,5 +29,5 @@ class QuantizedLinear:
         return sum(tensor.nbytes for tensor in tensors)
 
     def with_bias(self, bias: Float[Tensor, " rows"], added: bool) -> "QuantizedLinear":
-        """The same weights under another bias, stored in float16."""
-        return replace(self, bias=bias.half(), bias_added=added)
+        """Return the same weights with another bias, as it is stored."""
+        return replace(self, bias=stored(bias), bias_added=added)
