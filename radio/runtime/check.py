@@ -180,7 +180,7 @@ def _check_rule(value: Any, rule: Any, key: str, whole: Any) -> None:
     elif isinstance(rule, FieldsOfKind) and value is not None:
         targets = dict(rule.targets)
         kind = value.get("kind") if isinstance(value, Mapping) else None
-        if kind not in targets:
+        if not isinstance(kind, str) or kind not in targets:
             raise refused(f"{key}.kind", kind, f"one of {', '.join(targets)}")
         rest = {name: item for name, item in value.items() if name != "kind"}
         check_arguments(rest, signature(targets[kind]), key)

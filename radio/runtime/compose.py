@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -107,10 +108,11 @@ def quoted(override: str) -> str:
 def expand_home(cfg: DictConfig) -> None:
     """Replace a leading `~` by the user's home in all paths: `out`, `artifacts.*` and `*.path`."""
     places = [(cfg, "out"), *_paths(cfg)]
-    if OmegaConf.is_dict(cfg.get("artifacts")):
-        places += [(cfg.artifacts, name) for name in cfg.artifacts]
+    artifacts = _known(cfg, "artifacts")
+    if isinstance(artifacts, DictConfig):
+        places += [(artifacts, str(name)) for name in artifacts]
     for node, name in places:
-        value = None if OmegaConf.is_missing(node, name) else node[name]
+        value = _known(node, name)
         if isinstance(value, str) and value.startswith("~"):
             node[name] = os.path.expanduser(value)
         elif isinstance(value, ListConfig):
@@ -118,14 +120,20 @@ def expand_home(cfg: DictConfig) -> None:
 
 
 def _paths(node: DictConfig) -> Iterator[tuple[DictConfig, str]]:
-    """Mappings at any depth that have a key `path`."""
-    for key in node:
+    """Return the mappings at any depth that have a key `path`."""
+    for key in map(str, node):
+        value = _known(node, key)
         if key == "path":
             yield node, "path"
-        elif not OmegaConf.is_missing(node, key):
-            value = node._get_node(key)
-            if isinstance(value, DictConfig) and not value._is_none():
-                yield from _paths(value)
+        elif isinstance(value, DictConfig):
+            yield from _paths(value)
+
+
+def _known(node: DictConfig, key: str) -> Any:
+    """Return a value that is given as it stands; None if it is missing or an interpolation."""
+    if key not in node or OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+        return None
+    return node[key]
 
 
 def steps(config: Path = CONFIG) -> list[str]:

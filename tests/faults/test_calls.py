@@ -132,6 +132,9 @@ def test_every_call_is_accepted_or_answered_by_one_sentence(
         ("evaluate streaming=maybe", "set true, false or auto"),
         ("evaluate wandb.mode=maybe", "set one of auto, online, offline, disabled"),
         ("evaluate +colour=red", "colour does not exist"),
+        ("prepare model.source.kind=[1,2]", "model.source.kind=[1, 2] is not accepted"),
+        ("table out=${nope}", "out stands for a key that is not there"),
+        ("table artifacts=${nope}", "artifacts stands for a key that is not there"),
     ],
 )
 def test_the_sentence_names_key_value_and_what_is_accepted(
