@@ -18,6 +18,7 @@ from types import FrameType
 
 from radio.runtime.errors import RadioError
 from radio.runtime.failure import failure
+from radio.runtime.secrets import MaskingFormatter, masked
 
 FAILED, BAD_INPUT = 1, 2
 # 128 and the number of the signal
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     goes wrong, with status 1, and the line names the file that has the traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(MaskingFormatter("%(asctime)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # what a PDF leaves out of its fonts
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -169,7 +172,7 @@ def _help(step: str, overrides: Sequence[str]) -> str:
 
 def _complain(sentence: str, status: int = BAD_INPUT) -> int:
     """Say what is wrong in one line and return the exit status."""
-    print(f"radio: error: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"radio: error: {masked(' '.join(sentence.split()))}", file=sys.stderr)
     return status
 
 

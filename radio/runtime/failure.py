@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from radio.runtime.secrets import masked
+
 FOLDER = Path("logs/errors")
 
 
@@ -32,7 +34,7 @@ def failure(error: Exception, arguments: Sequence[str]) -> str:
             "".join(traceback.format_exception(error)),
         ]
     )
-    return f"{said}; an error in radio or a library, whose traceback is in {_keep(report)}"
+    return f"{said}; an error in radio or a library, whose traceback is in {_keep(masked(report))}"
 
 
 def _keep(report: str) -> Path:

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from omegaconf import DictConfig, OmegaConf
 
 from radio.runtime.errors import RadioError
+from radio.runtime.secrets import masked, masked_values
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def choose_mode(cfg: DictConfig) -> str:
     if not _has_key(server):
         reason = "no API key: run `wandb login`"
     elif not _answers(server):
-        reason = f"{server} does not answer within {REACH_TIMEOUT_S:g} s"
+        reason = f"{masked(server)} does not answer within {REACH_TIMEOUT_S:g} s"
     if reason and mode == "online":
         log.warning("W&B is not to be had online (%s): logging offline", reason)
     return "offline" if reason else "online"
@@ -208,7 +209,7 @@ def _log(
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values; what is not given stays `???`."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    return {str(key): value for key, value in config.items()}
+    return {str(key): masked_values(value) for key, value in config.items()}
 
 
 def _forget_service() -> None:
@@ -222,7 +223,7 @@ def _table(path: Path) -> Any:
     """The CSV file as a `wandb.Table`; columns of numbers become numbers, empty cells None."""
     import wandb
 
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file))
     columns = [_numbers(list(column)) for column in zip(*rows, strict=True)]
     table = wandb.Table(columns=list(header), allow_mixed_types=True)
@@ -233,7 +234,7 @@ def _table(path: Path) -> Any:
 
 def _sentence(error: Exception) -> str:
     """Kind of an error and the first line of what it says, at most 160 characters of it."""
-    line = str(error).partition("\n")[0]
+    line = masked(str(error).partition("\n")[0])
     return f"{type(error).__name__}: {line if len(line) <= 160 else line[:157] + '...'}"
 
 
