@@ -47,7 +47,7 @@ def why_too_large(
 @cache
 def _parameters(sizes: Path) -> dict[str, float]:
     try:
-        with sizes.open(newline="") as file:
+        with sizes.open(newline="", encoding="utf-8") as file:
             return {row["model"]: float(row["parameters"]) for row in csv.DictReader(file)}
     except (OSError, KeyError, ValueError) as error:
         raise RadioError(f"{sizes} cannot be read ({error}): restore it from git") from error

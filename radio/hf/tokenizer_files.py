@@ -46,7 +46,8 @@ def copy_tokenizer_files(source: Path, folder: Path) -> None:
     for name in ("generation_config.json", "tokenizer_config.json"):
         if (folder / name).exists() and CODE in (content := read_json(folder / name)):
             del content[CODE]
-            (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+            text = json.dumps(content, indent=2) + "\n"
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def _inside(source: Path, name: str) -> Path:

@@ -110,13 +110,13 @@ def _build(path: Path, sources: Sequence[Path], flags: Sequence[str]) -> None:
             with scratch.open("rb") as built:
                 os.fsync(built)
         with atomic(_digest_of(path)) as scratch:
-            scratch.write_text(sha256(path.read_bytes()).hexdigest())
+            scratch.write_text(sha256(path.read_bytes()).hexdigest(), encoding="utf-8")
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process."""
-    with path.open("a") as file:
+    with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

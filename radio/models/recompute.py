@@ -90,9 +90,13 @@ class _Shelf:
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def clear(self) -> None:
-        """Remove the folder, and in it what a killed run has left."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the inputs that a killed run has left, and the folder if it holds nothing else."""
+        if self.folder is None or not self.folder.is_dir():
+            return
+        for left in self.folder.glob("*.layers.*"):  # files of blocks, and their scratch folders
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def put(self, name: str, tensor: Float[Tensor, "sequences length width"]) -> None:
         if self.folder is None:

@@ -52,7 +52,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         with locked(path.parent):
             _remove_abandoned(path)
             folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
-            owner = (folder / OWNER).open("w")
+            owner = (folder / OWNER).open("wb")
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(owner, fcntl.LOCK_EX)
         yield folder
@@ -149,7 +149,7 @@ def _remove_abandoned(path: Path) -> None:
 def _has_living_owner(folder: Path) -> bool:
     """Whether a process holds the lock in a scratch folder, or that cannot be known."""
     try:
-        with (folder / OWNER).open("r+") as owner:
+        with (folder / OWNER).open("r+b") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False  # killed before it made the file: both happens under the folder's lock

@@ -47,7 +47,7 @@ def memory_bytes(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgr
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in _limits(proc, root):
         try:
-            found.append(int(limit.read_text()))
+            found.append(int(limit.read_text(encoding="utf-8")))
         except (OSError, ValueError):  # there is none; "max"
             continue
     return min(found)
@@ -71,7 +71,7 @@ def available_bytes(proc: Path = Path("/proc")) -> int:
 def _field(file: Path, name: str) -> int | None:
     """Return a field of the system's, in bytes; None if it is not shown."""
     try:
-        found = re.search(rf"^{name}:\s*(\d+) kB", file.read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s*(\d+) kB", file.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return None
     return None if found is None else int(found[1]) * 1024
@@ -103,7 +103,7 @@ def _limits(proc: Path, root: Path) -> Iterator[Path]:
 def _groups(proc: Path) -> list[tuple[int, str]]:
     """Version and path of the control groups that confine this process's memory."""
     try:
-        lines = (proc / "cgroup").read_text().splitlines()
+        lines = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     fields = [line.split(":", 2) for line in lines]

@@ -25,7 +25,7 @@ def traffic(counters: Path = Path("/proc/self/io")) -> dict[str, int]:
     what is written counts when it is handed over. Empty where the system does not tell.
     """
     try:
-        lines = counters.read_text().splitlines()
+        lines = counters.read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
     told = dict(line.split(": ") for line in lines)
