@@ -10,6 +10,7 @@ from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.runtime.files import write_json
 from radio.statistics import LayerStatistics, save_statistics
+from tests.manifests import manifest_of
 from tests.tiny import tiny_llama
 
 
@@ -22,6 +23,7 @@ def statistics(tmp_path):
         input_mean=torch.zeros(6),
     )
     save_statistics(tmp_path / "statistics.safetensors", {"layer": entry})
+    manifest_of(tmp_path / "statistics.safetensors", "calibrate")
     return tmp_path / "statistics.safetensors"
 
 
@@ -169,6 +171,7 @@ def test_what_cannot_be_asked(arguments, sentence, statistics, tmp_path, capsys)
 def test_devices_and_types_that_are_none(override, sentence, tmp_path, capsys):
     ids = hashed_blocks(torch.zeros(1, 4, dtype=torch.int64), "x", [])
     save_token_splits(tmp_path / "tokens.safetensors", {"test": ids})
+    manifest_of(tmp_path / "tokens.safetensors", "tokenize")
     write_json(tmp_path / "model.json", {"measured": {"path": str(tiny_llama(tmp_path / "model"))}})
     given = [f"artifacts.model={tmp_path / 'model.json'}"]
     given += [f"artifacts.tokens={tmp_path / 'tokens.safetensors'}"]

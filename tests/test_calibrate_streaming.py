@@ -17,6 +17,7 @@ from radio.models import Recomputing, StreamedModel, load_model
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from radio.statistics import load_statistics, save_statistics
+from tests.manifests import manifest_of
 from tests.tiny import SHAPES, state_in, tiny_llama
 
 IDS = torch.randint(2, 300, (7, 24), generator=torch.Generator().manual_seed(3))
@@ -106,6 +107,7 @@ def calibrate(tmp_path, out: str, *overrides: str) -> int:
         write_json(tmp_path / "model.json", {"measured": {"path": str(model)}, "wall_s": 0.0})
         splits = {"calibration": hashed_blocks(IDS, "tiny", [])}
         save_token_splits(tmp_path / "tokens.safetensors", splits)
+        manifest_of(tmp_path / "tokens.safetensors", "tokenize")
     given = [f"artifacts.model={tmp_path / 'model.json'}", f"out={tmp_path / out}.safetensors"]
     given += [f"artifacts.tokens={tmp_path / 'tokens.safetensors'}", "model.group_rows=8"]
     settings = ["sequences=7", "pilot_sequences=2"]

@@ -9,6 +9,7 @@ from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.runtime.files import write_json
 from radio.runtime.manifest import read_manifest
+from tests.manifests import manifest_of
 from tests.tiny import tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (4, 24), generator=torch.Generator().manual_seed(5))
@@ -19,6 +20,7 @@ def folder(request, tmp_path) -> Path:
     checkpoint = request.param(tmp_path / "checkpoint")
     write_json(tmp_path / "model.json", {"wall_s": 0.0, "measured": {"path": str(checkpoint)}})
     save_token_splits(tmp_path / "tokens.safetensors", {"test": hashed_blocks(IDS, "test", [])})
+    manifest_of(tmp_path / "tokens.safetensors", "tokenize")
     assert made(tmp_path, "quantize", "coded.safetensors", "method=rtn", "rate_bits=3") == 0
     return tmp_path
 

@@ -40,6 +40,7 @@ from radio.runtime.files import write_json
 from radio.runtime.manifest import read_manifest
 from radio.statistics import LayerStatistics, tensors_of
 from radio.theory.codebook import uniform
+from tests.manifests import manifest_of
 from tests.pretend_gpus import pretend_gpus
 from tests.tiny import state_in, tiny_llama, tiny_opt
 
@@ -203,6 +204,7 @@ def made(folder: Path, checkpoint: Path) -> dict[str, object]:
     write_json(folder / "model.json", {"wall_s": 0.0, "measured": {"path": str(checkpoint)}})
     splits = {name: hashed_blocks(IDS, name, []) for name in ("calibration", "validation", "test")}
     save_token_splits(folder / "tokens.safetensors", splits)
+    manifest_of(folder / "tokens.safetensors", "tokenize")
     artifacts = {"model": folder / "model.json", "tokens": folder / "tokens.safetensors"}
     small = "calibration.estimator.sequences=3 calibration.estimator.pilot_sequences=1"
     for step, name, words in (

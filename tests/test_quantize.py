@@ -12,6 +12,7 @@ from radio.models import decoder_blocks, decoder_linears, final_hidden, folds, l
 from radio.quantize import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
+from tests.manifests import manifest_of
 from tests.tiny import tiny_llama, tiny_opt
 
 MODELS = {
@@ -246,6 +247,7 @@ def run_step(tmp_path, monkeypatch, inputs: str, *overrides: str) -> int:
     write_json(tmp_path / "model.json", {"measured": {"path": str(model)}, "wall_s": 0.0})
     splits = {"calibration": hashed_blocks(IDS, "tiny", [])}
     save_token_splits(tmp_path / "tokens.safetensors", splits)
+    manifest_of(tmp_path / "tokens.safetensors", "tokenize")
     given = ["method=mine", "rate_bits=3", f"artifacts.model={tmp_path / 'model.json'}"]
     return main(["quantize", *given, f"out={tmp_path / 'q.safetensors'}", *overrides])
 

@@ -24,6 +24,7 @@ from radio.quantize_parts import Parts, quantize_to_file
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from radio.runtime.state import StateStore
+from tests.manifests import manifest_of
 from tests.tiny import SHAPES, state_in, tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (3, 24), generator=torch.Generator().manual_seed(5))
@@ -141,6 +142,7 @@ def test_the_step_streams_as_asked_and_writes_the_same(tmp_path, method):
     write_json(tmp_path / "model.json", manifest)
     splits = {"calibration": hashed_blocks(IDS, "tiny", [])}
     save_token_splits(tmp_path / "tokens.safetensors", splits)
+    manifest_of(tmp_path / "tokens.safetensors", "tokenize")
     told = []
     for name, streaming in (("whole", "auto"), ("parts", "true")):
         assert quantize(tmp_path, name, *method, f"streaming={streaming}") == 0

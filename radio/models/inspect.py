@@ -1,5 +1,7 @@
 """Read every weight of a checkpoint once, tensor by tensor, to hash it and to find damage early."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor
@@ -8,6 +10,17 @@ from radio.models.load import check_finite
 from radio.models.stored import opened, weight_files
 from radio.runtime import content
 from radio.runtime.errors import RadioError
+
+# all that decides token ids
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 def inspect_weights(path: Path) -> str:
@@ -44,6 +57,16 @@ def check_unchanged(path: Path, sha256: str | None) -> None:
             f"the weights in {path} changed after radio prepare recorded their SHA-256 in "
             "artifacts.model: run radio prepare again, and then the steps after it"
         )
+
+
+def files_sha256(path: Path, names: Iterable[str]) -> str:
+    """Return the SHA-256 over names and contents of those files that directory `path` has."""
+    digest = hashlib.sha256()
+    for name in names:
+        if (path / name).is_file():
+            text = (path / name).read_bytes()
+            digest.update(f"{name} {len(text)} ".encode() + text)
+    return digest.hexdigest()
 
 
 def _check_not_zero(name: str, weight: Tensor, path: Path) -> None:

@@ -24,11 +24,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from radio.runtime.artifacts import check_artifacts, content_digest, read_manifest
 from radio.runtime.errors import RadioError
 from radio.runtime.files import (
     grant_mode,
     locked,
-    read_json,
     replace,
     scratch_folder,
     write_json,
@@ -40,8 +40,11 @@ from radio.runtime.outputs import (
     manifest_path,
     paths_in,
 )
+from radio.runtime.secrets import masked_values
 from radio.runtime.tracking import configured_mode, log_job
 from radio.runtime.usage import peak_memory_bytes, traffic
+
+__all__ = ["commit", "manifest_path", "read_manifest", "recorded", "resolved"]
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +84,15 @@ def recorded(
 
     Raises:
         RadioError: a config value that must be given is missing (`???`), `wandb.mode` is unknown,
-            `out` cannot be written or holds something else, or the disk is full.
+            `out` cannot be written or holds something else, an artifact that the step reads is
+            not of its kind or of another model, or the disk is full.
         TypeError: a measurement is not of the kinds above.
     """
     config = resolved(cfg)
     configured_mode(cfg)  # a typo must not cost an hour's work at its end
     inputs = list(paths_in(config))
     check_output(step, out, companions, inputs)
+    made_from = check_artifacts(step, config)
     measured: dict[str, Any] = {}
     resumed = any(out.with_name(out.name + suffix).exists() for suffix in STATES)
     start, moved = time.perf_counter(), traffic()
@@ -103,7 +108,8 @@ def recorded(
         content = {
             "step": step,
             "artifact": str(out),
-            "config": config,
+            "config": masked_values(config),
+            "made_from": made_from,
             "commit": commit(),
             "seed": config.get("seed"),
             "versions": _versions(),
@@ -113,6 +119,7 @@ def recorded(
             "peak_memory_bytes": peak_memory_bytes(),
             **{name: total - moved[name] for name, total in traffic().items()},
             "size_bytes": staged.stat().st_size if staged.exists() else None,
+            "identity": content_digest(staged) if staged.exists() else None,
             "measured": finite,
             "not_finite": not_finite,
         }
@@ -142,19 +149,6 @@ def _publish(
         for file in made:
             replace(out.parent / file.name, file, folder)
     return sorted(out.parent / file.name for file in made)
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest, given its own path or its artifact's.
-
-    Raises:
-        RadioError: it is absent, not JSON, or JSON of another kind.
-    """
-    path = manifest_path(path)
-    content = read_json(path)
-    if not isinstance(content.get("measured"), dict):
-        raise RadioError(f"{path} is not a manifest of radio: delete it and run its step again")
-    return content
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -144,11 +144,13 @@ def _check_suffix(step: str, out: Path, companions: Sequence[str]) -> None:
 def _check_inputs(out: Path, written: Iterable[Path], inputs: Iterable[Path]) -> None:
     real = {os.path.realpath(path): path for path in written}
     for source in inputs:
-        if path := real.get(os.path.realpath(source)):
-            raise RadioError(
-                f"out={out} would replace {path}, which is an input: give another path"
-            )
-        if source.is_dir() and _is_inside(out, source):
+        try:
+            replaced, is_folder = real.get(os.path.realpath(source)), source.is_dir()
+        except (OSError, ValueError):
+            continue  # no name of a file: the step says so when it opens it
+        if replaced:
+            raise RadioError(f"out={out} would replace {replaced}, an input: give another path")
+        if is_folder and _is_inside(out, source):
             raise RadioError(f"out={out} is in the input directory {source}: give another path")
 
 

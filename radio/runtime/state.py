@@ -43,7 +43,11 @@ def job_key(step: str, cfg: DictConfig) -> str:
         RadioError: an artifact is absent or cannot be read.
     """
     config = resolved(cfg)
-    paths = {name: Path(path) for name, path in config["artifacts"].items() if path is not None}
+    paths = {
+        name: Path(path).expanduser()
+        for name, path in config["artifacts"].items()
+        if path is not None
+    }
     model = paths.pop("model")
     try:
         inputs = {name: sha256_of_files([path]) for name, path in paths.items()}

@@ -11,7 +11,7 @@ from radio.runtime.build import build
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.statistics import LayerStatistics, load_statistics
-from radio.steps.inputs import asked, checkpoint_path, given, needed
+from radio.steps.inputs import asked, checkpoint_path, optional_artifact, required_artifact
 from radio.steps.solver import solver
 
 
@@ -20,16 +20,16 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("allocate", cfg, out) as (staged, measured):
         rate, solve = asked(cfg), solver(cfg)
-        statistics = load_statistics(needed(cfg, "statistics"))
+        statistics = load_statistics(required_artifact(cfg, "statistics"))
         if isinstance(rate, Target) and rate.kind in ACCURACY:
-            found = read_manifest(needed(cfg, "target"))["measured"]
+            found = read_manifest(required_artifact(cfg, "target"))["measured"]
             rate = float(found["rate_bits"])
             measured["loss_validation"] = found["loss_validation"]
         if isinstance(rate, Target):
             rate = _depth_within(cfg, rate, statistics)
         depths, allocation = solve(rate)
         save_depths(staged, depths)
-        before = [given(cfg, name) for name in ("distortion", "target")]
+        before = [optional_artifact(cfg, name) for name in ("distortion", "target")]
         upstream = [read_manifest(path) for path in before if path is not None]
         measured["upstream_wall_s"] = sum(manifest["wall_s"] for manifest in upstream)
         measured["bits_paper"] = allocation.rate_bits
@@ -48,8 +48,8 @@ def _depth_within(
     from radio.methods.base import DepthMethod
     from radio.models.load import skeleton
 
-    needed(cfg, "model")
-    codebook = given(cfg, "codebook")
+    required_artifact(cfg, "model")
+    codebook = optional_artifact(cfg, "codebook")
     return mean_depth(
         target,
         skeleton(checkpoint_path(cfg)),

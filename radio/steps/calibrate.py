@@ -1,7 +1,5 @@
 """Measure gradient variances and input means on the calibration text."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from radio.calibrate import Estimator
@@ -19,7 +17,7 @@ from radio.runtime.peak import matmul_flops_per_s
 from radio.runtime.state import StateStore
 from radio.statistics import save_statistics
 from radio.steps.holding import model_to_calibrate
-from radio.steps.inputs import checkpoint_path
+from radio.steps.inputs import checkpoint_path, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -29,7 +27,7 @@ def run(cfg: DictConfig) -> None:
         on = devices(cfg.device)
         estimator = build(cfg.calibration.estimator, "calibration.estimator", Estimator)
         dtype = floating("calibration.estimator.dtype", estimator.dtype)
-        blocks = load_token_blocks(Path(cfg.artifacts.tokens), "calibration")
+        blocks = load_token_blocks(required_artifact(cfg, "tokens"), "calibration")
         model = model_to_calibrate(
             cfg,
             longest_phase(estimator.sequences, estimator.pilot_sequences),

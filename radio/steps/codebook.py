@@ -1,7 +1,5 @@
 """Learn the levels of every depth from a sample of the weight groups."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from radio.codebook import fit_codebooks, save_codebooks
@@ -10,7 +8,7 @@ from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.statistics import load_statistics
-from radio.steps.inputs import checkpoint_path
+from radio.steps.inputs import checkpoint_path, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -18,7 +16,7 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("codebook", cfg, out) as (staged, measured):
         on = devices(cfg.device)
-        statistics = load_statistics(Path(cfg.artifacts.statistics))
+        statistics = load_statistics(required_artifact(cfg, "statistics"))
         linears = decoder_linears(load_model(checkpoint_path(cfg)))
         weights = {name: linear.weight.detach() for name, linear in linears.items()}
         codebooks = fit_codebooks(weights, statistics, cfg.seed, on[0])

@@ -1,7 +1,5 @@
 """Measure the weight error of every group at every depth, under a method's levels and fit."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from radio.codebook import load_codebooks
@@ -14,7 +12,7 @@ from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.statistics import load_statistics
-from radio.steps.inputs import checkpoint_path, given
+from radio.steps.inputs import checkpoint_path, optional_artifact, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -23,8 +21,8 @@ def run(cfg: DictConfig) -> None:
     with recorded("distortion", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         method = build(cfg.method.quantizer, "method.quantizer", DepthMethod)
-        statistics = load_statistics(Path(cfg.artifacts.statistics))
-        learned = given(cfg, "codebook")
+        statistics = load_statistics(required_artifact(cfg, "statistics"))
+        learned = optional_artifact(cfg, "codebook")
         codebooks = None if learned is None else load_codebooks(learned)
         model = load_model(checkpoint_path(cfg))
         distortion = measure_distortion(model, method, statistics, codebooks, on[0])

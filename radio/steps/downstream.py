@@ -18,7 +18,7 @@ from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
-from radio.steps.inputs import checkpoint_path, evaluated_in, given
+from radio.steps.inputs import checkpoint_path, evaluated_in, optional_artifact
 
 # measurements of the quantized model that the manifest repeats
 FORWARDED = ("method", "rate_bits", "bits_paper", "bits_true")
@@ -29,7 +29,8 @@ def run(cfg: DictConfig) -> None:
 
     Without `artifacts.quantized` the checkpoint itself is evaluated.
     """
-    out, quantized, checkpoint = output_path(cfg.out), given(cfg, "quantized"), checkpoint_path(cfg)
+    out, quantized = output_path(cfg.out), optional_artifact(cfg, "quantized")
+    checkpoint = checkpoint_path(cfg)
     with recorded("downstream", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         model = load_model(checkpoint, evaluated_in(cfg))
@@ -40,7 +41,7 @@ def run(cfg: DictConfig) -> None:
             measured |= {name: manifest["measured"][name] for name in FORWARDED}
             measured |= {"size_bytes": manifest["size_bytes"]}
         model = place(model, on)
-        file, tokenizer = given(cfg, "task_items"), load_tokenizer(checkpoint)
+        file, tokenizer = optional_artifact(cfg, "task_items"), load_tokenizer(checkpoint)
         task_data = None if file is None else load_items(file)
         tasks = tasks_of(cfg.tasks.tasks)
         state = StateStore.of_job("downstream", cfg, out)

@@ -17,21 +17,21 @@ from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.steps.holding import model_to_run
-from radio.steps.inputs import evaluated_in, protocol_of
+from radio.steps.inputs import evaluated_in, protocol_of, required_artifact
 
 CARRIED = ("method", "rate_bits", "bits_paper", "bits_true", "pruned", "loss_validation")
 
 
 def run(cfg: DictConfig) -> None:
     """All `artifacts` -> block-by-block losses at `out`, their summary in its manifest."""
-    out, coded = output_path(cfg.out), Path(cfg.artifacts.quantized)
+    out, coded = output_path(cfg.out), required_artifact(cfg, "quantized")
     with recorded("evaluate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         made = read_manifest(coded)
-        blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
-        reference = load_reference(Path(cfg.artifacts.reference), blocks.sha256)
+        blocks = load_token_blocks(required_artifact(cfg, "tokens"), cfg.split)
+        reference = load_reference(required_artifact(cfg, "reference"), blocks.sha256)
         protocol = protocol_of(cfg, blocks.protocol)
-        _check_protocol(Path(cfg.artifacts.reference), protocol)
+        _check_protocol(required_artifact(cfg, "reference"), protocol)
         size_bytes = coded.stat().st_size
         model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg), size_bytes)
         reference_head = deepcopy(head_of(model))

@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 
 from radio.models.inspect import check_unchanged
 from radio.rates import Target, asked_rate
+from radio.runtime.artifacts import MADE_BY, read_manifest
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
-from radio.runtime.manifest import read_manifest
 
 
 def checkpoint_path(cfg: DictConfig) -> Path:
@@ -18,7 +18,7 @@ def checkpoint_path(cfg: DictConfig) -> Path:
     Raises:
         RadioError: its weights changed since.
     """
-    measured = read_manifest(Path(cfg.artifacts.model))["measured"]
+    measured = read_manifest(required_artifact(cfg, "model"))["measured"]
     path = Path(measured["path"])
     check_unchanged(path, measured.get("sha256"))
     return path
@@ -38,25 +38,26 @@ def protocol_of(cfg: DictConfig, text: str) -> str:
     return text if cfg.dtype == "float32" else f"{text}/{cfg.dtype}"
 
 
-def needed(cfg: DictConfig, name: str) -> Path:
-    """Path of an artifact that the method needs.
+def required_artifact(cfg: DictConfig, name: str) -> Path:
+    """Return the path of an artifact that the step or its method needs, `~` expanded.
 
     Raises:
-        RadioError: it was not given.
+        RadioError: it is not given.
     """
-    path = given(cfg, name)
+    path = optional_artifact(cfg, name)
     if path is None:
+        makers = " or ".join(f"`radio {step}`" for step in MADE_BY[name])
         raise RadioError(
-            f"artifacts.{name} is missing and method={cfg.method.name} needs it: "
-            "make it by an earlier step and give its path, or let snakemake do both"
+            f"artifacts.{name} is missing: make it with {makers} and give its path, or let "
+            "snakemake do both"
         )
     return path
 
 
-def given(cfg: DictConfig, name: str) -> Path | None:
-    """Path of an artifact that a step can do without, or None."""
+def optional_artifact(cfg: DictConfig, name: str) -> Path | None:
+    """Return the path of an artifact that a step can do without, `~` expanded, or None."""
     path = cfg.artifacts.get(name)
-    return None if path is None else Path(path)
+    return None if path is None else Path(path).expanduser()
 
 
 def asked(cfg: DictConfig) -> float | Target:

@@ -20,7 +20,7 @@ from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 from radio.statistics import load_statistics
-from radio.steps.inputs import asked, checkpoint_path, needed
+from radio.steps.inputs import asked, checkpoint_path, required_artifact
 
 
 def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
@@ -36,7 +36,7 @@ def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
     if not isinstance(rate, Target):
         return method, rate
     if "allocation" in cfg.method.needs:
-        return method, read_manifest(needed(cfg, "allocation"))["measured"]["bits_paper"]
+        return method, read_manifest(required_artifact(cfg, "allocation"))["measured"]["bits_paper"]
     if not isinstance(method, MatchableMethod):
         raise RadioError(
             f"target.{rate} does not suit method={cfg.method.name}, which allocates no depths: "
@@ -69,11 +69,11 @@ def given_to_method(cfg: DictConfig, probing: bool = False) -> Given:
     needs = set(cfg.method.needs) - ({"allocation"} if probing else set())
     found: dict[str, Any] = {}
     if "statistics" in needs:
-        found["statistics"] = load_statistics(needed(cfg, "statistics"))
+        found["statistics"] = load_statistics(required_artifact(cfg, "statistics"))
     if "allocation" in needs:
-        found["depths"] = load_depths(needed(cfg, "allocation"))
+        found["depths"] = load_depths(required_artifact(cfg, "allocation"))
     if "codebook" in needs:
-        found["codebooks"] = load_codebooks(needed(cfg, "codebook"))
+        found["codebooks"] = load_codebooks(required_artifact(cfg, "codebook"))
     if "inputs" in needs:
         found["blocks"], found["dtype"] = _calibration_text(cfg)
     return Given(**found)
@@ -93,7 +93,7 @@ def _calibration_text(cfg: DictConfig) -> tuple[Int[Tensor, "sequences length"],
             "method.inputs={sequences: 64, dtype: bfloat16}"
         )
     sequences = settings.sequences
-    blocks = load_token_blocks(needed(cfg, "tokens"), "calibration").ids
+    blocks = load_token_blocks(required_artifact(cfg, "tokens"), "calibration").ids
     if len(blocks) < sequences:
         raise RadioError(
             f"method.inputs.sequences={sequences} exceeds the {len(blocks)} blocks of the "

@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from radio.data.wikipedia import articles
 from radio.models import ModelSpec, locate
 from radio.models.check import check_checkpoint
-from radio.models.inspect import inspect_weights
+from radio.models.inspect import TOKENIZER_FILES, files_sha256, inspect_weights
 from radio.models.load import count_parameters, load_tokenizer
 from radio.models.spec import RandomSource, TrainedSource
 from radio.runtime.absence import absence_kept
@@ -37,4 +37,6 @@ def run(cfg: DictConfig) -> None:
         measured["path"] = str(checkpoint.resolve())
         measured["revision"] = spec.revision
         measured["sha256"] = inspect_weights(checkpoint)
+        measured["config_sha256"] = files_sha256(checkpoint, ["config.json"])
+        measured["tokenizer_sha256"] = files_sha256(checkpoint, TOKENIZER_FILES)
         measured["parameters"] = count_parameters(checkpoint)

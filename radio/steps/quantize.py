@@ -18,7 +18,7 @@ from radio.runtime.outputs import output_path
 from radio.runtime.peak import read_bytes_per_s
 from radio.runtime.state import job_key
 from radio.steps.holding import streams
-from radio.steps.inputs import checkpoint_path, needed
+from radio.steps.inputs import checkpoint_path, required_artifact
 from radio.steps.method_inputs import given_to_method, method_and_rate
 
 
@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
         method, rate_bits = method_and_rate(cfg)
         method.check_rate(rate_bits)
         given = given_to_method(cfg)
-        made = [needed(cfg, name) for name in cfg.method.needs if name != "inputs"]
+        made = [required_artifact(cfg, name) for name in cfg.method.needs if name != "inputs"]
         upstream = [read_manifest(path) for path in made]
         checkpoint = checkpoint_path(cfg)
         parts = Parts(out.with_name(f"{out.name}.parts"), job_key("quantize", cfg))

@@ -1,7 +1,5 @@
 """Run the uncompressed model on a text once and cache its final hidden states."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
@@ -12,7 +10,7 @@ from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.steps.holding import model_to_run
-from radio.steps.inputs import evaluated_in, protocol_of
+from radio.steps.inputs import evaluated_in, protocol_of, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -20,7 +18,7 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("reference", cfg, out) as (staged, measured):
         on = devices(cfg.device)
-        blocks = load_token_blocks(Path(cfg.artifacts.tokens), cfg.split)
+        blocks = load_token_blocks(required_artifact(cfg, "tokens"), cfg.split)
         model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg))
         if not isinstance(model, StreamedModel):
             model = place(model, on)

@@ -1,7 +1,5 @@
 """Measure gradient variances and input means at the quantized weights, iteration by iteration."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
@@ -15,7 +13,7 @@ from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
 from radio.statistics import save_statistics
-from radio.steps.inputs import asked, checkpoint_path
+from radio.steps.inputs import asked, checkpoint_path, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -33,7 +31,7 @@ def run(cfg: DictConfig) -> None:
                 f"target.{rate} does not suit refinement, whose statistics are those of one mean "
                 "depth: set rate_bits, or take method=radio"
             )
-        tokens = Path(cfg.artifacts.tokens)
+        tokens = required_artifact(cfg, "tokens")
         blocks = load_token_blocks(tokens, "calibration")
         validation = load_token_blocks(tokens, "validation")
         model = load_model(checkpoint_path(cfg))

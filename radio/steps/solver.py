@@ -9,7 +9,7 @@ from radio.allocate import allocate_layers
 from radio.depths import Depths, load_distortion
 from radio.runtime.errors import RadioError
 from radio.statistics import load_statistics
-from radio.steps.inputs import needed
+from radio.steps.inputs import required_artifact
 from radio.theory.allocation import Allocation
 
 
@@ -21,6 +21,10 @@ def solver(cfg: DictConfig) -> Callable[[float], tuple[Depths, Allocation]]:
     """
     if cfg.method.get("solver") is None:
         raise RadioError(f"method={cfg.method.name} allocates no depths: set method=radio")
-    statistics = load_statistics(needed(cfg, "statistics"))
-    distortion = load_distortion(needed(cfg, "distortion")) if cfg.method.get("measured") else None
+    statistics = load_statistics(required_artifact(cfg, "statistics"))
+    distortion = (
+        load_distortion(required_artifact(cfg, "distortion"))
+        if cfg.method.get("measured")
+        else None
+    )
     return partial(allocate_layers, statistics, solver=cfg.method.solver, distortion=distortion)

@@ -12,7 +12,7 @@ from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
 from radio.search import search
-from radio.steps.inputs import asked, checkpoint_path, evaluated_in, needed, protocol_of
+from radio.steps.inputs import asked, checkpoint_path, evaluated_in, protocol_of, required_artifact
 from radio.steps.method_inputs import given_to_method
 from radio.steps.solver import solver
 
@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
                 "bits and size need no search"
             )
         solve = solver(cfg)
-        blocks = load_token_blocks(needed(cfg, "tokens"), "validation")
+        blocks = load_token_blocks(required_artifact(cfg, "tokens"), "validation")
         blocks = blocks.spaced(cfg.validation_blocks)
         state = StateStore.of_job("target", cfg, out)
         found, probes = search(

@@ -21,7 +21,7 @@ from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import check_directory, output_path
 from radio.statistics import LayerStatistics, save_statistics
-from tests.faults.made import manifest_of
+from tests.manifests import manifest_of
 
 
 @pytest.fixture(autouse=True)

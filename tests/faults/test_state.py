@@ -21,6 +21,7 @@ from radio.runtime.files import write_json
 from radio.runtime.fingerprint import code_digest, step_code_digest
 from radio.runtime.state import StateStore
 from tests.downstream.made_up import documents
+from tests.manifests import manifest_of
 from tests.tiny import tiny_llama
 
 JOBS = ("calibrate", "refine", "target", "downstream", "quantize", "train")
@@ -63,6 +64,7 @@ def tokens(folder: Path, seed: int) -> None:
         for name in ("calibration", "validation", "test")
     }
     save_token_splits(folder / "tokens.safetensors", splits)
+    manifest_of(folder / "tokens.safetensors", "tokenize")
 
 
 def items(folder: Path, count: int) -> None:
@@ -72,6 +74,7 @@ def items(folder: Path, count: int) -> None:
         "last_word": last_word_items(documents(), count, seed=0),
     }
     save_items(folder / "items.jsonl", made)
+    manifest_of(folder / "items.jsonl", "items")
 
 
 @pytest.fixture(scope="module")

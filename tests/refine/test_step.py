@@ -8,6 +8,7 @@ from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.runtime.manifest import read_manifest
 from radio.runtime.state import state_path
+from tests.manifests import manifest_of
 from tests.refine.setting import text
 
 SETTINGS = {"sequences": 2, "batch": 2, "iterations": 2, "tokens": 3, "validate_every": 1}
@@ -22,6 +23,7 @@ def refined(llama, tmp_path):
         seeds = {"calibration": 1, "validation": 2, "test": test_seed}
         splits = {split: hashed_blocks(text(2, seed), split, []) for split, seed in seeds.items()}
         save_token_splits(tmp_path / f"{name}-tokens.safetensors", splits)
+        manifest_of(tmp_path / f"{name}-tokens.safetensors", "tokenize")
         out = tmp_path / f"{name}.safetensors"
         assert (
             main(
