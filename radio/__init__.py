@@ -8,4 +8,4 @@ from radio.runtime.imports import when_imported
 
 # transformers takes seconds to import, which `radio --help` must not pay: its quantizers get to
 # know ours when somebody imports them
-when_imported("transformers.quantizers.auto", "radio.hf.quantizer")
+when_imported("transformers.quantizers.auto", "radio.pack.hf.quantizer")

@@ -9,7 +9,7 @@ import torch
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.runtime.files import write_json
-from radio.statistics import LayerStatistics, save_statistics
+from radio.calibrate.statistics import LayerStatistics, save_statistics
 from tests.manifests import manifest_of
 from tests.tiny import tiny_llama
 

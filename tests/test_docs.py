@@ -8,7 +8,7 @@ import pytest
 
 import radio.theory
 from radio.cli import main
-from radio.experiments import ARTIFACTS, Plan, job
+from radio.workflow import ARTIFACTS, Plan, job
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,14 +26,14 @@ RUN_BY = {
     "snakemake -n results/table_llama2.csv": (
         "tests/workflow/test_graph.py::test_tables_of_the_paper"
     ),
-    "snakemake results/ledger.html": "tests/test_paper_targets.py::test_the_step_writes_the_ledger",
+    "snakemake results/ledger.html": "tests/workflow/test_paper_targets.py::test_the_step_writes_the_ledger",
     "make report": (
         "tests/workflow/test_rerun.py::test_the_report_is_one_file_with_the_ledger_in_front"
     ),
     "snakemake --workflow-profile workflow/profiles/slurm results/table_opt.csv": (
         "tests/workflow/test_slurm.py::test_jobs_run_and_a_killed_one_asks_for_more"
     ),
-    "export RADIO_MEMORY_GB=200": "tests/test_calibrate_streaming.py",
+    "export RADIO_MEMORY_GB=200": "tests/calibrate/test_streaming.py",
     "radio --help": "tests/test_docs.py::test_help_that_the_pages_name",
     "radio quantize --help": "tests/test_docs.py::test_help_that_the_pages_name",
     f"{OF_ONE_MODEL}/size=100MB/wikipedia.csv": PLANNED,
@@ -43,10 +43,10 @@ RUN_BY = {
     "radio quantize model=smollm2-135m method=radio target.bits=3 out=OUT": (
         "tests/commands/test_commands.py"
     ),
-    "radio plan": "tests/test_forecast.py",
-    "radio plan model=llama2-70b method=radio target.bits=3": "tests/test_forecast.py",
-    "radio plan check=results/table_scaling.csv": "tests/test_forecast.py",
-    "snakemake results/smollm2-135m/downstream/radio/3/local.csv": "tests/downstream/test_run.py",
+    "radio plan": "tests/resources/test_estimates.py",
+    "radio plan model=llama2-70b method=radio target.bits=3": "tests/resources/test_estimates.py",
+    "radio plan check=results/table_scaling.csv": "tests/resources/test_estimates.py",
+    "snakemake results/smollm2-135m/downstream/radio/3/local.csv": "tests/evaluate/downstream/test_run.py",
     "radio export OUT out=DENSE": "tests/commands/test_commands.py",
     "snakemake results/smoke.csv --config 'overrides=[model.path=/models/mine, "
     "model.calibration_data=local, data.path=/texts/mine.txt]'": (
@@ -69,7 +69,7 @@ NEEDS = {
     "make table": "an hour; tests/workflow/test_graph.py has its jobs",
     "make test": "it is what runs the tests",
     "snakemake paper": "a GPU",
-    "snakemake -n paper": "most of a minute; tests/test_paper_targets.py has what it asks for",
+    "snakemake -n paper": "most of a minute; tests/workflow/test_paper_targets.py has what it asks for",
     "snakemake --until tokenize items --cores 4 -- results/table_opt.csv": "the hub",
     "snakemake --touch results/NAME.csv": "a name",
     "wandb sync logs/wandb/offline-run-*": "an account",

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from radio.checkpoint import load_quantized
+from radio.pack.file import load_quantized
 from radio.cli import main
-from radio.depths import load_depths
+from radio.allocate.depths import load_depths
 from radio.models import decoder_linears, load_model
 from radio.runtime.files import write_json
-from radio.statistics import LayerStatistics, save_statistics
+from radio.calibrate.statistics import LayerStatistics, save_statistics
 from radio.theory.grouping import locations_and_scales
 from tests.tiny import tiny_llama
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-import radio.calibrate
-from radio.calibrate import RandomSign
-from radio.checkpoint import compress, install, install_streamed, save_quantized
+import radio.calibrate.random_sign
+from radio.calibrate.random_sign import RandomSign
+from radio.pack.file import compress, install, install_streamed, save_quantized
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
-from radio.methods.awq import Awq
-from radio.methods.gptq import Gptq
-from radio.methods.owq import Owq
-from radio.methods.radio import Radio
-from radio.methods.rtn import Rtn
+from radio.quantize.methods.awq import Awq
+from radio.quantize.methods.gptq import Gptq
+from radio.quantize.methods.owq import Owq
+from radio.quantize.methods.radio import Radio
+from radio.quantize.methods.rtn import Rtn
 from radio.models import (
     Recomputing,
     StreamedModel,
@@ -31,14 +31,14 @@ from radio.models import (
     load_tokenizer,
     place,
 )
-from radio.quantize import Given, quantize_layers
-from radio.quantize_parts import Parts, quantize_to_file
-from radio.refine import Refinement
+from radio.quantize.blockwise import Given, quantize_layers
+from radio.pack.streamed import Parts, quantize_to_file
+from radio.paper_loop import Refinement
 from radio.runtime.compose import compose_step
 from radio.runtime.device import CPU, Devices, devices
 from radio.runtime.files import write_json
 from radio.runtime.manifest import read_manifest
-from radio.statistics import LayerStatistics, tensors_of
+from radio.calibrate.statistics import LayerStatistics, tensors_of
 from radio.theory.codebook import uniform
 from tests.manifests import manifest_of
 from tests.pretend_gpus import pretend_gpus
@@ -240,7 +240,7 @@ def test_steps_take_the_device_that_is_set(tmp_path, monkeypatch):
 
 def test_downstream_tasks(checkpoint):
     """lm-eval takes its inputs to where the model begins."""
-    from radio.downstream.harness import wrapped
+    from radio.evaluate.downstream.harness import wrapped
 
     tokenizer, text = load_tokenizer(checkpoint), [("the quick brown", " fox"), ("the", " lazy")]
     tokens = [(words, *(tokenizer.encode(each) for each in words)) for words in text]
@@ -253,8 +253,8 @@ def test_downstream_tasks(checkpoint):
 
 def test_a_half_made_state_goes_on_elsewhere(checkpoint, tmp_path, monkeypatch):
     """From a GPU to the CPU, in the middle of the sums by group."""
-    monkeypatch.setattr(radio.calibrate, "SAVE_EVERY_S", 0.0)
-    estimator, step = RandomSign(8, len(IDS), 2, "float32", "kl"), radio.calibrate._Whole.add
+    monkeypatch.setattr(radio.calibrate.random_sign, "SAVE_EVERY_S", 0.0)
+    estimator, step = RandomSign(8, len(IDS), 2, "float32", "kl"), radio.calibrate.random_sign._Whole.add
     state = state_in(tmp_path)
     given = IDS, 0, state
     wanted = tensors_of(estimator.run(load_model(checkpoint), IDS, 0, state))
@@ -267,7 +267,7 @@ def test_a_half_made_state_goes_on_elsewhere(checkpoint, tmp_path, monkeypatch):
         done.append(sums.done)
         step(self, sums, *rest)
 
-    monkeypatch.setattr(radio.calibrate._Whole, "add", stopped)
+    monkeypatch.setattr(radio.calibrate.random_sign._Whole, "add", stopped)
     with pretend_gpus(), pytest.raises(KeyboardInterrupt):
         estimator.run(load_model(checkpoint), *given, devices("cuda"))
     kept = state.load()

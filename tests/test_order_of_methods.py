@@ -4,16 +4,16 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from radio.allocate import allocate_layers
-from radio.calibrate import RandomSign
-from radio.checkpoint import install_layer
+from radio.allocate.layers import allocate_layers
+from radio.calibrate.random_sign import RandomSign
+from radio.pack.codecs.linear import install_layer
 from radio.data import load_text
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
-from radio.methods.radio import Radio
-from radio.methods.rtn import Rtn
+from radio.quantize.methods.radio import Radio
+from radio.quantize.methods.rtn import Rtn
 from radio.models import ModelSpec, decoder_blocks, head, load_model, load_tokenizer, locate
-from radio.quantize import Given, quantize_blocks
+from radio.quantize.blockwise import Given, quantize_blocks
 from radio.runtime.compose import compose_step
 from tests.tiny import state_in
 

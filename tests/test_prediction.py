@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from radio.allocate import allocate_layers
-from radio.calibrate import RandomSign
-from radio.checkpoint import compress, install
-from radio.methods.radio import Radio
+from radio.allocate.layers import allocate_layers
+from radio.calibrate.random_sign import RandomSign
+from radio.pack.file import compress, install
+from radio.quantize.methods.radio import Radio
 from radio.models import decoder_linears, final_hidden, load_model
-from radio.quantize import Given, quantize_layers
+from radio.quantize.blockwise import Given, quantize_layers
 from radio.theory.grouping import cluster_mean, cluster_sizes
 from tests.tiny import state_in, tiny_llama, tiny_opt
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radio.commands.words import pairs
-from radio.hf.directory import write_dense
-from radio.hf.integrity import MANIFEST
+from radio.pack.hf.directory import write_dense
+from radio.pack.hf.integrity import MANIFEST
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
 from radio.runtime.outputs import check_directory

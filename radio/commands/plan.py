@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 
 from radio.commands.plan_check import check
 from radio.commands.words import pairs
-from radio.experiments import Job, Plan, job
-from radio.experiments.sizes import (
+from radio.workflow import Job, Plan, job
+from radio.resources.job_estimate import (
     TEST_TOKENS,
     calibration_s,
     calibration_tokens,
@@ -29,9 +29,9 @@ from radio.experiments.sizes import (
     readings,
     size_of,
 )
-from radio.forecast import checkpoint_bytes, statistics_bytes, stored
-from radio.methods.base import Method
-from radio.models.footprint import (
+from radio.resources.file_size import checkpoint_bytes, statistics_bytes, stored
+from radio.quantize.methods.base import Method
+from radio.resources.memory_estimate import (
     FLOAT32_BYTES,
     CalibrationFootprint,
     EvaluationFootprint,
@@ -41,17 +41,17 @@ from radio.models.footprint import (
     quantization_on_gpu_bytes,
     streaming_quantization_bytes,
 )
-from radio.models.geometry import Geometry
-from radio.models.operations import calibration_flops
-from radio.models.planned import geometry_of
+from radio.resources.model_shape import Geometry
+from radio.resources.flops import calibration_flops
+from radio.resources.planned_shape import geometry_of
 from radio.models.spec import ModelSpec
-from radio.rates import KINDS, Target, asked_rate, rate_text
+from radio.rate import KINDS, Target, asked_rate, rate_text
 from radio.runtime.build import build
 from radio.runtime.compose import compose_step
 from radio.runtime.dtypes import floating
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import SHARE, allowed_bytes
-from radio.variants import canonical
+from radio.workflow.variants import canonical
 
 DEVICE = "cpu-2core"
 UNKNOWN = "not known: the device's YAML has no speed for it"

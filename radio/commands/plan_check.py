@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from radio.experiments import Plan, job
-from radio.experiments.sizes import size_of
-from radio.models.planned import geometry_of
+from radio.workflow import Plan, job
+from radio.resources.job_estimate import size_of
+from radio.resources.planned_shape import geometry_of
 from radio.models.spec import ModelSpec
-from radio.rates import rate_text
+from radio.rate import rate_text
 from radio.report.scaling import OURS, load_scaling_table
 from radio.runtime.errors import RadioError
 

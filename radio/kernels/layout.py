@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float, Float16, Int32, Int64, UInt8
 from torch import Tensor
 
-from radio.packing.bits import pack
-from radio.packing.codecs import Companded
+from radio.pack.bits import pack
+from radio.pack.codecs import Companded
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import companded, split
 

@@ -5,7 +5,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from radio.kernels.layout import level_table
-from radio.packing.codecs import Companded
+from radio.pack.codecs import Companded
 
 
 def weights(coded: Companded) -> Float64[Tensor, "rows cols"]:

@@ -2,7 +2,7 @@
 
 from radio.models.blocks import copy_in, decoder_blocks, first_block_inputs
 from radio.models.config import family_of
-from radio.models.folds import Fold, folds
+from radio.models.scaling_groups import Fold, folds
 from radio.models.load import (
     decoder_linears,
     final_hidden,
@@ -10,10 +10,10 @@ from radio.models.load import (
     load_model,
     load_tokenizer,
 )
-from radio.models.locate import locate
-from radio.models.placing import place
-from radio.models.recompute import Recomputing
-from radio.models.running import Runnable, final_states, head_of
+from radio.models.fetch import locate
+from radio.models.device_map import place
+from radio.models.blockwise_backward import Recomputing
+from radio.models.forward import Runnable, final_states, head_of
 from radio.models.spec import ModelSpec
 from radio.models.streaming import StreamedModel
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import OPTForCausalLM, PreTrainedTokenizerFast
 
 from radio.models.spec import TrainedSource
-from radio.models.tokenizer import train_tokenizer
-from radio.models.training_run import (
+from radio.models.train_tokenizer import train_tokenizer
+from radio.models.train_state import (
     Run,
     Trained,
     check_own,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from radio.downstream.scores import PERPLEXITY
+from radio.evaluate.downstream.scores import PERPLEXITY
 from radio.report.scaling import PAPER
 from radio.report.verdict import Tolerance
-from radio.report.wording import MISSING, allowances, number
+from radio.report.formatting import MISSING, allowances, number
 from radio.report.writer import (
     Column,
     Footnotes,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from radio.downstream.scores import Score, average, change, score
+from radio.evaluate.downstream.scores import Score, average, change, score
 from radio.report.paper import PaperTable
 from radio.report.table import Cell, cell_of, check_identity, paper_columns, why_not_run
 from radio.runtime.errors import RadioError

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from radio.rates import rate_text
+from radio.rate import rate_text
 from radio.report.paper import PaperRowSelector, PaperTable, load_paper_table
 from radio.report.verdict import Tolerance
-from radio.variants import canonical
+from radio.workflow.variants import canonical
 
 
 def paper_tables(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from radio.runtime.absence import why_absent
+from radio.runtime.unavailable import why_absent
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from radio.report.wording import three_digits
+from radio.report.formatting import three_digits
 from radio.report.writer import Column, Section, markdown
 
 PRODUCTS = {

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from radio.rates import target
+from radio.rate import target
 from radio.report.paper import PaperTable
-from radio.report.wording import join_notes
-from radio.runtime.absence import why_absent
+from radio.report.formatting import join_notes
+from radio.runtime.unavailable import why_absent
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import manifest_path, read_manifest
-from radio.variants import join, split
+from radio.workflow.variants import join, split
 
 COLUMNS = (
     "model",

@@ -1,7 +1,7 @@
 """Errors that say that a machine, not its input, is at fault: no memory, no disk, no network.
 
 Such an error passes when the machine has more to give, so it is never kept as the reason why a
-model is unavailable (`radio.runtime.absence`).
+model is unavailable (`radio.runtime.unavailable`).
 """
 
 import errno

@@ -174,7 +174,7 @@ class Figure:
 
 @dataclass(kw_only=True)
 class Targets:
-    """What may be asked in place of a mean depth; `radio.rates` reads the amounts."""
+    """What may be asked in place of a mean depth; `radio.rate` reads the amounts."""
 
     bits: float | Word | None
     size: float | Word | None

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig
 
-from radio.allocate import share_at_depth_zero
-from radio.depths import save_depths
-from radio.rates import ACCURACY, Target
+from radio.allocate.layers import share_at_depth_zero
+from radio.allocate.depths import save_depths
+from radio.rate import ACCURACY, Target
 from radio.runtime.build import build
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
-from radio.statistics import LayerStatistics, load_statistics
-from radio.steps.inputs import asked, checkpoint_path, optional_artifact, required_artifact
-from radio.steps.solver import solver
+from radio.calibrate.statistics import LayerStatistics, load_statistics
+from radio.models.step_inputs import asked, checkpoint_path, optional_artifact, required_artifact
+from radio.allocate.solver import solver
 
 
 def run(cfg: DictConfig) -> None:
@@ -43,9 +43,9 @@ def _depth_within(
 ) -> float:
     """Mean depth that spends a target of bits or bytes on `artifacts.model`."""
     # of models, whose library takes most of the time that a job at a plain rate would
-    from radio.budget import mean_depth
-    from radio.codebook import load_codebooks
-    from radio.methods.base import DepthMethod
+    from radio.targets.bytes import mean_depth
+    from radio.quantize.codebooks import load_codebooks
+    from radio.quantize.methods.base import DepthMethod
     from radio.models.load import skeleton
 
     required_artifact(cfg, "model")

@@ -6,8 +6,8 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig
 
-from radio.depths import load_depths
-from radio.kernels.bench import (
+from radio.allocate.depths import load_depths
+from radio.benchmark.matmul import (
     Case,
     Shape,
     allocated_depths,

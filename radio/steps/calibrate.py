@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from radio.calibrate import Estimator
+from radio.calibrate.random_sign import Estimator
 from radio.data.tokens import load_token_blocks
 from radio.models import Recomputing
-from radio.models.footprint import longest_phase
-from radio.models.geometry import Geometry
-from radio.models.operations import calibration_flops
+from radio.resources.memory_estimate import longest_phase
+from radio.resources.model_shape import Geometry
+from radio.resources.flops import calibration_flops
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.dtypes import floating
@@ -15,9 +15,9 @@ from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.peak import matmul_flops_per_s
 from radio.runtime.state import StateStore
-from radio.statistics import save_statistics
-from radio.steps.holding import model_to_calibrate
-from radio.steps.inputs import checkpoint_path, required_artifact
+from radio.calibrate.statistics import save_statistics
+from radio.resources.load_within_memory import model_to_calibrate
+from radio.models.step_inputs import checkpoint_path, required_artifact
 
 
 def run(cfg: DictConfig) -> None:

@@ -10,9 +10,9 @@ import torch
 from omegaconf import DictConfig
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from radio.evaluate.decoding import Decoder, llama_cpp_decoder, measure, torch_decoder
-from radio.hf.directory import write_packed
-from radio.kernels import ggml
+from radio.benchmark.generation import Decoder, llama_cpp_decoder, measure, torch_decoder
+from radio.pack.hf.directory import write_packed
+from radio.benchmark import ggml
 from radio.models import ModelSpec, load_model
 from radio.models.load import skeleton
 from radio.models.spec import WheelSource
@@ -22,7 +22,7 @@ from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.wheel import cache_dir, wheel_member
-from radio.steps.inputs import checkpoint_path
+from radio.models.step_inputs import checkpoint_path
 
 # what llama.cpp keeps of a context beside the tokens
 SPARE_TOKENS = 64

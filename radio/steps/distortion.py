@@ -2,17 +2,17 @@
 
 from omegaconf import DictConfig
 
-from radio.codebook import load_codebooks
-from radio.depths import save_distortion
-from radio.distortion import measure_distortion
-from radio.methods.base import DepthMethod
+from radio.quantize.codebooks import load_codebooks
+from radio.allocate.depths import save_distortion
+from radio.quantize.measured_distortion import measure_distortion
+from radio.quantize.methods.base import DepthMethod
 from radio.models import load_model
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
-from radio.statistics import load_statistics
-from radio.steps.inputs import checkpoint_path, optional_artifact, required_artifact
+from radio.calibrate.statistics import load_statistics
+from radio.models.step_inputs import checkpoint_path, optional_artifact, required_artifact
 
 
 def run(cfg: DictConfig) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from radio.checkpoint import install, install_streamed, load_quantized, map_quantized
+from radio.pack.file import install, install_streamed, load_quantized, map_quantized
 from radio.data.tokens import load_token_blocks
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import load_reference
@@ -16,8 +16,8 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
-from radio.steps.holding import model_to_run
-from radio.steps.inputs import evaluated_in, protocol_of, required_artifact
+from radio.resources.load_within_memory import model_to_run
+from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
 
 CARRIED = ("method", "rate_bits", "bits_paper", "bits_true", "pruned", "loss_validation")
 

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from radio.downstream.tasks import Items, save_items
+from radio.evaluate.downstream.tasks import Items, save_items
 from radio.runtime.build import build
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded

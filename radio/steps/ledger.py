@@ -4,11 +4,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from radio.experiments import Plan
-from radio.experiments.ledger import comparison_of
-from radio.report.ledger.cells import paper_cells
-from radio.report.ledger.ledger import build_ledger
-from radio.report.ledger.page import page
+from radio.workflow import Plan
+from radio.workflow.reproduction import comparison_of
+from radio.report.reproduction.cells import paper_cells
+from radio.report.reproduction.ledger import build_ledger
+from radio.report.reproduction.page import page
 from radio.report.table import save_table
 from radio.report.writer import save_document
 from radio.runtime.compose import CONFIG

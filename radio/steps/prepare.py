@@ -5,10 +5,10 @@ from omegaconf import DictConfig
 from radio.data.wikipedia import articles
 from radio.models import ModelSpec, locate
 from radio.models.check import check_checkpoint
-from radio.models.inspect import TOKENIZER_FILES, files_sha256, inspect_weights
+from radio.models.weight_files import TOKENIZER_FILES, files_sha256, inspect_weights
 from radio.models.load import count_parameters, load_tokenizer
 from radio.models.spec import RandomSource, TrainedSource
-from radio.runtime.absence import absence_kept
+from radio.runtime.unavailable import absence_kept
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 

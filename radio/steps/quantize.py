@@ -5,21 +5,21 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from radio.checkpoint import Size, compress, save_quantized
-from radio.methods.base import Method
+from radio.pack.file import Size, compress, save_quantized
+from radio.quantize.methods.base import Method
 from radio.models import StreamedModel, load_model
-from radio.models.footprint import FLOAT32_BYTES, quantization_bytes
-from radio.models.geometry import Geometry
-from radio.quantize import Given, quantize_layers
-from radio.quantize_parts import Parts, quantize_to_file
+from radio.resources.memory_estimate import FLOAT32_BYTES, quantization_bytes
+from radio.resources.model_shape import Geometry
+from radio.quantize.blockwise import Given, quantize_layers
+from radio.pack.streamed import Parts, quantize_to_file
 from radio.runtime.device import devices
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.peak import read_bytes_per_s
 from radio.runtime.state import job_key
-from radio.steps.holding import streams
-from radio.steps.inputs import checkpoint_path, required_artifact
-from radio.steps.method_inputs import given_to_method, method_and_rate
+from radio.resources.load_within_memory import streams
+from radio.models.step_inputs import checkpoint_path, required_artifact
+from radio.quantize.method_inputs import given_to_method, method_and_rate
 
 
 def run(cfg: DictConfig) -> None:

@@ -3,14 +3,14 @@
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
-from radio.evaluate.anchor import check_fp16
+from radio.evaluate.fp16_check import check_fp16
 from radio.evaluate.reference import compute_reference, save_reference
 from radio.models import StreamedModel, place
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
-from radio.steps.holding import model_to_run
-from radio.steps.inputs import evaluated_in, protocol_of, required_artifact
+from radio.resources.load_within_memory import model_to_run
+from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
 
 
 def run(cfg: DictConfig) -> None:

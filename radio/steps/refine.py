@@ -4,16 +4,16 @@ from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
 from radio.models import load_model
-from radio.rates import Target
-from radio.refine import Refinement
+from radio.rate import Target
+from radio.paper_loop import Refinement
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
-from radio.statistics import save_statistics
-from radio.steps.inputs import asked, checkpoint_path, required_artifact
+from radio.calibrate.statistics import save_statistics
+from radio.models.step_inputs import asked, checkpoint_path, required_artifact
 
 
 def run(cfg: DictConfig) -> None:

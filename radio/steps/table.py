@@ -19,7 +19,7 @@ from radio.report.downstream import (
     task_metrics,
 )
 from radio.report.experiment import paper_tables, tolerances
-from radio.report.names import cell_labels, labels, notes, task_labels, task_set
+from radio.report.labels import cell_labels, labels, notes, task_labels, task_set
 from radio.report.paper import PaperTable
 from radio.report.provenance import provenance_sentence
 from radio.report.scaling import StageCell, build_scaling_table, load_scaling_table, paper_times
@@ -28,7 +28,7 @@ from radio.report.writer import save_document
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
-from radio.variants import canonical
+from radio.workflow.variants import canonical
 
 
 def run(cfg: DictConfig) -> None:

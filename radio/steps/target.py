@@ -3,18 +3,18 @@
 from omegaconf import DictConfig
 
 from radio.data.tokens import load_token_blocks
-from radio.methods.base import DepthMethod
-from radio.rates import ACCURACY, Target
+from radio.quantize.methods.base import DepthMethod
+from radio.rate import ACCURACY, Target
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
-from radio.search import search
-from radio.steps.inputs import asked, checkpoint_path, evaluated_in, protocol_of, required_artifact
-from radio.steps.method_inputs import given_to_method
-from radio.steps.solver import solver
+from radio.targets.search import search
+from radio.models.step_inputs import asked, checkpoint_path, evaluated_in, protocol_of, required_artifact
+from radio.quantize.method_inputs import given_to_method
+from radio.allocate.solver import solver
 
 
 def run(cfg: DictConfig) -> None:

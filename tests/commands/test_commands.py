@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from radio import cli
-from radio.commands import quantize
+from radio.commands import compress as quantize
 from radio.commands.words import pairs
 from radio.runtime.errors import RadioError
 from tests.tiny import tiny_llama

@@ -13,7 +13,7 @@ import torch
 from radio.kernels.checks import check
 from radio.kernels.cpu import kernel
 from radio.kernels.layout import PackedMatrix, packed_matrix
-from radio.kernels.linear import product_of_decoded
+from radio.kernels.dispatch import product_of_decoded
 from radio.runtime.errors import RadioError
 from tests.kernels.coded import coded
 

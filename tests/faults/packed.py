@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from radio.checkpoint import compress, save_quantized
-from radio.hf.directory import _write
-from radio.hf.integrity import MANIFEST
-from radio.methods.owq import Owq
+from radio.pack.file import compress, save_quantized
+from radio.pack.hf.directory import _write
+from radio.pack.hf.integrity import MANIFEST
+from radio.quantize.methods.owq import Owq
 from radio.models import load_model
-from radio.quantize import Given, quantize_layers
+from radio.quantize.blockwise import Given, quantize_layers
 from radio.runtime.files import read_json
 from radio.runtime.tensors import load_tensors, save_tensors
-from tests.test_checkpoint import quantized_by
+from tests.pack.test_file import quantized_by
 from tests.tiny import tiny_llama
 
 Tensors, Metadata = dict[str, Tensor], dict[str, Any]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from radio.experiments.jobs import READ_AS
+from radio.workflow.jobs import READ_AS
 from radio.runtime import artifacts
 from radio.runtime.artifacts import MADE_BY, content_digest
 from radio.runtime.errors import RadioError
@@ -233,7 +233,7 @@ def test_every_kind_that_jobs_hand_on_is_known():
 
 
 def test_prepare_records_configuration_and_tokenizer(tmp_path):
-    from radio.models.inspect import TOKENIZER_FILES, files_sha256
+    from radio.models.weight_files import TOKENIZER_FILES, files_sha256
 
     checkpoint = tiny_opt(tmp_path / "model")
     before = files_sha256(checkpoint, TOKENIZER_FILES)

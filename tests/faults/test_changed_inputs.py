@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from radio.cli import main
-from radio.experiments import Plan
-from radio.recipes import _recipe, recipe
+from radio.workflow import Plan
+from radio.workflow.fingerprint import _recipe, recipe
 from radio.runtime import content
 from radio.runtime.content import sha256_of_files
 from tests.tiny import tiny_llama

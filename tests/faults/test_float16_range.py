@@ -7,22 +7,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from radio.checkpoint import compress, install, load_quantized, save_quantized
-from radio.hf.directory import write_dense
-from radio.methods.base import LinearLayer
-from radio.methods.fp16 import Fp16
-from radio.methods.gptq import Gptq
-from radio.methods.owq import Owq
-from radio.methods.radio import Radio
-from radio.methods.rtn import Rtn
+from radio.pack.file import compress, install, load_quantized, save_quantized
+from radio.pack.hf.directory import write_dense
+from radio.quantize.methods.base import LinearLayer
+from radio.quantize.methods.fp16 import Fp16
+from radio.quantize.methods.gptq import Gptq
+from radio.quantize.methods.owq import Owq
+from radio.quantize.methods.radio import Radio
+from radio.quantize.methods.rtn import Rtn
 from radio.models import load_model
-from radio.moments import InputMoments
-from radio.packing.floats import normalized, stored
-from radio.quantize import quantize_layers
+from radio.quantize.input_stats import InputMoments
+from radio.pack.floats import normalized, stored
+from radio.quantize.blockwise import quantize_layers
 from radio.runtime.errors import RadioError
-from radio.statistics import LayerStatistics
-from tests.hf.conftest import pack
-from tests.test_checkpoint import quantized_by
+from radio.calibrate.statistics import LayerStatistics
+from tests.pack.hf.conftest import pack
+from tests.pack.test_file import quantized_by
 from tests.tiny import tiny_llama
 
 IDS = torch.arange(20)[None] + 5

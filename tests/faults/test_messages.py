@@ -24,7 +24,7 @@ GROUPS = {
 }
 # of `radio plan`, Snakemake's --config, a checkpoint's config.json, a packed file, and Hydra
 OTHERS = {"check", "smoke", "partial", "num_hidden_layers", "format_version", "_target_"}
-# stands for a key of a variant, which `radio.variants` reads
+# stands for a key of a variant, which `radio.workflow.variants` reads
 EXAMPLES = {"reference"}
 
 

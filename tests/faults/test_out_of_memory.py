@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from radio.cli import main
 from radio.models import StreamedModel, hub, load_model, load_tokenizer, stored
 from radio.models.hub import snapshot
-from radio.models.inspect import inspect_weights
-from radio.runtime.absence import absence_kept, why_absent
+from radio.models.weight_files import inspect_weights
+from radio.runtime.unavailable import absence_kept, why_absent
 from radio.runtime.errors import MachineError, RadioError
 from radio.runtime.exhausted import exhausted
 from radio.runtime.memory import available_bytes, memory_bytes

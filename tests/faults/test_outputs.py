@@ -20,7 +20,7 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import check_directory, output_path
-from radio.statistics import LayerStatistics, save_statistics
+from radio.calibrate.statistics import LayerStatistics, save_statistics
 from tests.manifests import manifest_of
 
 

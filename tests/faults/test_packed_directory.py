@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from radio.cli import main
-from radio.hf.directory import write_dense
-from radio.hf.integrity import read_checked_manifest
+from radio.pack.hf.directory import write_dense
+from radio.pack.hf.integrity import read_checked_manifest
 from radio.models import load_model
 from radio.runtime.errors import RadioError
 from tests.faults.test_packed_file import VALUES, nodes
-from tests.hf.conftest import Made, make, pack  # noqa: F401 (a fixture)
-from tests.test_checkpoint import quantized_by
+from tests.pack.hf.conftest import Made, make, pack  # noqa: F401 (a fixture)
+from tests.pack.test_file import quantized_by
 from tests.tiny import tiny_llama
 
 IDS = torch.randint(2, 300, (1, 20), generator=torch.Generator().manual_seed(1))

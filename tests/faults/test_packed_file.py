@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from radio.checkpoint import load_quantized, map_quantized
-from radio.hf.directory import write_packed
-from radio.packing.bits import pack, unpack
-from radio.packing.header import SHARED
+from radio.pack.file import load_quantized, map_quantized
+from radio.pack.hf.directory import write_packed
+from radio.pack.bits import pack, unpack
+from radio.pack.header import SHARED
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors
 from tests.faults.packed import Damage, Metadata, Tensors, damaged, packed_file
@@ -222,8 +222,8 @@ def test_each_field_has_its_refusal(whole, method, tmp_path):
 
 def test_a_cluster_that_is_none_is_refused(tmp_path):
     """With two clusters every index of one bit is right, with three one of two bits is not."""
-    from radio.packing.codecs import Companded
-    from tests.packing.test_codecs import random_companded
+    from radio.pack.codecs import Companded
+    from tests.pack.test_codecs import random_companded
 
     coded = random_companded(0, rows=12, cols=8, clusters=3)
     tensors = coded.to_tensors()

@@ -11,14 +11,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from radio.hf.linear import KernelLinear, PackedLinear
+from radio.pack.hf.linear import KernelLinear, PackedLinear
 from radio.kernels import reference
 from radio.kernels.layout import packed_matrix
 from radio.models import load_model
 from radio.runtime.errors import RadioError
-from tests.hf.conftest import Made, pack
+from tests.pack.hf.conftest import Made, pack
 from tests.kernels.coded import coded
-from tests.test_checkpoint import quantized_by
+from tests.pack.test_file import quantized_by
 from tests.tiny import tiny_llama
 
 ROWS, COLS = 37, 70

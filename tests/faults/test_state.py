@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
-from radio.downstream.from_text import last_word_items, next_sentence_items
-from radio.downstream.tasks import save_items
+from radio.evaluate.downstream.from_text import last_word_items, next_sentence_items
+from radio.evaluate.downstream.tasks import save_items
 from radio.models.spec import TrainedSource
 from radio.models.train import train_opt_nano
 from radio.runtime.compose import PACKAGE
 from radio.runtime.files import write_json
 from radio.runtime.fingerprint import code_digest, step_code_digest
 from radio.runtime.state import StateStore
-from tests.downstream.made_up import documents
+from tests.evaluate.downstream.made_up import documents
 from tests.manifests import manifest_of
 from tests.tiny import tiny_llama
 
@@ -170,8 +170,8 @@ def kill(job: str, folder: Path) -> None:
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("radio.calibrate.SAVE_EVERY_S", 0.0)
-        patch.setattr("radio.refine.loop.SAVE_EVERY_S", 0.0)
+        patch.setattr("radio.calibrate.random_sign.SAVE_EVERY_S", 0.0)
+        patch.setattr("radio.paper_loop.loop.SAVE_EVERY_S", 0.0)
         patch.setattr(StateStore, "save", save)
         with pytest.raises(Killed):
             run(job, folder)
@@ -247,7 +247,7 @@ def test_a_block_that_is_lost_in_the_middle_is_computed_again(
 ) -> None:
     folder = copied(inputs, tmp_path / "again")
     with monkeypatch.context() as patch:
-        patch.setattr("radio.quantize_parts.join_parts", None)
+        patch.setattr("radio.pack.streamed.join_parts", None)
         with pytest.raises(TypeError):
             run("quantize", folder)
     (folder / f"out.safetensors.parts/block-{lost:05}.safetensors").write_bytes(b"damaged")
@@ -299,7 +299,7 @@ def test_a_state_is_used_only_if_nothing_changed(
         step = partial(step_code_digest, package=package)
         training = partial(code_digest, package=package)
         monkeypatch.setattr("radio.runtime.state.step_code_digest", step)
-        monkeypatch.setattr("radio.models.training_run.code_digest", training)
+        monkeypatch.setattr("radio.models.train_state.code_digest", training)
     real = StateStore.load
     found = []
 

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from radio.hf.directory import write_dense
-from radio.hf.tokenizer_files import copy_tokenizer_files
+from radio.pack.hf.directory import write_dense
+from radio.pack.hf.tokenizer_files import copy_tokenizer_files
 from radio.models import load_model
 from radio.runtime.errors import RadioError
-from tests.hf.conftest import pack
-from tests.test_checkpoint import quantized_by
+from tests.pack.hf.conftest import pack
+from tests.pack.test_file import quantized_by
 from tests.tiny import CORPUS, tiny_llama
 
 PLANTED = "open({!r}, 'w')\nclass Planted: pass\n"

@@ -3,7 +3,7 @@
 import torch
 
 from radio.kernels import reference
-from radio.packing.codecs import Companded
+from radio.pack.codecs import Companded
 from radio.theory.codebook import join
 
 # rounding to a type: half a unit in the last place of its significand

@@ -11,7 +11,7 @@ from torch.utils import cpp_extension
 
 from radio.kernels import cpu, reference
 from radio.kernels.layout import packed_matrix
-from radio.kernels.linear import packed_linear
+from radio.kernels.dispatch import packed_linear
 from radio.runtime.errors import RadioError
 from tests.kernels.coded import HALF_ULP, allowed_error, coded
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from radio.kernels import reference
 from radio.kernels.layout import PackedMatrix, level_table, packed_matrix
-from radio.packing.codecs import Companded
+from radio.pack.codecs import Companded
 from tests.kernels.coded import coded
 
 SHAPES = {

@@ -18,7 +18,7 @@ from radio.models import (
     load_tokenizer,
     locate,
 )
-from radio.models.inspect import inspect_weights
+from radio.models.weight_files import inspect_weights
 from radio.models.load import count_parameters
 from radio.runtime.errors import RadioError
 from tests.tiny import tiny_llama, tiny_opt

@@ -143,8 +143,8 @@ import contextlib, sys
 from pathlib import Path
 import torch
 from radio.models import Recomputing, StreamedModel
-from radio.models.footprint import PROCESS_BYTES, CalibrationFootprint
-from radio.models.geometry import Geometry
+from radio.resources.memory_estimate import PROCESS_BYTES, CalibrationFootprint
+from radio.resources.model_shape import Geometry
 
 def peak():
     # ru_maxrss begins with what the process that started this one held

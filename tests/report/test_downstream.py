@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from radio.experiments import Plan
+from radio.workflow import Plan
 from radio.report.downstream import build_downstream_table, load_downstream_table, task_metrics
 from radio.report.experiment import paper_tables
-from radio.report.names import task_set
-from radio.runtime.absence import absence_kept
+from radio.report.labels import task_set
+from radio.runtime.unavailable import absence_kept
 from radio.runtime.compose import CONFIG, compose_step
 from radio.runtime.errors import RadioError
 from radio.steps import table as step

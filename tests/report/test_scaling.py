@@ -13,7 +13,7 @@ from radio.report.scaling import (
     paper_times,
     power_law,
 )
-from radio.runtime.absence import keep_absence
+from radio.runtime.unavailable import keep_absence
 from radio.runtime.compose import CONFIG, compose_step
 from radio.steps import table as step
 

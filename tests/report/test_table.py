@@ -5,7 +5,7 @@ import pytest
 
 from radio.report.paper import load_paper_table
 from radio.report.table import CELL_COLUMNS, COLUMNS, build_table, load_table, save_table
-from radio.runtime.absence import absence_kept
+from radio.runtime.unavailable import absence_kept
 from radio.runtime.compose import CONFIG
 from radio.runtime.errors import RadioError
 from tests.report.conftest import CELLS, write_evaluation

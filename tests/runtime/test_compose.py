@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from radio.experiments import ARTIFACTS, Plan
+from radio.workflow import ARTIFACTS, Plan
 from radio.runtime.compose import compose_step, options, steps
 from radio.runtime.errors import RadioError
 
@@ -60,7 +60,7 @@ def test_bad_input_is_one_sentence(step: str, overrides: list[str], sentence: st
 def test_folders_of_your_own_add_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "method").mkdir()
     (tmp_path / "method/mine.yaml").write_text(
-        "name: mine\nneeds: []\nquantizer: {_target_: radio.methods.fp16.Fp16}\n"
+        "name: mine\nneeds: []\nquantizer: {_target_: radio.quantize.methods.fp16.Fp16}\n"
     )
     monkeypatch.setenv("RADIO_CONFIG_DIRS", str(tmp_path))
     assert "mine" in options("method")

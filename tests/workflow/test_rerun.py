@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from radio.report.ledger.page import page
+from radio.report.reproduction.page import page
 from radio.report.writer import save_document
 from radio.runtime.compose import compose_step, steps
 from tests.workflow.snake import ROOT, job_counts, snakemake
@@ -69,7 +69,7 @@ def test_the_gpu_is_for_one_job_at_a_time(copy: Path) -> None:
 def test_time_stamps_and_words_make_nothing_anew(copy: Path) -> None:
     os.utime(copy / "results/smollm2-135m/model.json")
     os.utime(copy / "config/model/smollm2-135m.yaml")
-    for path in ("config/method/rtn.yaml", "radio/methods/rtn.py", "Snakefile"):
+    for path in ("config/method/rtn.yaml", "radio/quantize/methods/rtn.py", "Snakefile"):
         with (copy / path).open("a") as file:
             file.write("\n# a comment\n")
     assert pending(copy) == {}

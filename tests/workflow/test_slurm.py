@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from radio.experiments import Plan, job
-from radio.experiments.resources import asked
+from radio.workflow import Plan, job
+from radio.resources.cluster import asked
 from tests.workflow.slurm import MISSING, slurm
 from tests.workflow.snake import ROOT, snakemake
 from tests.workflow.test_end_to_end import RESOURCES, local

@@ -1,4 +1,4 @@
-"""Between the rules and radio.experiments, where their logic is and is tested."""
+"""Between the rules and radio.workflow, where their logic is and is tested."""
 
 # on the command line Snakemake reads `true` as a word
 is_smoke, is_partial = (
@@ -73,7 +73,7 @@ def asks(step):
 @cache
 def sized(step, attempt, names):
     """Memory, time and disk of a job, in Snakemake's units."""
-    from radio.experiments.resources import asked  # which imports torch
+    from radio.resources.cluster import asked  # which imports torch
 
     of = job(step, dict(names))
     node = config["node_device"], config["node_memory_gb"]

@@ -23,8 +23,8 @@ from radio.report.figures.style import (
     new_figure,
 )
 from radio.runtime.errors import RadioError
-from radio.statistics import LayerStatistics
-from radio.theory.gain import grouping_gain_bits, savings_bits
+from radio.calibrate.statistics import LayerStatistics
+from radio.theory.grouping_gain import grouping_gain_bits, savings_bits
 from radio.theory.grouping import cluster_sizes
 
 MATRIX_HEIGHT_IN, SORTED_HEIGHT_IN = 0.55, 1.9

@@ -6,7 +6,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from radio.depths import load_depths
+from radio.allocate.depths import load_depths
 from radio.report.figures.depth_atlas import depth_atlas
 from radio.report.figures.grouping_gain import grouping_gain
 from radio.report.figures.iterations import Trace, iterations
@@ -15,12 +15,12 @@ from radio.report.figures.optimal_depths import optimal_depths
 from radio.report.figures.rate_distortion import rate_distortion
 from radio.report.figures.scaling import scaling
 from radio.report.figures.style import COLOURS
-from radio.report.names import cell_labels, labels
+from radio.report.labels import cell_labels, labels
 from radio.report.scaling import load_scaling_table
 from radio.report.table import load_table
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
-from radio.statistics import load_statistics
+from radio.calibrate.statistics import load_statistics
 
 
 def of_table(table: Sequence[str]) -> Figure:

@@ -1,0 +1,1 @@
+"""Allocate: a bit depth for every weight group at a given rate."""

@@ -1,0 +1,30 @@
+"""The allocation that a method's YAML asks for."""
+
+from collections.abc import Callable
+from functools import partial
+
+from omegaconf import DictConfig
+
+from radio.allocate.layers import allocate_layers
+from radio.allocate.depths import Depths, load_distortion
+from radio.runtime.errors import RadioError
+from radio.calibrate.statistics import load_statistics
+from radio.models.step_inputs import required_artifact
+from radio.theory.allocation import Allocation
+
+
+def solver(cfg: DictConfig) -> Callable[[float], tuple[Depths, Allocation]]:
+    """Depths at any mean rate, by the method's solver, from the statistics that are given.
+
+    Raises:
+        RadioError: the method has no solver, or an artifact is missing.
+    """
+    if cfg.method.get("solver") is None:
+        raise RadioError(f"method={cfg.method.name} allocates no depths: set method=radio")
+    statistics = load_statistics(required_artifact(cfg, "statistics"))
+    distortion = (
+        load_distortion(required_artifact(cfg, "distortion"))
+        if cfg.method.get("measured")
+        else None
+    )
+    return partial(allocate_layers, statistics, solver=cfg.method.solver, distortion=distortion)

@@ -1,0 +1,1 @@
+"""Benchmarks: matrix products and text generation with packed weights."""

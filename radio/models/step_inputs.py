@@ -1,0 +1,69 @@
+"""What a step reads of the artifacts that earlier steps left."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from radio.models.weight_files import check_unchanged
+from radio.rate import Target, asked_rate
+from radio.runtime.artifacts import MADE_BY, read_manifest
+from radio.runtime.dtypes import floating
+from radio.runtime.errors import RadioError
+
+
+def checkpoint_path(cfg: DictConfig) -> Path:
+    """Return the directory of the checkpoint that `radio prepare` recorded in `artifacts.model`.
+
+    Raises:
+        RadioError: its weights changed since.
+    """
+    measured = read_manifest(required_artifact(cfg, "model"))["measured"]
+    path = Path(measured["path"])
+    check_unchanged(path, measured.get("sha256"))
+    return path
+
+
+def evaluated_in(cfg: DictConfig) -> torch.dtype:
+    """The type that an evaluated model computes in; losses are float32 at any rate.
+
+    Raises:
+        RadioError: `dtype` is none of these.
+    """
+    return floating("dtype", cfg.dtype)
+
+
+def protocol_of(cfg: DictConfig, text: str) -> str:
+    """The label that perplexities compare under: the text's, and `dtype` where it rounds."""
+    return text if cfg.dtype == "float32" else f"{text}/{cfg.dtype}"
+
+
+def required_artifact(cfg: DictConfig, name: str) -> Path:
+    """Return the path of an artifact that the step or its method needs, `~` expanded.
+
+    Raises:
+        RadioError: it is not given.
+    """
+    path = optional_artifact(cfg, name)
+    if path is None:
+        makers = " or ".join(f"`radio {step}`" for step in MADE_BY[name])
+        raise RadioError(
+            f"artifacts.{name} is missing: make it with {makers} and give its path, or let "
+            "snakemake do both"
+        )
+    return path
+
+
+def optional_artifact(cfg: DictConfig, name: str) -> Path | None:
+    """Return the path of an artifact that a step can do without, `~` expanded, or None."""
+    path = cfg.artifacts.get(name)
+    return None if path is None else Path(path).expanduser()
+
+
+def asked(cfg: DictConfig) -> float | Target:
+    """The mean depth or the target that was asked for; methods and the allocation check its range.
+
+    Raises:
+        RadioError: nothing, or more than one thing, or something that cannot be read.
+    """
+    return asked_rate(cfg.rate_bits, cfg.target)

@@ -1,0 +1,373 @@
+"""A quantized model as one file: coded linear layers, and everything else in float16.
+
+Tensors that float16 does not hold are stored in a wider type (`radio.pack.floats`).
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from radio.models import StreamedModel, decoder_linears
+from radio.pack.checks import is_finite
+from radio.pack.codecs.linear import install_layer
+from radio.pack.codecs import CODECS, QuantizedLinear
+from radio.pack.floats import stored
+from radio.pack.header import SHARED, LayerHeader, checked_headers
+from radio.runtime.errors import RadioError
+from radio.runtime.tensors import load_tensors, save_tensors, tensors_bytes
+
+# 2: every tensor has a checksum. 3: codes have the names of the weights that they stand for, by
+# which programs without radio refuse the file
+FORMAT_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Size:
+    """What coded layers take.
+
+    Attributes:
+        weights: number of quantized weights.
+        code_bits: bits of the codes alone.
+        own_bytes: codes, side information and added biases, without what layers share.
+        shared_bytes: what layers have in common.
+    """
+
+    weights: int
+    code_bits: int
+    own_bytes: int
+    shared_bytes: int
+
+    def bits_paper(self) -> float:
+        """Mean bit depth, the rate that the paper quotes: codes alone, in bits a weight."""
+        return self.code_bits / self.weights
+
+    def bits_true(self) -> float:
+        """Stored bits of codes, side information and added biases, a quantized weight."""
+        return 8 * (self.own_bytes + self.shared_bytes) / self.weights
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """Coded linear layers by name, and the other parameters of the model by name."""
+
+    layers: Mapping[str, QuantizedLinear]
+    rest: dict[str, Tensor]
+
+    def size(self) -> Size:
+        """What the coded layers take."""
+        return Size(
+            weights=sum(
+                rows * cols for rows, cols in (q.weight.shape for q in self.layers.values())
+            ),
+            code_bits=sum(layer.weight.code_bits() for layer in self.layers.values()),
+            own_bytes=sum(layer.stored_bytes() for layer in self.layers.values()),
+            shared_bytes=sum(tensor.nbytes for tensor in self.shared().values()),
+        )
+
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Return rows and columns of each coded layer, without decoding what is mapped."""
+        if isinstance(self.layers, _Mapped):
+            return self.layers.shapes()
+        return {name: layer.weight.shape for name, layer in self.layers.items()}
+
+    def weights(self) -> int:
+        """Number of quantized weights."""
+        return self.size().weights
+
+    def bits_paper(self) -> float:
+        """`Size.bits_paper` of the layers."""
+        return self.size().bits_paper()
+
+    def bits_true(self) -> float:
+        """`Size.bits_true` of the layers."""
+        return self.size().bits_true()
+
+    def shared(self) -> dict[str, Tensor]:
+        """Tensors that layers have in common, each once.
+
+        Raises:
+            ValueError: layers whose tensors of one name differ.
+        """
+        shared: dict[str, Tensor] = {}
+        for layer in self.layers.values():
+            for key, tensor in layer.weight.shared_tensors().items():
+                if not torch.equal(shared.setdefault(key, tensor), tensor):
+                    raise ValueError(f"layers do not share one {key}")
+        return shared
+
+
+def compress(
+    model: nn.Module, layers: Mapping[str, QuantizedLinear], prefix: str = ""
+) -> QuantizedModel:
+    """Join coded layers with the model's other parameters; tied copies are kept once.
+
+    Args:
+        model: a whole model, or a part of one whose other parameters are elsewhere.
+        layers: by their full names.
+        prefix: of the names of the part's parameters.
+    """
+    coded = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
+    named = model.named_parameters(prefix)
+    rest = {n: stored(p.detach()) for n, p in named if n not in coded}
+    return QuantizedModel(dict(layers), rest)
+
+
+def save_quantized(path: Path, quantized: QuantizedModel) -> None:
+    """Write one safetensors file whose payload is exactly codes, side information and the rest."""
+    save_tensors(path, *_content(quantized))
+
+
+def part_content(part: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return some of a model's layers as tensors and JSON values, for `join_parts`."""
+    tensors, metadata = _content(part)
+    size = dataclasses.asdict(part.size()) if part.layers else None
+    return tensors, {**metadata, "size": size}
+
+
+def join_parts(path: Path, parts: Iterable[tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> Size:
+    """Write the file that `save_quantized` would have written of all parts together.
+
+    Tensors of the parts that are mapped are not copied, so that they take no memory that the system
+    could not take back.
+
+    Args:
+        path: of the file.
+        parts: as `part_content` returned them.
+
+    Raises:
+        ValueError: layers whose tensors of one name differ.
+    """
+    tensors: dict[str, Tensor] = {}
+    headers: dict[str, LayerHeader] = {}
+    sizes: list[Size] = []
+    for own, metadata in parts:
+        for key, tensor in own.items():
+            if key in tensors and not torch.equal(tensors[key], tensor):
+                raise ValueError(f"layers do not share one {key}")
+            tensors.setdefault(key, tensor)
+        headers |= metadata["layers"]
+        if metadata["size"] is not None:
+            sizes.append(Size(**metadata["size"]))
+    save_tensors(path, tensors, _metadata(headers))
+    return Size(
+        weights=sum(size.weights for size in sizes),
+        code_bits=sum(size.code_bits for size in sizes),
+        own_bytes=sum(size.own_bytes for size in sizes),
+        shared_bytes=max(size.shared_bytes for size in sizes),
+    )
+
+
+def file_bytes(quantized: QuantizedModel) -> int:
+    """Bytes of the file that `save_quantized` would write; a few more, but never less.
+
+    Nothing is written: tensors that are expanded from one number do.
+    """
+    return tensors_bytes(*_content(quantized))
+
+
+def _content(quantized: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of the file."""
+    tensors = quantized.rest | {f"{SHARED}{key}": t for key, t in quantized.shared().items()}
+    headers: dict[str, LayerHeader] = {}
+    for name, layer in quantized.layers.items():
+        own = layer.weight.to_tensors()
+        if layer.bias is not None:
+            own |= {"bias": layer.bias}
+        tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
+        headers[name] = {
+            "codec": layer.weight.name,
+            "shape": list(layer.weight.shape),
+            "fields": layer.weight.fields(),
+            "tensors": sorted(own),
+            "shared": sorted(layer.weight.shared_tensors()),
+            "bias_added": layer.bias_added,
+        }
+    return tensors, _metadata(headers)
+
+
+def _metadata(headers: Mapping[str, LayerHeader]) -> dict[str, Any]:
+    return {"format_version": FORMAT_VERSION, "layers": dict(headers)}
+
+
+def load_quantized(path: Path) -> QuantizedModel:
+    """Read what `save_quantized` wrote.
+
+    Raises:
+        RadioError: the file is absent, corrupt, damaged in a field, or of another format version.
+    """
+    mapped = map_quantized(path)
+    return QuantizedModel(dict(mapped.layers), mapped.rest)
+
+
+def map_quantized(path: Path) -> QuantizedModel:
+    """The same with layers that are unpacked, anew, whenever one is asked for.
+
+    Raises:
+        RadioError: as for `load_quantized`.
+    """
+    tensors, headers = load_coded(path)
+    coded = {f"{name}.{key}" for name, header in headers.items() for key in header["tensors"]}
+    rest = {n: t for n, t in tensors.items() if n not in coded and not n.startswith(SHARED)}
+    return QuantizedModel(_Mapped(tensors, headers), rest)
+
+
+class _Mapped(Mapping[str, QuantizedLinear]):
+    """Layers of a quantized file by name."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHeader]) -> None:
+        self._tensors, self._headers = tensors, headers
+
+    def __getitem__(self, name: str) -> QuantizedLinear:
+        header = self._headers[name]
+        own = {key: self._tensors[f"{name}.{key}"] for key in header["tensors"]}
+        bias = own.pop("bias", None)
+        own |= {key: self._tensors[f"{SHARED}{key}"] for key in header["shared"]}
+        weight = CODECS[header["codec"]].from_tensors(own, header["fields"])
+        return QuantizedLinear(weight, bias, header["bias_added"])
+
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Return rows and columns by layer, as headers have them."""
+        return {name: (h["shape"][0], h["shape"][1]) for name, h in self._headers.items()}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._headers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+
+def load_coded(path: Path) -> tuple[dict[str, Tensor], dict[str, LayerHeader]]:
+    """Return the tensors of a quantized file as stored (mapped, not copied), and layers' headers.
+
+    All that indexes or sizes something is checked here, once for all that read the file.
+
+    Raises:
+        RadioError: as for `load_quantized`.
+    """
+    tensors, metadata = load_tensors(path)
+    check_version(metadata.get("format_version"), path)
+    try:
+        with _float32_on_cpu():
+            return tensors, checked_headers(tensors, metadata.get("layers"))
+    except ValueError as error:
+        raise RadioError(f"{path} is damaged ({error}): delete it and run again") from error
+
+
+@contextmanager
+def _float32_on_cpu() -> Iterator[None]:
+    """Make tensors as usual: while transformers loads a model, they are of its type, on meta."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+def check_version(version: Any, where: object) -> None:
+    """Refuse a format that this code does not read.
+
+    Raises:
+        RadioError: the version is not `FORMAT_VERSION`.
+    """
+    if version != FORMAT_VERSION:
+        raise RadioError(
+            f"{where} has format_version={version}, this radio reads {FORMAT_VERSION}: "
+            "quantize again, or use the version of radio that wrote it"
+        )
+
+
+def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedModel:
+    """Overwrite every parameter of `model` by what the file holds, decoded.
+
+    Raises:
+        RadioError: the file belongs to another architecture.
+    """
+    _check_fits(model, quantized)
+    _install_part(model, quantized)
+    return model
+
+
+def install_streamed(streamed: StreamedModel, quantized: QuantizedModel) -> None:
+    """The same of a model on disk: outside its blocks now, in each block once it is read.
+
+    Raises:
+        RadioError: the file belongs to another architecture.
+    """
+    _check_fits(streamed.model, quantized)
+    _install_part(streamed.model, quantized)
+    streamed.edit = lambda name, block: _install_part(block, quantized, name)
+
+
+def _check_fits(model: PreTrainedModel, quantized: QuantizedModel) -> None:
+    coded = {name: each.weight.shape for name, each in decoder_linears(model).items()}
+    uncoded = {
+        name: parameter.shape
+        for name, parameter in model.named_parameters()
+        if name.rpartition(".")[0] not in coded
+    }
+    rest = {name: tensor.shape for name, tensor in quantized.rest.items()}
+    if coded != quantized.shapes() or uncoded != rest:
+        raise RadioError(
+            f"the quantized file does not fit model {model.name_or_path}: "
+            "give the model it was made from"
+        )
+
+
+@torch.no_grad()
+def _install_part(part: nn.Module, quantized: QuantizedModel, prefix: str = "") -> None:
+    """Overwrite the parameters of a part of a model, but for those that are not here."""
+    for name, parameter in part.named_parameters(prefix):
+        if name in quantized.rest and not parameter.is_meta:
+            parameter.copy_(quantized.rest[name])
+            check_holds(name, parameter)
+    for name, module in part.named_modules(prefix=prefix):
+        if name in quantized.layers:
+            assert isinstance(module, nn.Linear)
+            if not module.weight.is_meta:
+                install_layer(module, quantized.layers[name])
+                for key, parameter in module.named_parameters(name):
+                    check_holds(key, parameter)
+
+
+def check_dtype(
+    tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHeader], dtype: torch.dtype
+) -> None:
+    """Refuse a type for a model that does not hold what `load_coded` read.
+
+    Raises:
+        RadioError: a value of a tensor of a wide type, or of a layer with an exponent, would become
+            infinite.
+    """
+    layers = _Mapped(tensors, headers)
+    with _float32_on_cpu():
+        for name, tensor in tensors.items():
+            if tensor.dtype in (torch.bfloat16, torch.float32):
+                check_holds(name, tensor.to(dtype))
+        for name, header in headers.items():
+            if header["fields"].get("exponent", 0) > 0:
+                check_holds(f"{name}.weight", layers[name].weight.decode().to(dtype))
+
+
+def check_holds(name: str, values: Tensor) -> None:
+    """Refuse values that became infinite in the type that a model computes in.
+
+    Raises:
+        RadioError: `values` are float16, and it holds less than the quantized file.
+    """
+    if values.dtype == torch.float16 and not is_finite(values):
+        raise RadioError(
+            f"dtype=float16 does not hold {name} of the quantized file, which has values above "
+            "65504: give dtype=bfloat16 or dtype=float32"
+        )

@@ -1,0 +1,57 @@
+"""The model under refinement: quantized weights installed over originals that are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from radio.pack.codecs.linear import install_layer
+from radio.allocate.depths import Depths
+from radio.quantize.methods.base import LinearLayer, Method
+from radio.models import decoder_linears
+from radio.runtime.device import making_on, moved
+from radio.calibrate.statistics import LayerStatistics
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model whose linear layers change, and what they were.
+
+    Attributes:
+        model: the model, its layers quantized after the first `install`.
+        weights: original weights by layer, float32, on the CPU.
+        biases: original biases by layer, float32, on the CPU; None where there is none.
+    """
+
+    model: PreTrainedModel
+    weights: dict[str, Float[Tensor, "rows cols"]]
+    biases: dict[str, Float[Tensor, " rows"] | None]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "LiveModel":
+        """Copy the original weights and biases of `model`, which is still on the CPU."""
+        linears = decoder_linears(model)
+        weights = {name: linear.weight.detach().float().clone() for name, linear in linears.items()}
+        biases: dict[str, Tensor | None] = {
+            name: None if linear.bias is None else linear.bias.detach().float().clone()
+            for name, linear in linears.items()
+        }
+        return cls(model, weights, biases)
+
+    def install(
+        self,
+        method: Method,
+        statistics: Mapping[str, LayerStatistics],
+        depths: Depths,
+        rate_bits: float,
+    ) -> None:
+        """Quantize the originals, layer by layer, and put the result in the model."""
+        for name, linear in decoder_linears(self.model).items():
+            layer = LinearLayer(
+                name, self.weights[name], self.biases[name], statistics[name], depths[name]
+            )
+            device = linear.weight.device
+            with making_on(device):
+                install_layer(linear, method.quantize(moved(layer, device), rate_bits))

@@ -1,0 +1,1 @@
+"""Quantize: methods, and their application to a model block by block."""

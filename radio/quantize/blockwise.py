@@ -1,0 +1,198 @@
+"""Apply a method to every linear layer of a decoder, all at once or block by block."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from radio.pack.codecs.linear import install_layer
+from radio.allocate.depths import Depths
+from radio.quantize.methods.base import BlockMethod, LinearLayer, Method
+from radio.models import copy_in, decoder_blocks, decoder_linears, first_block_inputs
+from radio.quantize.input_stats import InputMoments, input_moments
+from radio.pack.codecs import QuantizedLinear
+from radio.runtime.device import CPU, making_on, moved
+from radio.runtime.errors import RadioError
+from radio.runtime.progress import progress
+from radio.calibrate.statistics import LayerStatistics
+from radio.theory.codebook import Codebooks
+
+
+@dataclass(frozen=True)
+class Given:
+    """What upstream steps made for a method, where its `needs` asks; otherwise empty.
+
+    Attributes:
+        statistics: by layer (`statistics`).
+        depths: by layer (`allocation`).
+        codebooks: levels of depths 0..8, the same for all layers (`codebook`).
+        blocks: token ids of the calibration text (`inputs`).
+        dtype: of activations, and of the weights they meet (`inputs`).
+    """
+
+    statistics: Mapping[str, LayerStatistics] = field(default_factory=dict)
+    depths: Depths = field(default_factory=dict)
+    codebooks: Codebooks | None = None
+    blocks: Int[Tensor, "sequences length"] | None = None
+    dtype: torch.dtype = torch.float32
+
+
+NOTHING = Given()
+
+
+def quantize_layers(
+    model: PreTrainedModel,
+    method: Method,
+    rate_bits: float,
+    given: Given = NOTHING,
+    device: torch.device = CPU,
+) -> dict[str, QuantizedLinear]:
+    """Codes and side information of every linear layer inside the decoder blocks.
+
+    Without a calibration text, layers are independent and `model` stays as it is. With one, the
+    decoder is gone through block by block, so that a layer is told the moments of inputs that come
+    from blocks already quantized; afterwards **`model` holds the quantized weights and biases**,
+    and whatever else a `BlockMethod` has changed. That costs two forward passes of the text, the
+    moments (tokens x cols^2 multiplications for each tensor that linear layers read), and the
+    hidden states of the whole text in memory. A `BlockMethod` costs a third pass, with moments.
+
+    Args:
+        model: with the weights to be quantized, in evaluation mode, on the CPU.
+        method: what turns a layer into codes.
+        rate_bits: nominal bits a weight.
+        given: what the method needs. Moments of inputs are float32, and weights are quantized from
+            those of `model`, whatever the dtype of activations.
+        device: where each block is for its turn.
+
+    Raises:
+        RadioError: statistics or depths that were made for another model, or inputs that are not
+            finite.
+    """
+    check_layers(given, decoder_linears(model))
+    blocks = decoder_blocks(model)
+    states = None if given.blocks is None else BlockStates.before_all(model, given)
+    done: dict[str, QuantizedLinear] = {}
+    for each in quantize_blocks(
+        progress(blocks.items(), "quantize blocks"), method, rate_bits, given, states, device
+    ):
+        done |= each.layers
+    return done
+
+
+def check_layers(given: Given, linears: Mapping[str, nn.Linear]) -> None:
+    """Raise a `RadioError` if statistics or depths were made for a model of other layers."""
+    for what, by_layer in (
+        ("statistics", given.statistics),
+        ("allocation", given.depths),
+    ):
+        if by_layer and set(by_layer) != set(linears):
+            raise RadioError(
+                f"artifacts.{what} belongs to a model with other layers: make it for this model"
+            )
+
+
+@dataclass
+class BlockStates:
+    """What goes into a block: each sequence's hidden states, and arguments that all blocks take."""
+
+    hidden: Float[Tensor, "sequences length width"]
+    others: Mapping[str, Any]
+
+    @classmethod
+    def before_all(cls, model: PreTrainedModel, given: Given) -> "BlockStates":
+        """Those of the first block."""
+        assert given.blocks is not None
+        return cls(*first_block_inputs(model, given.blocks, given.dtype))
+
+
+@dataclass(frozen=True)
+class QuantizedBlock:
+    """A block as quantization left it, and its coded layers by their full names."""
+
+    name: str
+    block: nn.Module
+    layers: dict[str, QuantizedLinear]
+
+
+def quantize_blocks(
+    blocks: Iterable[tuple[str, nn.Module]],
+    method: Method,
+    rate_bits: float,
+    given: Given,
+    states: BlockStates | None,
+    device: torch.device = CPU,
+) -> Iterator[QuantizedBlock]:
+    """Quantize the layers of one block after another.
+
+    With `states`, those of the first of `blocks`, blocks are overwritten as `quantize_layers` says,
+    and `states` are then those that go into the next; without, blocks stay as they are.
+
+    Args:
+        blocks: decoder blocks by their full names, in order of execution; float32.
+        method: what turns a layer into codes.
+        rate_bits: nominal bits a weight.
+        given: what the method needs.
+        states: of a calibration text.
+        device: where each block is for its turn; it comes from the CPU and goes back there.
+    """
+    others = {} if states is None else moved(states.others, device)
+
+    def moments_within(block: nn.Module) -> dict[str, InputMoments]:
+        if states is None:
+            return {}
+        return _moments_within(copy_in(block, given.dtype), states.hidden, others, device)
+
+    for prefix, block in blocks:
+        block.to(device)
+        moments = moments_within(block)
+        if states is not None and isinstance(method, BlockMethod):
+            with making_on(device):
+                method.reparametrize(block, moments, rate_bits)
+            moments = moments_within(block)
+        done = {}
+        for name, linear in _linears(block).items():
+            full = f"{prefix}.{name}"
+            layer = LinearLayer(
+                name=full,
+                weight=linear.weight.detach().float(),
+                bias=None if linear.bias is None else linear.bias.detach().float(),
+                statistics=given.statistics.get(full),
+                depths=given.depths.get(full),
+                inputs=moments.get(name),
+                codebooks=given.codebooks,
+            )
+            with making_on(device):
+                coded = method.quantize(moved(layer, device), rate_bits)
+                if states is not None:
+                    install_layer(linear, coded)
+            done[full] = moved(coded, CPU)
+        if states is not None:
+            _advance(copy_in(block, given.dtype), states.hidden, others, device)
+        yield QuantizedBlock(prefix, block.to(CPU), done)
+
+
+def _linears(block: nn.Module) -> dict[str, nn.Linear]:
+    """Linear layers of a block by their names in it, in order of execution."""
+    return {name: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
+
+
+@torch.no_grad()
+def _moments_within(
+    block: nn.Module, hidden: Tensor, others: Mapping[str, object], device: torch.device
+) -> dict[str, InputMoments]:
+    """Moments of the inputs of a block's linear layers, by their names in the block."""
+    passes = (block(states.to(device), **others) for states in hidden.split(1))
+    return input_moments(_linears(block), passes)
+
+
+@torch.no_grad()
+def _advance(
+    block: nn.Module, hidden: Tensor, others: Mapping[str, object], device: torch.device
+) -> None:
+    """Overwrite each sequence's hidden states by what the block makes of them."""
+    for states in hidden.split(1):
+        states.copy_(block(states.to(device), **others))

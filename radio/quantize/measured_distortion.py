@@ -1,0 +1,47 @@
+"""What quantization at each depth costs every group of a model, measured instead of modelled."""
+
+from collections.abc import Mapping
+
+import torch
+from transformers import PreTrainedModel
+
+from radio.allocate.depths import Distortion
+from radio.quantize.methods.base import DepthMethod, LinearLayer
+from radio.models import decoder_linears
+from radio.runtime.device import CPU, making_on, moved
+from radio.runtime.errors import RadioError
+from radio.runtime.progress import progress
+from radio.calibrate.statistics import LayerStatistics
+from radio.theory.codebook import Codebooks
+
+
+def measure_distortion(
+    model: PreTrainedModel,
+    method: object,
+    statistics: Mapping[str, LayerStatistics],
+    codebooks: Codebooks | None = None,
+    device: torch.device = CPU,
+) -> Distortion:
+    """Mean squared weight error of every group at depths 0..8, [clusters, cols, 9] by layer.
+
+    Each layer is on `device` for its turn.
+
+    Raises:
+        RadioError: a method without depths by group, or statistics of another model.
+    """
+    if not isinstance(method, DepthMethod):
+        raise RadioError(
+            f"{type(method).__name__} has no error at each depth to measure: set method=radio"
+        )
+    linears = decoder_linears(model)
+    if set(statistics) != set(linears):
+        raise RadioError(
+            "artifacts.statistics belongs to a model with other layers: make it for this model"
+        )
+    measured = {}
+    for name, linear in progress(linears.items(), "distortion"):
+        weight = linear.weight.detach().float()
+        layer = LinearLayer(name, weight, statistics=statistics[name], codebooks=codebooks)
+        with making_on(device):
+            measured[name] = method.distortion(moved(layer, device)).cpu()
+    return measured

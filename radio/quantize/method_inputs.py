@@ -1,0 +1,102 @@
+"""What a method's steps read: the rate, the solver, and all that the method `needs`."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from omegaconf import DictConfig
+from torch import Tensor
+
+from radio.quantize.codebooks import load_codebooks
+from radio.data.tokens import drawn, load_token_blocks
+from radio.allocate.depths import load_depths
+from radio.quantize.methods.base import MatchableMethod, Method
+from radio.models import decoder_linears
+from radio.models.load import skeleton
+from radio.quantize.blockwise import Given
+from radio.rate import Target
+from radio.runtime.build import build
+from radio.runtime.dtypes import floating
+from radio.runtime.errors import RadioError
+from radio.runtime.manifest import read_manifest
+from radio.calibrate.statistics import load_statistics
+from radio.models.step_inputs import asked, checkpoint_path, required_artifact
+
+
+def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
+    """The method of a quantization, set to what was asked, and its mean depth in bits a weight.
+
+    A target becomes depths in the allocation, or settings of a method that can be matched.
+
+    Raises:
+        RadioError: a target that the method cannot be set to, or not without changing a setting
+            that is given.
+    """
+    method, rate = build(cfg.method.quantizer, "method.quantizer", Method), asked(cfg)
+    if not isinstance(rate, Target):
+        return method, rate
+    if "allocation" in cfg.method.needs:
+        return method, read_manifest(required_artifact(cfg, "allocation"))["measured"]["bits_paper"]
+    if not isinstance(method, MatchableMethod):
+        raise RadioError(
+            f"target.{rate} does not suit method={cfg.method.name}, which allocates no depths: "
+            "set rate_bits, or take method=radio"
+        )
+    if rate.kind != "bits":
+        raise RadioError(
+            f"target.{rate} does not suit method={cfg.method.name}, whose settings are solved for "
+            "true bits alone: set target.bits, or take method=radio"
+        )
+    linears = decoder_linears(skeleton(checkpoint_path(cfg))).values()
+    shapes = [(linear.out_features, linear.in_features) for linear in linears]
+    solved, rate_bits = method.matched(rate.amount, shapes)
+    for key, given in vars(method).items():
+        if given is not None and vars(solved)[key] != given:
+            raise RadioError(
+                f"target.{rate} is met by method.quantizer.{key}={vars(solved)[key]}, and "
+                f"method={cfg.method.name} has {key}={given}: set "
+                f"method.quantizer.{key}=null, or rate_bits"
+            )
+    return solved, rate_bits
+
+
+def given_to_method(cfg: DictConfig, probing: bool = False) -> Given:
+    """The artifacts that the method `needs`, loaded; depths not when the step solves for its own.
+
+    Raises:
+        RadioError: one was not given, or the calibration text is too short for `method.inputs`.
+    """
+    needs = set(cfg.method.needs) - ({"allocation"} if probing else set())
+    found: dict[str, Any] = {}
+    if "statistics" in needs:
+        found["statistics"] = load_statistics(required_artifact(cfg, "statistics"))
+    if "allocation" in needs:
+        found["depths"] = load_depths(required_artifact(cfg, "allocation"))
+    if "codebook" in needs:
+        found["codebooks"] = load_codebooks(required_artifact(cfg, "codebook"))
+    if "inputs" in needs:
+        found["blocks"], found["dtype"] = _calibration_text(cfg)
+    return Given(**found)
+
+
+def _calibration_text(cfg: DictConfig) -> tuple[Int[Tensor, "sequences length"], torch.dtype]:
+    """Token ids that a method that needs `inputs` asks for, and the dtype of activations.
+
+    Raises:
+        RadioError: the method's YAML does not say how many and in which dtype, or the text is
+            too short.
+    """
+    settings = cfg.method.get("inputs")
+    if settings is None:
+        raise RadioError(
+            f"method.inputs=null does not suit method={cfg.method.name}, which needs inputs: set "
+            "method.inputs={sequences: 64, dtype: bfloat16}"
+        )
+    sequences = settings.sequences
+    blocks = load_token_blocks(required_artifact(cfg, "tokens"), "calibration").ids
+    if len(blocks) < sequences:
+        raise RadioError(
+            f"method.inputs.sequences={sequences} exceeds the {len(blocks)} blocks of the "
+            "calibration text: lower it or give more text"
+        )
+    return drawn(blocks, sequences, cfg.seed), floating("method.inputs.dtype", settings.dtype)

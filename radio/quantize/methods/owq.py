@@ -1,0 +1,111 @@
+"""OWQ: GPTQ with the weakest input columns kept in float16 (arXiv 2306.02272, xvyaward/owq).
+
+A column is weak if its input is large and rounding disturbs it much: H_jj ||dW_j||^2, with dW from
+rounding whole rows to the nearest. Kept columns have their turns last, so that they take up the
+errors of all others, and take no part in the grids. Where rows differ in number, so does what a
+column costs: the authors keep about equally many *weights* in every layer of a block.
+
+The authors' target of 3.01 bits counts 16 bits for each kept weight instead of 3, and no more. It
+is `extra_bits` here, and the true rate also counts the columns' indices and the grids.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil
+from typing import Annotated
+
+import torch
+
+from radio.quantize.methods.affine import check_reach
+from radio.quantize.methods.base import LinearLayer
+from radio.quantize.methods.gptq import Gptq, second_moment
+from radio.pack.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
+from radio.pack.floats import stored
+from radio.runtime.errors import RadioError
+from radio.runtime.kinds import at_least
+from radio.theory.affine_grid import decode, encode
+from radio.theory.allocation import MAX_BITS
+
+
+@dataclass(frozen=True)
+class Owq(Gptq):
+    """Keep the weakest columns of every layer in float16, and code the others as GPTQ does.
+
+    Attributes:
+        extra_bits: what is spent on keeping columns, in bits a weight beyond the depth. Each layer
+            keeps the share extra_bits / (16 - depth) of its columns, rounded up.
+        kept_weights: number of weights to keep in every layer, rounded to whole columns; it takes
+            the place of `extra_bits`.
+    """
+
+    clip: bool = True
+    extra_bits: Annotated[float, at_least(0)] = 0.01
+    kept_weights: Annotated[int, at_least(0)] | None = None
+
+    def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
+        """Code the columns that are not kept in rate_bits bits a weight.
+
+        Raises:
+            RadioError: the moments of the inputs are not known.
+        """
+        weight, hessian, bits = layer.weight, second_moment(layer), int(rate_bits)
+        normal, _ = self.normalized(weight, bits)
+        grid = self.grid(normal, bits)
+        error = decode(encode(normal, grid, bits), grid) - normal
+        sensitivity = hessian.diagonal() * error.square().sum(dim=0)
+        weakest = sensitivity.argsort(descending=True, stable=True)
+        rows, cols = weight.shape
+        columns = weakest[: self.kept_cols(rows, cols, bits)]
+        order = torch.cat([other_columns(columns, cols), columns])
+        coded, kept = self.code(weight[:, order], hessian[order][:, order], bits, len(columns))
+        bias = None if layer.bias is None else stored(layer.bias)
+        return QuantizedLinear(KeptColumns(coded, stored(kept), columns), bias)
+
+    def kept_cols(self, rows: int, cols: int, bits: int) -> int:
+        """How many columns of a layer are kept."""
+        if self.kept_weights is None:
+            return min(cols, ceil(cols * self.extra_bits / (16 - bits)))
+        return _whole_columns(self.kept_weights, rows, cols)
+
+    def matched(self, bits_true: float, shapes: Sequence[tuple[int, int]]) -> tuple["Owq", float]:
+        """This method at the largest depth, with as many columns kept as that leaves room for.
+
+        `kept_weights` is solved for, so that columns are spread over layers as the authors do.
+
+        Raises:
+            RadioError: the target lies outside what depths from 1 to 8 and kept columns reach, or
+                `extra_bits` was set too, which has no part in it.
+        """
+        if self.extra_bits != Owq.extra_bits:
+            raise RadioError(
+                f"method.quantizer.extra_bits={self.extra_bits} has no part in "
+                f"target.bits={bits_true:g}, which is met by kept_weights: leave "
+                "it out, or set rate_bits"
+            )
+        layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
+
+        @cache
+        def size(rows: int, cols: int, kept: int, bits: int) -> int:
+            group_cols = self.group_cols or max(cols - kept, 1)
+            return kept_bytes(rows, cols, kept, bits, group_cols, self.symmetric)
+
+        def rate(bits: int, kept_weights: int) -> float:
+            kept = {shape: _whole_columns(kept_weights, *shape) for shape in layers}
+            sizes = (count * size(*shape, kept[shape], bits) for shape, count in layers.items())
+            return 8 * sum(sizes) / weights
+
+        # where a layer of so many rows gets its nth column
+        steps = {0} | {n * rows - rows // 2 for rows, cols in layers for n in range(1, cols + 1)}
+        check_reach(bits_true, rate(1, 0), rate(MAX_BITS, max(steps)))
+        bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, 0) <= bits_true)
+        # every step is tried: a column more may be a group less, and so take fewer bytes
+        spent = ((rate(bits, kept), kept) for kept in steps)
+        best = max(each for each in spent if each[0] <= bits_true)
+        return replace(self, kept_weights=best[1]), float(bits)
+
+
+def _whole_columns(kept_weights: int, rows: int, cols: int) -> int:
+    """The number of columns nearest to that many weights, a half rounded up."""
+    return min(cols, (2 * kept_weights + rows) // (2 * rows))

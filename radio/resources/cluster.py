@@ -1,0 +1,59 @@
+"""What a job asks of a cluster, from the size of its model: memory, time, disk.
+
+What is planned may be an estimate: a job that fails outgrows it with each attempt.
+"""
+
+from typing import NamedTuple
+
+from radio.workflow.jobs import Job
+from radio.workflow.graph import Plan
+from radio.resources.job_estimate import MB, read_device, size_of
+from radio.resources.planned_shape import geometry_of
+from radio.models.spec import ModelSpec
+from radio.runtime.errors import RadioError
+
+# of what is planned, for the first attempt; each that fails is followed by one with so much more
+MEMORY_MARGIN, TIME_MARGIN, GROWTH = 1.25, 4.0, 1.5
+# which read a model from disk, block by block, where they may take less than all of it
+STREAM = {"calibrate", "quantize", "reference", "evaluate"}
+# two Snakemakes around a job, which count as its own
+AROUND_BYTES = 600 * MB
+STARTING_S = 1800.0  # imports, reading, a slow file system
+
+
+class Asked(NamedTuple):
+    """Memory of the host and disk in megabytes, time in minutes."""
+
+    mem_mb: int
+    runtime: int
+    disk_mb: int
+
+
+def asked(plan: Plan, of: Job, device: str, memory_gb: float | int, attempt: int = 1) -> Asked:
+    """What a job asks for: all of a node for a day where its model's sizes are not known.
+
+    Args:
+        plan: the job graph.
+        of: a job on a model.
+        device: name of the YAML in config/hardware with the speeds of a node.
+        memory_gb: of a node. A step of `STREAM` that needs more streams within it.
+        attempt: from 1.
+
+    Raises:
+        RadioError: there is no such device.
+    """
+    speeds = read_device(device)
+    speeds.memory_gb = memory_gb
+    names = dict(of.names)
+    spec = ModelSpec.from_config(plan.compose("prepare", model=names["model"]).model)
+    try:
+        geometry = geometry_of(spec)
+    except RadioError:
+        return Asked(int(1000 * memory_gb), 24 * 60, 0)
+    size = size_of(plan, of, spec, geometry, speeds)
+    more = GROWTH ** (attempt - 1)
+    memory_mb = more * (MEMORY_MARGIN * size.memory_bytes + AROUND_BYTES) / MB
+    if of.step in STREAM:
+        memory_mb = min(memory_mb, 1000 * memory_gb)
+    minutes = more * (STARTING_S + TIME_MARGIN * size.work_s) / 60
+    return Asked(int(memory_mb), int(minutes), int(MEMORY_MARGIN * size.disk_bytes / MB) + 1)

@@ -1,0 +1,113 @@
+"""What a compression will take, by arithmetic from a model's geometry: work and bytes of files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from radio.targets.bytes import depth_left
+from radio.pack.file import QuantizedModel
+from radio.quantize.methods.affine import AffineMethod
+from radio.quantize.methods.awq import Awq
+from radio.quantize.methods.base import DepthMethod, MatchableMethod, Method
+from radio.quantize.methods.fp16 import Fp16
+from radio.quantize.methods.owq import Owq
+from radio.resources.model_shape import Geometry
+from radio.pack.codecs import affine_bytes, kept_bytes
+from radio.rate import Target
+from radio.runtime.errors import RadioError
+from radio.calibrate.statistics import LayerStatistics
+from radio.theory.allocation import MAX_BITS
+from radio.theory.codebook import uniform
+from radio.theory.grouping import cluster_count
+
+HALF_BYTES, FLOAT32_BYTES, INT64_BYTES = 2, 4, 8
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A quantized model's true rate, in bits a weight, and the bytes of its file."""
+
+    bits_true: float
+    file_bytes: int
+
+
+def checkpoint_bytes(geometry: Geometry) -> int:
+    """Weights as published."""
+    return geometry.parameters * geometry.dtype_bytes
+
+
+def statistics_bytes(geometry: Geometry, group_rows: int) -> int:
+    """File of gradient and weight variances by group, clusters of rows, and input means."""
+    per_block = sum(INT64_BYTES * rows + FLOAT32_BYTES * cols for rows, cols in geometry.linears)
+    return 2 * FLOAT32_BYTES * geometry.groups(group_rows) + geometry.blocks * per_block
+
+
+def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows: int) -> Stored:
+    """The file that `method` makes at a mean depth, or at a target of bits or size.
+
+    Raises:
+        RadioError: a target that is met only by measuring, one that the method does not know, or
+            one that no depths reach.
+    """
+    weights = geometry.weights
+    rest = HALF_BYTES * (geometry.parameters - weights)
+    if isinstance(rate, Target) and rate.kind not in ("bits", "size"):
+        raise RadioError(
+            f"target.{rate} is met by measuring: plan with rate_bits, target.bits or target.size"
+        )
+    if isinstance(method, DepthMethod):
+        bits = _side_bits(geometry, method, group_rows)
+        if not isinstance(rate, Target):
+            bits += rate
+        elif rate.kind == "size":
+            bits += depth_left(rate, bits + 8 * rest / weights, 8 / weights)
+        else:
+            bits += depth_left(rate, bits, 1.0)
+    else:
+        shapes = list(geometry.linears)
+        if isinstance(rate, Target):
+            if rate.kind != "bits" or not isinstance(method, MatchableMethod):
+                raise RadioError(
+                    f"target.{rate} does not suit a method without allocated depths: set rate_bits "
+                    "(or target.bits for one that can be matched)"
+                )
+            method, depth = method.matched(rate.amount, shapes)
+        else:
+            depth = rate
+        bits = 8 * _uniform_bytes(method, int(depth), shapes) * geometry.blocks / weights
+    return Stored(bits, int(bits * weights / 8) + rest)
+
+
+def _side_bits(geometry: Geometry, method: DepthMethod, group_rows: int) -> float:
+    """Bits a weight that a method of allocated depths stores at depth 0 everywhere."""
+    # as many levels as any that are learned
+    books = tuple(uniform(bits).levels for bits in range(MAX_BITS + 1))
+    layers = {}
+    for index, (rows, cols) in enumerate(geometry.linears):
+        number = torch.zeros(1)
+        groups = number.expand(cluster_count(rows, group_rows), cols)
+        cluster = torch.arange(rows) % len(groups)
+        statistics = LayerStatistics(cluster, groups, groups, number.expand(cols))
+        layers[str(index)] = method.bare(rows, statistics, books, geometry.has_biases)
+    return QuantizedModel(layers, {}).bits_true()
+
+
+def _uniform_bytes(method: Method, bits: int, shapes: Sequence[tuple[int, int]]) -> int:
+    """Bytes of one block's layers under a method whose depth is the same everywhere."""
+    match method:
+        case Fp16():
+            return sum(HALF_BYTES * rows * cols for rows, cols in shapes)
+        case Owq():
+            kept = [method.kept_cols(rows, cols, bits) for rows, cols in shapes]
+            return sum(
+                kept_bytes(rows, cols, k, bits, method.group_cols or cols - k, method.symmetric)
+                for (rows, cols), k in zip(shapes, kept, strict=True)
+            )
+        case AffineMethod() | Awq():
+            symmetric = isinstance(method, AffineMethod) and method.symmetric
+            return sum(
+                affine_bytes(rows, cols, bits, method.group_cols or cols, symmetric)
+                for rows, cols in shapes
+            )
+    raise RadioError(f"{type(method).__name__} does not say what it stores: plan another method")

@@ -1,0 +1,1 @@
+"""Targets: the rate that meets a file size, a bpw, or an accuracy."""

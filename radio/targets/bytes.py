@@ -1,0 +1,79 @@
+"""How many bits of codes does a target in bits or bytes leave, once all else is stored?"""
+
+from collections.abc import Mapping
+
+from transformers import PreTrainedModel
+
+from radio.pack.file import compress, file_bytes
+from radio.quantize.methods.base import DepthMethod
+from radio.models import decoder_linears
+from radio.rate import Target
+from radio.runtime.errors import RadioError
+from radio.calibrate.statistics import LayerStatistics
+from radio.theory.allocation import MAX_BITS
+from radio.theory.codebook import Codebooks
+
+# codes of one depth in one matrix are padded to whole groups of eight: b bytes at most, b = 1..8
+PADDING_BYTES = sum(range(1, MAX_BITS + 1))
+
+
+def mean_depth(
+    target: Target,
+    skeleton: PreTrainedModel,
+    method: DepthMethod,
+    statistics: Mapping[str, LayerStatistics],
+    codebooks: Codebooks | None,
+) -> float:
+    """Mean depth, in bits a weight, that spends a target of bits or bytes.
+
+    An exact allocation at this depth spends no more; dual ascent may, by its rounding.
+
+    Args:
+        target: of kind "bits" (true bits a weight) or "size" (bytes of the file).
+        skeleton: the model; its weights may be on the meta device, since only shapes are read.
+        method: stores the same side information at every rate.
+        statistics: of every layer.
+        codebooks: for a method that decodes by learned levels.
+
+    Raises:
+        RadioError: the target lies outside what depths from 0 to 8 bits reach.
+    """
+    layers = {
+        name: method.bare(
+            linear.weight.shape[0], statistics[name], codebooks, linear.bias is not None
+        )
+        for name, linear in decoder_linears(skeleton).items()
+    }
+    empty = compress(skeleton, layers)
+    weights = empty.weights()
+    stored = 8 * file_bytes(empty) / weights if target.kind == "size" else empty.bits_true()
+    fixed_bits = stored + 8 * PADDING_BYTES * len(layers) / weights
+    # bits a weight in one unit of the target
+    unit_bits = 8 / weights if target.kind == "size" else 1.0
+    return depth_left(target, fixed_bits, unit_bits)
+
+
+def depth_left(target: Target, fixed_bits: float, unit_bits: float) -> float:
+    """Mean depth that a target of bits or bytes leaves for codes.
+
+    Args:
+        target: its kind is "bits" or "size".
+        fixed_bits: what is stored whatever the depths, in bits a weight.
+        unit_bits: bits a weight in one unit of the target.
+
+    Raises:
+        RadioError: the target lies outside what depths from 0 to 8 bits reach.
+    """
+    depth = target.amount * unit_bits - fixed_bits
+    if not 0 < depth <= MAX_BITS:
+        low, high = fixed_bits / unit_bits, (fixed_bits + MAX_BITS) / unit_bits
+        reach = (
+            f"{low / 1e6:.4g} to {high / 1e6:.4g} MB"
+            if target.kind == "size"
+            else f"{low:.3f} to {high:.3f} bits a weight"
+        )
+        raise RadioError(
+            f"target.{target} is out of reach: this model and method reach {reach}; "
+            "set a target in between"
+        )
+    return depth

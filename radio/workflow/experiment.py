@@ -1,0 +1,105 @@
+"""What an experiment is, and how its YAML becomes the cells of a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from radio.workflow.jobs import Job, job
+from radio.workflow.config import Settings
+from radio.rate import at_true_bits, rate_text
+from radio.runtime.errors import RadioError
+from radio.workflow.variants import canonical, join, split
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table: the product of its models, texts or sets of tasks, (method, rate) cells and seeds.
+
+    Attributes:
+        cells: methods and their rates; a method under several seeds stands there with each.
+        stages: steps behind a quantized model that the table is about, in place of its accuracy.
+    """
+
+    name: str
+    title: str
+    models: tuple[str, ...]
+    data: tuple[str, ...]
+    cells: tuple[tuple[str, str], ...]
+    tasks: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+
+    def evaluations(self) -> list[Job]:
+        """The evaluations behind the table, or the quantized models, in the order of its rows."""
+        measured = [("quantize", dict[str, str]())] if self.stages else []
+        measured += [("evaluate", {"data": data}) for data in self.data]
+        measured += [("downstream", {"tasks": tasks}) for tasks in self.tasks]
+        return [
+            job(step, {"model": model, "method": method, "rate": rate, **on})
+            for model in self.models
+            for step, on in measured
+            for method, rate in self.cells
+        ]
+
+
+@cache
+def read_experiment(of: Settings, name: str) -> Experiment:
+    """Read `config/experiment/NAME.yaml`.
+
+    A cell without `rates` has those of the experiment. Under `match: bits_true` plain rates are
+    true bits, which each method is set to spend at most.
+
+    Raises:
+        RadioError: there is none, or it lacks a key, or a rate or `match` is none.
+    """
+    content = OmegaConf.to_container(of.compose("table", experiment=name).experiment)
+    assert isinstance(content, dict)
+    try:
+        cells = [
+            (seeded, rate)
+            for cell in content["cells"]
+            for rate in _rates(content, cell)
+            for seeded in _seeded(of, cell["method"], content.get("seeds", []))
+        ]
+        return Experiment(
+            name=name,
+            title=content["title"],
+            models=tuple(content["models"]),
+            data=tuple(content["data"] if not {"tasks", "stages"} & set(content) else ()),
+            tasks=tuple(content.get("tasks", ())),
+            stages=tuple(content.get("stages", ())),
+            cells=tuple(cells),
+        )
+    except (KeyError, TypeError) as error:
+        raise RadioError(
+            f"experiment {name} is not whole ({error!r}): its YAML needs title, models, data (or "
+            "tasks or stages) and cells, each cell with a method, and rates there or for all cells"
+        ) from error
+
+
+def _rates(content: Mapping[Any, Any], cell: Mapping[Any, Any]) -> list[str]:
+    """A cell's rates as they stand in paths."""
+    match = content.get("match")
+    if match not in (None, "bits_true"):
+        raise RadioError(
+            f"experiment.match={match} is no rate to compare methods at: set "
+            "bits_true, or leave it out"
+        )
+    texts = [rate_text(rate) for rate in (cell if "rates" in cell else content)["rates"]]
+    return texts if match is None else [at_true_bits(text) for text in texts]
+
+
+def _seeded(of: Settings, method: str, seeds: Sequence[int]) -> list[str]:
+    """The method under each seed; one that is not calibrated draws nothing and has one form.
+
+    Raises:
+        RadioError: a cell names a seed of its own where the experiment has `seeds`.
+    """
+    base, settings = split(method)
+    if not seeds or not of.method(method).needs:
+        return [canonical(method)]
+    if "seed" in settings:
+        raise RadioError(f"cell {method} has a seed and the experiment has seeds: leave one out")
+    return [canonical(join(base, settings | {"seed": str(seed)})) for seed in seeds]

@@ -1,0 +1,73 @@
+"""Recipes: a digest of all that decides a job's numbers, so that an edit re-runs exactly its users.
+
+A recipe hashes the composed configuration, the code of the modules that the step runs, the content
+of the user's own files that it reads (`model.path`, `data.path`), and the recipes of the jobs
+upstream. Comments, docstrings, labels and the settings of the machine (threads, W&B, paths of
+outputs) are left out, so editing them costs nothing; time stamps play no part.
+"""
+
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from radio.workflow import Job, Plan, job
+from radio.runtime.content import digests_of_paths
+from radio.runtime.fingerprint import (
+    PLANS,
+    WORDS,
+    deciding_settings,
+    digest,
+    digest_of_text,
+    step_code_digest,
+)
+
+REPORT = {"table", "figure"}
+
+
+def recipe(plan: Plan, step: str, **names: str) -> str:
+    """Digest of the job of `step` with the wildcards `names`, 12 hexadecimal digits."""
+    return _recipe(plan, job(step, names))
+
+
+@cache
+def _recipe(plan: Plan, of: Job) -> str:
+    # of each rate the same but for the rate, which is in the job's names
+    names = {name: value for name, value in of.names if name != "rate"}
+    config = OmegaConf.to_container(plan.compose(of.step, **names), resolve=False)
+    assert isinstance(config, dict)
+    tables = [of, *plan.upstream(of)] if of.step in REPORT else []
+    shown = [
+        _words(plan, dict(table.names)["experiment"]) for table in tables if table.step == "table"
+    ]
+    if of.step == "ledger":
+        shown.append(_files(plan, "paper/*.csv", "experiment/*.yaml"))
+    numbers = deciding_settings(config, PLANS if of.step in REPORT else PLANS | WORDS)
+    code = step_code_digest(of.step, config, plan.package)
+    upstream = [_recipe(plan, above) for above in plan.upstream(of)]
+    return digest(repr((of, numbers, shown, code, upstream, *digests_of_paths(config))))
+
+
+def _words(plan: Plan, experiment: str) -> list[Any]:
+    """What a report says beside the numbers: labels, notes and the paper's values."""
+    cells = plan.experiment(experiment)
+    parts = [
+        *(plan.compose("prepare", model=name).model for name in cells.models),
+        *(plan.compose("tokenize", data=name).data for name in cells.data),
+        *(plan.compose("quantize", method=name).method for name, _ in cells.cells),
+        *(part for name in cells.tasks for part in _tasks(plan, name)),
+    ]
+    words = [(part.get("label"), part.get("note")) for part in parts]
+    return [*words, *_files(plan, "paper/*.csv")]
+
+
+def _files(plan: Plan, *patterns: str) -> list[str]:
+    """Digests of configuration files."""
+    paths = [path for pattern in patterns for path in sorted(plan.config.glob(pattern))]
+    return [digest_of_text(path) for path in paths]
+
+
+def _tasks(plan: Plan, name: str) -> list[Any]:
+    """Tasks of a set and their averages."""
+    tasks = plan.compose("downstream", tasks=name).tasks
+    return [*tasks.tasks.values(), *tasks.averages.values()]

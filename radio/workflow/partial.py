@@ -1,0 +1,57 @@
+"""Tables of what there is: which models are missing, and how to make their tables without them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from radio.workflow.jobs import job
+from radio.workflow.graph import Plan
+from radio.runtime.unavailable import keep_absence, why_absent
+
+
+def missing_models(plan: Plan, experiment: str) -> dict[str, str]:
+    """Models of an experiment whose weights could not be had, and why."""
+    models = plan.experiment(experiment).models
+    folders = {name: Path(job("prepare", {"model": name}).artifact).parent for name in models}
+    reasons = {name: why_absent(folder) for name, folder in folders.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def keep_reasons(reasons: Mapping[str, str]) -> None:
+    """Keep why models were left out where tables look for it, unless their weights are there."""
+    for model, reason in reasons.items():
+        folder = Path(job("prepare", {"model": model}).artifact).parent
+        keep_absence(folder, reason)
+
+
+def existing(inputs: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
+    """Those of a table's inputs that are there."""
+    return {name: [path for path in paths if Path(path).exists()] for name, paths in inputs.items()}
+
+
+def partial_command(
+    snakefile: Path,
+    experiments: Iterable[str],
+    config: Mapping[str, Any],
+    others: Iterable[str] = (),
+) -> list[str]:
+    """The command that makes the tables of what is there, beside a run that holds the lock.
+
+    Args:
+        snakefile: of the workflow.
+        experiments: names of the tables.
+        config: of the run beside.
+        others: targets besides.
+    """
+    tables = [job("table", {"experiment": name}).artifact for name in experiments]
+    settings = {**config, "partial": True}
+    return [
+        *(sys.executable, "-m", "snakemake", "--nolock", "--quiet", "all"),
+        *("--snakefile", str(snakefile), "--directory", os.getcwd()),
+        *("--config", *(f"{key}={json.dumps(value)}" for key, value in settings.items()), "--"),
+        *tables,
+        *others,
+    ]
