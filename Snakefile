@@ -3,7 +3,7 @@
     snakemake --cores all results/NAME.csv
 
 and those of the paper by their numbers: `snakemake --list` has a sentence each. Snakemake owns paths and what is run, Hydra (config/) every hyperparameter. A job re-runs when the
-`recipe` of its artifact changes (radio/workflow/fingerprint.py), never because of a time stamp.
+`fingerprint` of its artifact changes (radio/workflow/fingerprint.py), never because of a time stamp.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
-from radio.workflow import Plan, argument, job
+from radio.workflow import JobGraph, argument, job
 from radio.workflow.manifests import manifests_digest
 from radio.workflow.paper import fitting_targets, paper_numbers, paper_targets
 from radio.workflow.partial import (
@@ -25,7 +25,7 @@ from radio.workflow.partial import (
     partial_command,
 )
 from radio.workflow.smoke import check_smoke, smoke_experiments
-from radio.workflow.fingerprint import recipe
+from radio.workflow.fingerprint import fingerprint
 from radio.runtime.errors import RadioError
 from radio.runtime.workflow_lock import hold_workflow_lock
 

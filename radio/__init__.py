@@ -1,10 +1,13 @@
-"""radio: rate-distortion optimised compression of language models, as a reproduction suite.
+"""radio: rate-distortion optimized compression of language models, as a reproduction suite.
 
-After `import radio`, `AutoModelForCausalLM.from_pretrained(DIR)` of transformers loads what
-`radio quantize ... out=DIR` wrote.
+`radio.compress` and `radio.load` are the Python interface. After `import radio`, transformers'
+`from_pretrained` also loads what they write.
 """
 
+from radio.api import CompressedModel, compress, load
 from radio.runtime.imports import when_imported
+
+__all__ = ["CompressedModel", "compress", "load"]
 
 # transformers takes seconds to import, which `radio --help` must not pay: its quantizers get to
 # know ours when somebody imports them

@@ -1,7 +1,7 @@
 """The command line: `radio STEP [KEY=VALUE ...]`, and three commands for users.
 
 A step reads artifacts of earlier steps and writes one of its own at `out`; Snakemake calls the
-steps in their order. `radio quantize` without artifacts runs all of that itself (radio/commands/).
+steps in their order. `radio compress` without artifacts runs all of that itself (radio/commands/).
 Imports are light here, so that help costs nothing.
 """
 
@@ -20,21 +20,25 @@ from radio.runtime.errors import RadioError
 from radio.runtime.failure import failure
 from radio.runtime.secrets import MaskingFormatter, masked
 
+log = logging.getLogger(__name__)
+
+COMMANDS = ("compress", "plan", "export")
 FAILED, BAD_INPUT = 1, 2
 # 128 and the number of the signal
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
-USAGE = """usage: radio quantize model=NAME method=NAME (rate_bits=BITS|target.KIND=VALUE) out=DIR
+USAGE = """usage: radio compress model=NAME method=NAME RATE out=DIR
                               make what is missing, and a directory that transformers loads
-       radio plan model=NAME method=NAME (rate_bits=BITS|target.KIND=VALUE) [device=NAME]
+       radio plan model=NAME method=NAME RATE [device=NAME]
                               what that will take, by arithmetic: bytes, operations, time
        radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
                               decode such a directory to a plain checkpoint
        radio STEP [KEY=VALUE ...]
        radio STEP --help      what the step does, and its configuration
 
-Keys are Hydra overrides: radio quantize method=rtn method.quantizer.group_cols=64 ...
+RATE is one of bpw=3 (bits per weight, everything counted), size=100MB, kl=0.05,
+perplexity_increase=2% and mean_depth=3. Other keys are Hydra overrides for all steps.
 `snakemake --cores all results/NAME.csv` runs all steps behind config/experiment/NAME.yaml.
 
 steps:
@@ -83,8 +87,10 @@ def run(step: str, overrides: Sequence[str]) -> None:
     Raises:
         RadioError: bad input, told in a sentence.
     """
-    has_artifacts = any(word.startswith("artifacts.") for word in overrides)
-    if step in ("export", "plan") or (step == "quantize" and not has_artifacts):
+    if step == "quantize" and not any(word.startswith("artifacts.") for word in overrides):
+        log.warning("`radio quantize` without artifacts is `radio compress` now: use that name")
+        step = "compress"
+    if step in COMMANDS:
         importlib.import_module(f"radio.commands.{step}").run(overrides)
         return
 
@@ -149,7 +155,7 @@ def _docstring(module: str) -> str:
 
 def _help(step: str, overrides: Sequence[str]) -> str:
     """What a command does; of a step, the options of its groups and its configuration too."""
-    if step in ("export", "plan"):
+    if step in COMMANDS:
         return _docstring(f"commands/{step}") + "\n"
 
     from omegaconf import OmegaConf
@@ -158,12 +164,10 @@ def _help(step: str, overrides: Sequence[str]) -> str:
 
     cfg = compose_step(step, overrides)
     groups = {str(key): options(str(key)) for key in cfg if options(str(key))}
-    users = _docstring(f"commands/{step}")
     choices = "".join(f"  {group}={'|'.join(names)}\n" for group, names in groups.items())
     return "\n".join(
         [
             f"usage: radio {step} [KEY=VALUE ...]\n\n{_summary(step)}",
-            *([f"\nwithout artifacts.*:\n{users}"] if users else []),
             *([f"\nchoices:\n{choices}"] if choices else []),
             f"configuration (??? must be given):\n{OmegaConf.to_yaml(cfg)}",
         ]

@@ -2,12 +2,12 @@
 
 In paths and tables a mean depth is its number ("3", "2.5"), a target its kind and amount:
 
-    bits=3                    true bits a quantized weight, all side information counted
+    bpw=3                     true bits a quantized weight, all side information counted
     size=100MB                bytes of the file, everything counted (MB = 10^6, GB = 10^9)
     kl=0.05                   KL divergence from the original on validation text, nats per token
     perplexity_increase=2%    increase of perplexity on validation text, relative
 
-An amount has one spelling there (bits=3, not bits=3.0), so that equal targets have one path.
+An amount has one spelling there (bpw=3, not bpw=3.0), so that equal targets have one path.
 """
 
 import math
@@ -20,11 +20,11 @@ from radio.runtime.errors import RadioError
 
 # of float16, at which nothing is quantized; codes are at most 8 bits deep
 MAX_RATE_BITS, MAX_DEPTH_BITS = 16, 8
-KINDS = ("bits", "size", "kl", "perplexity_increase")
+KINDS = ("bpw", "size", "kl", "perplexity_increase")
 # targets that only running the model can tell
 ACCURACY = ("kl", "perplexity_increase")
 UNITS = {"size": {"MB": 1e6, "GB": 1e9}, "perplexity_increase": {"%": 0.01}}
-EXAMPLES = "bits=3, size=100MB, kl=0.05 or perplexity_increase=2%"
+EXAMPLES = "bpw=3, size=100MB, kl=0.05 or perplexity_increase=2%"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def target(kind: str, value: Any) -> Target:
 def rate_text(asked: Any) -> str:
     """A rate or target as it stands in paths.
 
-    >>> rate_text(3), rate_text(2.50), rate_text("bits=3.0"), rate_text("size=100MB")
-    ('3', '2.5', 'bits=3', 'size=100MB')
+    >>> rate_text(3), rate_text(2.50), rate_text("bpw=3.0"), rate_text("size=100MB")
+    ('3', '2.5', 'bpw=3', 'size=100MB')
 
     Raises:
         RadioError: it is neither a number in (0, 8], nor 16, nor a target.
@@ -90,15 +90,15 @@ def rate_text(asked: Any) -> str:
     return f"{asked:g}"
 
 
-def at_true_bits(text: str) -> str:
+def at_bpw(text: str) -> str:
     """The target of true bits that has a mean depth's number; a target stays as it is.
 
     So does 16, the rate at which nothing is quantized.
 
-    >>> at_true_bits("2.5"), at_true_bits("kl=0.05"), at_true_bits("16")
-    ('bits=2.5', 'kl=0.05', '16')
+    >>> at_bpw("2.5"), at_bpw("kl=0.05"), at_bpw("16")
+    ('bpw=2.5', 'kl=0.05', '16')
     """
-    return text if "=" in text or float(text) == MAX_RATE_BITS else f"bits={text}"
+    return text if "=" in text or float(text) == MAX_RATE_BITS else f"bpw={text}"
 
 
 def rate_override(text: str) -> str:
@@ -121,7 +121,7 @@ def rate_override(text: str) -> str:
     return f"target.{text}" if "=" in text else f"rate_bits={text}"
 
 
-def asked_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target:
+def requested_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target:
     """The one thing that was asked: a mean depth in bits a weight, or a target.
 
     Raises:
@@ -132,7 +132,7 @@ def asked_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target:
         what = "nothing" if not given else f"{len(given) + (rate_bits is not None)} things"
         raise RadioError(
             f"{what} asked of the rate: give either rate_bits=BITS (mean depth) or one of "
-            "target.bits, target.size, target.kl, target.perplexity_increase"
+            "target.bpw, target.size, target.kl, target.perplexity_increase"
         )
     if given:
         return given[0]

@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
+from radio.calibrate.statistics import LayerStatistics, save_statistics
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.runtime.files import write_json
-from radio.calibrate.statistics import LayerStatistics, save_statistics
 from tests.manifests import manifest_of
 from tests.tiny import tiny_llama
 
@@ -124,26 +124,26 @@ def test_a_full_disk(statistics, tmp_path):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["allocate", "target.bits=three"], "target.bits=three is no amount"),
+        (["allocate", "target.bpw=three"], "target.bpw=three is no amount"),
         (["allocate", "target.size=100"], "give a number above 0 with its unit (MB or GB)"),
         (["allocate", "target.speed=9"], "target.speed"),
-        (["allocate", "target.bits=3", "target.kl=0.1"], "2 things asked of the rate"),
+        (["allocate", "target.bpw=3", "target.kl=0.1"], "2 things asked of the rate"),
         (["allocate", "target.kl=0.1"], "artifacts.target is missing"),
-        (["allocate", "target.bits=3"], "artifacts.model is missing"),
+        (["allocate", "target.bpw=3"], "artifacts.model is missing"),
         (["allocate"], "nothing asked of the rate"),
         (["allocate", "rate_bits=3", "method.solver=magic"], "method.solver=magic is not accepted"),
         (["allocate", "rate_bits=2.5", "method.solver=uniform"], "set an integer from 1 to 8"),
-        (["quantize", "method=fp16", "target.bits=3"], "target.bits=3 does not suit method=fp16"),
+        (["quantize", "method=fp16", "target.bpw=3"], "target.bpw=3 does not suit method=fp16"),
         (
             ["quantize", "method.quantizer.levels=odd", "rate_bits=3"],
             "quantizer.levels=odd is not",
         ),
         (
-            ["quantize", "method.quantizer.centre=mode", "rate_bits=3"],
-            "quantizer.centre=mode is not",
+            ["quantize", "method.quantizer.center_on=mode", "rate_bits=3"],
+            "quantizer.center_on=mode is not",
         ),
         (["refine", "target.kl=0.1"], "target.kl=0.1 does not suit refinement"),
-        (["target", "target.bits=3"], "bits=3 is no target of accuracy"),
+        (["target", "target.bpw=3"], "bpw=3 is no target of accuracy"),
         (["target", "target.kl=0.1", "method=rtn"], "method=rtn allocates no depths"),
         (["allocate", "rate_bits=3", "method=rtn"], "method=rtn allocates no depths"),
         (["refine", "rate_bits=3", "method=rtn"], "stands for a key that is not there"),

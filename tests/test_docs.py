@@ -8,7 +8,7 @@ import pytest
 
 import radio.theory
 from radio.cli import main
-from radio.workflow import ARTIFACTS, Plan, job
+from radio.workflow import ARTIFACTS, JobGraph, job
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,11 +40,11 @@ RUN_BY = {
     f"{OF_ONE_MODEL}/bits=3/wikipedia.csv": PLANNED,
     f"{OF_ONE_MODEL}/kl=0.2/wikipedia.csv": PLANNED,
     f"{OF_ONE_MODEL}/perplexity_increase=10%/wikipedia.csv": (PLANNED),
-    "radio quantize model=smollm2-135m method=radio target.bits=3 out=OUT": (
+    "radio compress model=smollm2-135m method=radio target.bpw=3 out=OUT": (
         "tests/commands/test_commands.py"
     ),
     "radio plan": "tests/resources/test_estimates.py",
-    "radio plan model=llama2-70b method=radio target.bits=3": "tests/resources/test_estimates.py",
+    "radio plan model=llama2-70b method=radio target.bpw=3": "tests/resources/test_estimates.py",
     "radio plan check=results/table_scaling.csv": "tests/resources/test_estimates.py",
     "snakemake results/smollm2-135m/downstream/radio/3/local.csv": "tests/evaluate/downstream/test_run.py",
     "radio export OUT out=DENSE": "tests/commands/test_commands.py",
@@ -118,7 +118,7 @@ def test_paths_that_the_pages_name_can_be_made():
     asked = [re.search(form, command) for command in found()]
     names = [match.groupdict() for match in asked if match]
     assert len(names) == 4
-    plan = Plan()
+    plan = JobGraph()
     for each in names:
         waiting, planned = [job("evaluate", each)], set()
         while waiting:

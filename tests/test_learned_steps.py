@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from radio.pack.file import load_quantized
-from radio.cli import main
 from radio.allocate.depths import load_depths
-from radio.models import decoder_linears, load_model
-from radio.runtime.files import write_json
 from radio.calibrate.statistics import LayerStatistics, save_statistics
+from radio.cli import main
+from radio.models import decoder_linears, load_model
+from radio.pack.file import load_quantized
+from radio.runtime.files import write_json
 from radio.theory.grouping import locations_and_scales
 from tests.tiny import tiny_llama
 
@@ -57,7 +57,7 @@ def test_from_codebook_to_quantized_model(artifacts, tmp_path):
         "statistics distortion",
         "rate_bits=2.5",
         "method.solver=exact",
-        "method.measured=true",
+        "method.use_measured_distortion=true",
     )
     quantized = load_quantized(
         Path(
@@ -72,8 +72,8 @@ def test_from_codebook_to_quantized_model(artifacts, tmp_path):
             )
         )
     )
-    assert quantized.bits_paper() == pytest.approx(2.5, abs=0.01)
-    assert quantized.bits_paper() <= 2.5
+    assert quantized.mean_depth() == pytest.approx(2.5, abs=0.01)
+    assert quantized.mean_depth() <= 2.5
     assert set(quantized.shared()) == {"codebook"}
     depths = load_depths(Path(artifacts["allocation"]))
     assert all(

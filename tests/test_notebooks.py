@@ -92,7 +92,7 @@ def test_the_files_of_the_page_make_a_row(folder: Path) -> None:
     notebook = executed(name, folder)
     table = pd.read_csv(folder / "results/mine.csv").set_index("method")
     assert list(table.index) == ["rtn", "ternary"]
-    assert table.bits_paper["ternary"] == 2 < table.bits_true["ternary"]
+    assert table.mean_depth["ternary"] == 2 < table.bpw["ternary"]
     assert 0 < table.kl["ternary"] < table.kl["rtn"]
     assert "| Ternary |" in shown(notebook, "text/markdown")[0]
 

@@ -12,18 +12,13 @@ from torch import Tensor
 
 import radio.calibrate.random_sign
 from radio.calibrate.random_sign import RandomSign
-from radio.pack.file import compress, install, install_streamed, save_quantized
+from radio.calibrate.statistics import LayerStatistics, tensors_of
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
-from radio.quantize.methods.awq import Awq
-from radio.quantize.methods.gptq import Gptq
-from radio.quantize.methods.owq import Owq
-from radio.quantize.methods.radio import Radio
-from radio.quantize.methods.rtn import Rtn
 from radio.models import (
-    Recomputing,
+    BlockwiseBackward,
     StreamedModel,
     decoder_linears,
     head,
@@ -31,14 +26,19 @@ from radio.models import (
     load_tokenizer,
     place,
 )
-from radio.quantize.blockwise import Given, quantize_layers
+from radio.pack.file import assemble, install, install_streamed, save_quantized
 from radio.pack.streamed import Parts, quantize_to_file
 from radio.paper_loop import Refinement
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.methods.awq import Awq
+from radio.quantize.methods.gptq import Gptq
+from radio.quantize.methods.owq import Owq
+from radio.quantize.methods.radio import Radio
+from radio.quantize.methods.rtn import Rtn
 from radio.runtime.compose import compose_step
 from radio.runtime.device import CPU, Devices, devices
 from radio.runtime.files import write_json
 from radio.runtime.manifest import read_manifest
-from radio.calibrate.statistics import LayerStatistics, tensors_of
 from radio.theory.codebook import uniform
 from tests.manifests import manifest_of
 from tests.pretend_gpus import pretend_gpus
@@ -57,7 +57,7 @@ METHODS = {
     "owq": Owq(extra_bits=1.0),
     "awq": Awq(8, exponents=3, ranges=2),
     "radio": Radio(),
-    "feedback": Radio(levels="learned", feedback=True),
+    "feedback": Radio(levels="learned", error_compensation=True),
 }
 
 BOOKS = tuple(uniform(bits).levels for bits in range(9))
@@ -77,7 +77,7 @@ def calibrated(checkpoint, on: Devices, dtype="float32", output="kl") -> dict[st
 
 def calibrated_streaming(checkpoint, on: Devices) -> dict[str, Tensor]:
     estimator = RandomSign(8, len(IDS), 2, "bfloat16", "kl")
-    model = Recomputing(StreamedModel(checkpoint, torch.bfloat16, on[0]), 2)
+    model = BlockwiseBackward(StreamedModel(checkpoint, torch.bfloat16, on[0]), 2)
     return tensors_of(estimator.run(model, IDS, 0, state_in(checkpoint.parent)))
 
 
@@ -91,7 +91,7 @@ def refined(checkpoint, on: Devices) -> dict[str, Tensor]:
         tokens=3,
         pca_width=8,
         decay=0.9,
-        author_choices=False,
+        follow_author_code=False,
         validate_every=2,
         dtype="float32",
         solver="ascent",
@@ -109,7 +109,7 @@ def evaluated(checkpoint, on: Devices, dtype=torch.float32) -> dict[str, Tensor]
     original = place(load_model(checkpoint, dtype), on)
     reference = compute_reference(original, IDS, "text")
     rounded = load_model(checkpoint)
-    coded = compress(rounded, quantize_layers(rounded, Rtn(8), 3.0, device=on[0]))
+    coded = assemble(rounded, quantize_layers(rounded, Rtn(8), 3.0, device=on[0]))
     model, reference_head = load_model(checkpoint, dtype), head(load_model(checkpoint, dtype))
     found = evaluate(place(install(model, coded), on), IDS, reference, reference_head)
     return vars(reference) | vars(found)
@@ -118,7 +118,7 @@ def evaluated(checkpoint, on: Devices, dtype=torch.float32) -> dict[str, Tensor]
 def evaluated_streaming(checkpoint, on: Devices) -> dict[str, Tensor]:
     reference = compute_reference(StreamedModel(checkpoint, torch.float32, on[0]), IDS, "text")
     rounded, model = load_model(checkpoint), StreamedModel(checkpoint, torch.float32, on[0])
-    install_streamed(model, compress(rounded, quantize_layers(rounded, Rtn(8), 3.0)))
+    install_streamed(model, assemble(rounded, quantize_layers(rounded, Rtn(8), 3.0)))
     found = evaluate(model, IDS, reference, head(load_model(checkpoint)))
     return vars(reference) | vars(found)
 
@@ -171,7 +171,7 @@ def test_every_method_gives_the_same_file(checkpoint, tmp_path, name):
     method, needs_inputs = METHODS[name], name not in ("rtn", "radio")
     weights, statistics = groups(checkpoint)
     draw = torch.Generator().manual_seed(0)
-    given = Given(
+    given = MethodInputs(
         statistics,
         {
             n: torch.randint(0, 6, (2, w.shape[1]), generator=draw).byte()
@@ -190,7 +190,7 @@ def test_every_method_gives_the_same_file(checkpoint, tmp_path, name):
         else:
             model = load_model(checkpoint)
             layers = quantize_layers(model, method, 3.0, given, device)
-            save_quantized(out, compress(model, layers))
+            save_quantized(out, assemble(model, layers))
         return out.read_bytes()
 
     wanted = coded(tmp_path / "cpu", CPU)
@@ -254,7 +254,10 @@ def test_downstream_tasks(checkpoint):
 def test_a_half_made_state_goes_on_elsewhere(checkpoint, tmp_path, monkeypatch):
     """From a GPU to the CPU, in the middle of the sums by group."""
     monkeypatch.setattr(radio.calibrate.random_sign, "SAVE_EVERY_S", 0.0)
-    estimator, step = RandomSign(8, len(IDS), 2, "float32", "kl"), radio.calibrate.random_sign._Whole.add
+    estimator, step = (
+        RandomSign(8, len(IDS), 2, "float32", "kl"),
+        radio.calibrate.random_sign._Whole.add,
+    )
     state = state_in(tmp_path)
     given = IDS, 0, state
     wanted = tensors_of(estimator.run(load_model(checkpoint), IDS, 0, state))
@@ -314,7 +317,7 @@ def test_quantized_on_a_gpu(checkpoint, name):
     weights, statistics = groups(checkpoint)
     depths = {n: torch.full((2, w.shape[1]), 4, dtype=torch.uint8) for n, w in weights.items()}
     blocks = None if name in ("rtn", "radio") else IDS
-    given = Given(statistics, depths, BOOKS, blocks)
+    given = MethodInputs(statistics, depths, BOOKS, blocks)
     cpu, gpu = (
         quantize_layers(load_model(checkpoint), METHODS[name], 4.0, given, devices(each)[0])
         for each in ("cpu", "cuda")

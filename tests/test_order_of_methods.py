@@ -6,14 +6,21 @@ from omegaconf import OmegaConf
 
 from radio.allocate.layers import allocate_layers
 from radio.calibrate.random_sign import RandomSign
-from radio.pack.codecs.linear import install_layer
 from radio.data import load_text
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
+from radio.models import (
+    ModelSpec,
+    decoder_blocks,
+    fetch_checkpoint,
+    head,
+    load_model,
+    load_tokenizer,
+)
+from radio.pack.codecs.linear import install_layer
+from radio.quantize.blockwise import MethodInputs, quantize_blocks
 from radio.quantize.methods.radio import Radio
 from radio.quantize.methods.rtn import Rtn
-from radio.models import ModelSpec, decoder_blocks, head, load_model, load_tokenizer, locate
-from radio.quantize.blockwise import Given, quantize_blocks
 from radio.runtime.compose import compose_step
 from tests.tiny import state_in
 
@@ -26,7 +33,7 @@ NEAREST = "companded-nearest"
 def measured(tmp_path_factory) -> dict[str, float]:
     """KL divergence of each variant at 3 bits, a fifth of the model, few and short sequences."""
     cfg = compose_step("tokenize", [f"data.context_tokens={LENGTH}"])
-    checkpoint = locate(ModelSpec.from_config(cfg.model))
+    checkpoint = fetch_checkpoint(ModelSpec.from_config(cfg.model))
     text = load_text(cfg.data, load_tokenizer(checkpoint))
     blocks = text["test"].ids[:: len(text["test"].ids) // TEST_BLOCKS][:TEST_BLOCKS]
     model = load_model(checkpoint)
@@ -48,7 +55,7 @@ def measured(tmp_path_factory) -> dict[str, float]:
     coded = list(decoder_blocks(model).items())[::EVERY]
     quantized, divergence = load_model(checkpoint), {}
     for name, (method, stats, bits) in variants.items():
-        for block in quantize_blocks(coded, method, 3.0, Given(stats, bits), None):
+        for block in quantize_blocks(coded, method, 3.0, MethodInputs(stats, bits), None):
             for layer, codes in block.layers.items():
                 install_layer(quantized.get_submodule(layer), codes)
         divergence[name] = evaluate(quantized, blocks, reference, head(model)).summary()["kl"]

@@ -5,10 +5,10 @@ import torch
 
 from radio.allocate.layers import allocate_layers
 from radio.calibrate.random_sign import RandomSign
-from radio.pack.file import compress, install
-from radio.quantize.methods.radio import Radio
 from radio.models import decoder_linears, final_hidden, load_model
-from radio.quantize.blockwise import Given, quantize_layers
+from radio.pack.file import assemble, install
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.methods.radio import Radio
 from radio.theory.grouping import cluster_mean, cluster_sizes
 from tests.tiny import state_in, tiny_llama, tiny_opt
 
@@ -32,9 +32,9 @@ def ratio_at(rate_bits: float, path, statistics) -> float:
     original = {name: linear.weight.detach().clone() for name, linear in linears.items()}
     with torch.no_grad():
         before = final_hidden(model, IDS)
-        given = Given(statistics, depths)
+        given = MethodInputs(statistics, depths)
         layers = quantize_layers(model, Radio(correct_bias=False), rate_bits, given)
-        install(model, compress(model, layers))
+        install(model, assemble(model, layers))
         after = final_hidden(model, IDS)
     predicted = 0.0
     for name, linear in linears.items():

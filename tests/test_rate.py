@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from radio.rate import Target, asked_rate, at_true_bits, rate_override, rate_text, target
+from radio.rate import Target, at_bpw, rate_override, rate_text, requested_rate, target
 from radio.runtime.errors import RadioError
 
-NOTHING = {"bits": None, "size": None, "kl": None, "perplexity_increase": None}
+NO_INPUTS = {"bpw": None, "size": None, "kl": None, "perplexity_increase": None}
 
 
 @pytest.mark.parametrize("rate", [0, -1, 17, "three", True, None, math.nan])
@@ -19,7 +19,7 @@ def test_what_is_not_a_rate(rate):
 @pytest.mark.parametrize(
     "text, kind, amount",
     [
-        ("bits=3.25", "bits", 3.25),
+        ("bpw=3.25", "bpw", 3.25),
         ("size=100MB", "size", 1e8),
         ("size=1.5GB", "size", 1.5e9),
         ("kl=0.05", "kl", 0.05),
@@ -30,7 +30,7 @@ def test_what_is_not_a_rate(rate):
 def test_targets(text, kind, amount):
     assert rate_text(text) == text
     assert rate_override(text) == f"target.{text}"
-    read = asked_rate(None, NOTHING | {kind: text.partition("=")[2]})
+    read = requested_rate(None, NO_INPUTS | {kind: text.partition("=")[2]})
     assert isinstance(read, Target) and read.kind == kind and str(read) == text
     assert read.amount == pytest.approx(amount)
 
@@ -38,7 +38,7 @@ def test_targets(text, kind, amount):
 @pytest.mark.parametrize(
     "asked, text",
     [
-        ("bits=3.0", "bits=3"),
+        ("bpw=3.0", "bpw=3"),
         ("kl=5e-2", "kl=0.05"),
         ("size=0100.50MB", "size=100.5MB"),
         ("size=1234567.80MB", "size=1234567.8MB"),
@@ -50,9 +50,9 @@ def test_equal_targets_have_one_spelling(asked, text):
         rate_override(asked)
 
 
-@pytest.mark.parametrize("text", ["16", "bits=16", "size=1GB", "kl=0.1"])
+@pytest.mark.parametrize("text", ["16", "bpw=16", "size=1GB", "kl=0.1"])
 def test_what_is_no_depth_is_not_turned_into_true_bits(text):
-    assert at_true_bits(text) == text
+    assert at_bpw(text) == text
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_what_is_no_depth_is_not_turned_into_true_bits(text):
         ("perplexity_increase", 2),
         ("kl", "-1"),
         ("kl", 0),
-        ("bits", "1.2.3"),
-        ("bits", "three"),
+        ("bpw", "1.2.3"),
+        ("bpw", "three"),
     ],
 )
 def test_amounts_that_cannot_be_read(kind, value):
@@ -73,15 +73,15 @@ def test_amounts_that_cannot_be_read(kind, value):
 
 
 def test_unknown_target():
-    with pytest.raises(RadioError, match=r"target.speed is not a target: give bits=3"):
+    with pytest.raises(RadioError, match=r"target.speed is not a target: give bpw=3"):
         rate_text("speed=1")
 
 
 def test_one_thing_is_asked():
-    assert asked_rate("2.5", NOTHING) == 2.5
+    assert requested_rate("2.5", NO_INPUTS) == 2.5
     with pytest.raises(RadioError, match="nothing asked"):
-        asked_rate(None, NOTHING)
+        requested_rate(None, NO_INPUTS)
     with pytest.raises(RadioError, match="2 things asked"):
-        asked_rate(3, NOTHING | {"kl": 0.1})
+        requested_rate(3, NO_INPUTS | {"kl": 0.1})
     with pytest.raises(RadioError, match="rate_bits=three is not a number"):
-        asked_rate("three", NOTHING)
+        requested_rate("three", NO_INPUTS)

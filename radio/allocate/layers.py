@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from radio.allocate.depths import Depths, Distortion
-from radio.runtime.errors import RadioError
 from radio.calibrate.statistics import LayerStatistics
+from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS, Allocation, allocate_bits
 from radio.theory.grouping import cluster_sizes
 from radio.theory.integer_allocation import allocate_integer, model_distortion

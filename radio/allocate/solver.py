@@ -5,11 +5,11 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from radio.allocate.layers import allocate_layers
 from radio.allocate.depths import Depths, load_distortion
-from radio.runtime.errors import RadioError
+from radio.allocate.layers import allocate_layers
 from radio.calibrate.statistics import load_statistics
 from radio.models.step_inputs import required_artifact
+from radio.runtime.errors import RadioError
 from radio.theory.allocation import Allocation
 
 
@@ -24,7 +24,7 @@ def solver(cfg: DictConfig) -> Callable[[float], tuple[Depths, Allocation]]:
     statistics = load_statistics(required_artifact(cfg, "statistics"))
     distortion = (
         load_distortion(required_artifact(cfg, "distortion"))
-        if cfg.method.get("measured")
+        if cfg.method.get("use_measured_distortion")
         else None
     )
     return partial(allocate_layers, statistics, solver=cfg.method.solver, distortion=distortion)

@@ -22,8 +22,8 @@ from torch.utils.benchmark import Timer
 
 from radio.benchmark import ggml
 from radio.kernels import reference
-from radio.kernels.layout import packed_matrix
 from radio.kernels.dispatch import packed_linear
+from radio.kernels.layout import packed_matrix
 from radio.pack.codecs import Companded
 from radio.runtime.device import free_bytes, name_of
 from radio.runtime.errors import RadioError

@@ -22,16 +22,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from radio.data.tokens import drawn
-from radio.models import Recomputing, decoder_linears, final_hidden, head, place
-from radio.resources.memory_estimate import longest_phase
+from radio.calibrate.statistics import LayerStatistics
+from radio.data.tokens import sample_sequences
+from radio.models import BlockwiseBackward, decoder_linears, final_hidden, head, place
+from radio.resources.memory_estimate import largest_batch
 from radio.runtime.check import check_fields
 from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import Count, Dtype, GroupRows, one_of
 from radio.runtime.progress import progress_bar
 from radio.runtime.state import SAVE_EVERY_S, StateStore
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.grouping import cluster_mean, cluster_rows, locations_and_scales
 
 OUTPUTS = ("hidden", "kl")
@@ -46,11 +46,11 @@ class Estimator(Protocol):
     sequences: int
     pilot_sequences: int
     dtype: str
-    output: str
+    distortion_measure: str
 
     def run(
         self,
-        model: PreTrainedModel | Recomputing,
+        model: PreTrainedModel | BlockwiseBackward,
         blocks: Int[Tensor, "blocks length"],
         seed: int,
         state: StateStore,
@@ -78,15 +78,15 @@ class RandomSign:
     sequences: Count
     pilot_sequences: Count
     dtype: Dtype
-    output: Annotated[str, one_of("hidden", "kl")]
+    distortion_measure: Annotated[str, one_of("hidden", "kl")]
 
     def __post_init__(self) -> None:
         check_fields(self, "calibration.estimator")
-        longest_phase(self.sequences, self.pilot_sequences)
+        largest_batch(self.sequences, self.pilot_sequences)
 
     def run(
         self,
-        model: PreTrainedModel | Recomputing,
+        model: PreTrainedModel | BlockwiseBackward,
         blocks: Int[Tensor, "blocks length"],
         seed: int,
         state: StateStore,
@@ -111,10 +111,10 @@ class RandomSign:
                 f"calibration.estimator.sequences={self.sequences} exceeds the "
                 f"{len(blocks)} blocks of the calibration text: lower it or give more text"
             )
-        blocks = drawn(blocks, self.sequences, seed)
+        blocks = sample_sequences(blocks, self.sequences, seed)
         gradients = (
             _ByBlocks(model)
-            if isinstance(model, Recomputing)
+            if isinstance(model, BlockwiseBackward)
             else _Whole(model, self.dtype, devices)
         )
         weights = gradients.weights
@@ -126,7 +126,7 @@ class RandomSign:
                 if first == self.pilot_sequences:
                     sums.set_clusters(weights, self.group_rows)
                 last = min(first + gradients.at_once, self._end_of_phase(first))
-                gradients.add(sums, blocks[first:last], self.output, seed)
+                gradients.add(sums, blocks[first:last], self.distortion_measure, seed)
                 sums.done = last
                 bar.update(last - first)
                 if time.monotonic() - saved_at > SAVE_EVERY_S:
@@ -152,26 +152,26 @@ class _Whole:
         self.shapes = _shapes(linears)
         self._model = place(model, devices, getattr(torch, dtype))
 
-    def add(self, sums: "_Sums", ids: Tensor, output: str, seed: int) -> None:
+    def add(self, sums: "_Sums", ids: Tensor, distortion_measure: str, seed: int) -> None:
         with accumulating(self._model, sums):
-            backward_random_signs(self._model, ids, output, seed, sums.done)
+            backward_random_signs(self._model, ids, distortion_measure, seed, sums.done)
 
 
 class _ByBlocks:
     """Gradients of a model on disk, for some sequences at a time."""
 
-    def __init__(self, recomputing: Recomputing) -> None:
+    def __init__(self, recomputing: BlockwiseBackward) -> None:
         self.weights = recomputing.streamed.weights
         self.shapes = _shapes(decoder_linears(recomputing.streamed.model))
         self.at_once = recomputing.sequences
         self._recomputing = recomputing
 
-    def add(self, sums: "_Sums", ids: Tensor, output: str, seed: int) -> None:
+    def add(self, sums: "_Sums", ids: Tensor, distortion_measure: str, seed: int) -> None:
         model = self._recomputing.streamed.model
 
         def from_output(index: int) -> None:
             one = ids[index : index + 1]
-            backward_random_signs(model, one, output, seed, sums.done + index)
+            backward_random_signs(model, one, distortion_measure, seed, sums.done + index)
 
         self._recomputing.backward(ids, from_output, lambda linears: reducing(linears, sums))
 
@@ -181,12 +181,16 @@ def _shapes(linears: Mapping[str, nn.Linear]) -> dict[str, tuple[int, int]]:
 
 
 def backward_random_signs(
-    model: PreTrainedModel, ids: Int[Tensor, "batch length"], output: str, seed: int, index: int
+    model: PreTrainedModel,
+    ids: Int[Tensor, "batch length"],
+    distortion_measure: str,
+    seed: int,
+    index: int,
 ) -> None:
     """Back-propagate a random-sign sum of the outputs of sequence `index` through `model`."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
     hidden = final_hidden(model, ids)
-    if output == "hidden":
+    if distortion_measure == "hidden":
         signs = _signs(hidden.shape, generator)
         (hidden * signs.to(hidden)).sum().backward()
         return

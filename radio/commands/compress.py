@@ -1,8 +1,8 @@
-"""Compress a model to a directory that transformers loads: `radio quantize ... out=DIR`.
+"""Compress a model to a directory that transformers loads: `radio compress ... out=DIR`.
 
 What the workflow has not made yet for this model, method and rate, it makes now, under `results/`
 in the current directory; a second time there is nothing to be done. The method may be a variant,
-as in method=radio@fit=moments; other keys are Hydra overrides for all steps that have them. A
+as in method=radio@scale_fit=moments; other keys are Hydra overrides for all steps that have them. A
 directory that holds an earlier model is replaced, any other that is not empty is refused.
 """
 
@@ -10,18 +10,18 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from radio.commands.words import pairs
 from radio.commands.run_workflow import make
-from radio.workflow import Plan, job
+from radio.commands.words import pairs, pop_rate
 from radio.pack.hf.directory import write_packed
 from radio.pack.hf.integrity import MANIFEST, read_checked_manifest
 from radio.quantize.methods.base import Method
-from radio.rate import KINDS, asked_rate, rate_text
+from radio.rate import rate_text
 from radio.runtime.build import build
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
 from radio.runtime.outputs import check_directory
+from radio.workflow import JobGraph, job
 from radio.workflow.variants import canonical
 
 log = logging.getLogger(__name__)
@@ -34,31 +34,29 @@ def run(words: Sequence[str]) -> None:
     """Make the quantized file of `model`, `method` and rate by the workflow, and pack it to `out`.
 
     Args:
-        words: model=, method= (variants too), rate_bits= or target.KIND=, out=, threads=; all
-            others are Hydra overrides, as in `snakemake --config overrides=[...]`.
+        words: model=, method= (variants too), a rate (`pop_rate`), out=, threads=; all others are
+            Hydra overrides, as in `snakemake --config overrides=[...]`.
 
     Raises:
         RadioError: bad input, told before anything is run, or the workflow failed.
     """
     given = pairs(words)
     out, threads = given.pop("out", None), given.pop("threads", "all")
-    rate_bits = given.pop("rate_bits", None)
-    targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
+    if not out:
+        raise RadioError("out is missing: add out=DIR")
+    rate = pop_rate(given)
     defaults = compose_step("quantize")
     names = {
         "model": given.pop("model", defaults.model.name),
         "method": canonical(given.pop("method", defaults.method.name)),
     }
     overrides = [f"{key}={value}" for key, value in given.items()]
-    plan = Plan(tuple(overrides))
+    plan = JobGraph(tuple(overrides))
     quantizer = build(plan.method(names["method"]).quantizer, "method.quantizer", Method)
     plan.compose("quantize", **names)
-    if not out:
-        raise RadioError("quantize is not given out: add out=DIR")
-    asked = asked_rate(rate_bits, targets)
-    if isinstance(asked, float):
-        quantizer.check_rate(asked)
-    names["rate"] = rate_text(asked if isinstance(asked, float) else str(asked))
+    if isinstance(rate, float):
+        quantizer.check_rate(rate)
+    names["rate"] = rate_text(rate if isinstance(rate, float) else str(rate))
     _compress(out, names, overrides, threads)
 
 
@@ -72,7 +70,7 @@ def _compress(
     out = check_directory("quantize", directory, MANIFEST, inputs)
     make(coded, overrides, threads)
     manifest = read_manifest(coded)
-    bits = manifest["measured"]["bits_true"]
+    bits = manifest["measured"]["bpw"]
     write_packed(out, coded, Path(read_manifest(prepared)["measured"]["path"]), manifest)
     size_bytes = read_checked_manifest(out)["size_bytes"]
     log.info("%s: %.3f bits per weight, %d bytes", out, bits, size_bytes)

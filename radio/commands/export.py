@@ -9,7 +9,7 @@ from pathlib import Path
 from radio.commands.words import pairs
 from radio.pack.hf.directory import write_dense
 from radio.pack.hf.integrity import MANIFEST
-from radio.runtime.dtypes import floating
+from radio.runtime.dtypes import parse_dtype
 from radio.runtime.errors import RadioError
 from radio.runtime.outputs import check_directory
 
@@ -23,7 +23,7 @@ def run(words: Sequence[str]) -> None:
     if not words or "=" in words[0]:
         raise RadioError("export is not given a packed model: write radio export DIR out=DENSE")
     given = pairs(words[1:])
-    dtype = floating("dtype", given.pop("dtype", "float16"))
+    dtype = parse_dtype("dtype", given.pop("dtype", "float16"))
     if set(given) != {"out"}:
         raise RadioError(f"export takes out=DENSE and dtype, and is given {sorted(given)}")
     packed = Path(words[0]).expanduser()

@@ -1,6 +1,6 @@
 """What a compression will take, before anything is downloaded.
 
-usage: radio plan model=NAME method=NAME (rate_bits=BITS|target.bits=BITS|target.size=SIZE)
+usage: radio plan model=NAME method=NAME (rate_bits=BITS|target.bpw=BITS|target.size=SIZE)
                   [device=NAME] [KEY=VALUE ...]
        radio plan check=results/table_scaling.csv [device=NAME]
 
@@ -17,8 +17,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.commands.plan_check import check
-from radio.commands.words import pairs
-from radio.workflow import Job, Plan, job
+from radio.commands.words import pairs, pop_rate
+from radio.models.spec import ModelSpec
+from radio.quantize.methods.base import Method
+from radio.rate import Target, rate_text
+from radio.resources.file_size import checkpoint_bytes, statistics_bytes, stored
+from radio.resources.flops import calibration_flops
 from radio.resources.job_estimate import (
     TEST_TOKENS,
     calibration_s,
@@ -29,28 +33,24 @@ from radio.resources.job_estimate import (
     readings,
     size_of,
 )
-from radio.resources.file_size import checkpoint_bytes, statistics_bytes, stored
-from radio.quantize.methods.base import Method
 from radio.resources.memory_estimate import (
     FLOAT32_BYTES,
     CalibrationFootprint,
     EvaluationFootprint,
     allocation_bytes,
-    longest_phase,
+    largest_batch,
     quantization_bytes,
     quantization_on_gpu_bytes,
     streaming_quantization_bytes,
 )
 from radio.resources.model_shape import Geometry
-from radio.resources.flops import calibration_flops
 from radio.resources.planned_shape import geometry_of
-from radio.models.spec import ModelSpec
-from radio.rate import KINDS, Target, asked_rate, rate_text
 from radio.runtime.build import build
 from radio.runtime.compose import compose_step
-from radio.runtime.dtypes import floating
+from radio.runtime.dtypes import parse_dtype
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import SHARE, allowed_bytes
+from radio.workflow import Job, JobGraph, job
 from radio.workflow.variants import canonical
 
 DEVICE = "cpu-2core"
@@ -71,20 +71,19 @@ def run(words: Sequence[str]) -> None:
             raise RadioError(f"{', '.join(given)} beside check={path}: give device=NAME or nothing")
         check(path, device)
         return
-    targets = {kind: given.pop(f"target.{kind}", None) for kind in KINDS}
-    rate = asked_rate(given.pop("rate_bits", None), targets)
+    rate = pop_rate(given)
     defaults = compose_step("quantize")
     names = {
         "model": given.pop("model", defaults.model.name),
         "method": canonical(given.pop("method", defaults.method.name)),
     }
-    plan = Plan(tuple(f"{key}={value}" for key, value in given.items()))
+    plan = JobGraph(tuple(f"{key}={value}" for key, value in given.items()))
     for name, value in list(plan_lines(plan, names, rate, device)):  # all of them or none
         print(f"{name:52}{value}")
 
 
 def plan_lines(
-    plan: Plan, names: dict[str, str], rate: float | Target, device: DictConfig
+    plan: JobGraph, names: dict[str, str], rate: float | Target, device: DictConfig
 ) -> Iterator[tuple[str, str]]:
     """What there is to tell of `model` and `method` in `names`: a name, and a value with its unit.
 
@@ -100,7 +99,7 @@ def plan_lines(
     yield "parameters", f"{geometry.parameters:,}"
     yield "quantized weights", f"{geometry.weights:,}"
     yield "disk, checkpoint", _gb(checkpoint_bytes(geometry))
-    yield "disk, result", f"{_gb(file.file_bytes)} ({file.bits_true:.3f} true bits a weight)"
+    yield "disk, result", f"{_gb(file.file_bytes)} ({file.bpw:.3f} true bits a weight)"
     asked = rate_text(rate if isinstance(rate, float) else str(rate))
     made = {each.step: each for each in plan.behind(job("quantize", {**names, "rate": asked}))}
     if "allocate" in made:
@@ -136,16 +135,20 @@ def plan_lines(
 
 
 def _calibration(
-    plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, device: DictConfig
+    plan: JobGraph, of: Job, spec: ModelSpec, geometry: Geometry, device: DictConfig
 ) -> Iterator[tuple[str, str]]:
     """What gradient variances take."""
     composed = plan.compose("calibrate", **dict(of.names))
     estimator = composed.calibration.estimator
     length = calibration_tokens(plan, spec)
-    dtype = floating("calibration.estimator.dtype", estimator.dtype)
+    dtype = parse_dtype("calibration.estimator.dtype", estimator.dtype)
     footprint = CalibrationFootprint(geometry, length, spec.group_rows, dtype.itemsize)
     work = partial(
-        calibration_flops, geometry, estimator.sequences, length, output=estimator.output
+        calibration_flops,
+        geometry,
+        estimator.sequences,
+        length,
+        distortion_measure=estimator.distortion_measure,
     )
     known = estimator.dtype in device.flops_per_s
 
@@ -165,7 +168,7 @@ def _calibration(
         )
     yield "work, calibration", _flops(work(recomputed=False))
     yield "time, calibration", time(work(recomputed=False))
-    longest = longest_phase(estimator.sequences, estimator.pilot_sequences)
+    longest = largest_batch(estimator.sequences, estimator.pilot_sequences)
     allowed = allowed_bytes(composed.memory_gb, int(SHARE * device.memory_gb * 1e9))
     kept = footprint.kept_bytes(on_disk=False)
     yield "a sequence's inputs of blocks", f"{_gb(kept)} ({estimator.sequences} x {length} tokens)"

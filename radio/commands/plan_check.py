@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from radio.workflow import Plan, job
-from radio.resources.job_estimate import size_of
-from radio.resources.planned_shape import geometry_of
 from radio.models.spec import ModelSpec
 from radio.rate import rate_text
 from radio.report.scaling import OURS, load_scaling_table
+from radio.resources.job_estimate import size_of
+from radio.resources.planned_shape import geometry_of
 from radio.runtime.errors import RadioError
+from radio.workflow import JobGraph, job
 
 # stages whose memory is planned, and those whose time is
 MEMORY, TIME = ("calibrate", "allocate", "quantize"), ("calibrate", "quantize")
@@ -52,7 +52,7 @@ def ratios(path: Path, device: DictConfig) -> Iterator[tuple[str, str, str, floa
             f"check={path} is no table of times and memory ({error}): give "
             "results/table_scaling.csv or one like it"
         ) from error
-    plan = Plan()
+    plan = JobGraph()
     for row in table[(table.source == OURS) & table.stage.isin(MEMORY)].to_dict("records"):
         if pd.isna(row["model"]):
             continue

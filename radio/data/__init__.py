@@ -7,17 +7,17 @@ from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase
 
 from radio.data.tokens import (
-    TokenBlocks,
+    TokenSequences,
     check_disjoint,
-    load_token_blocks,
+    load_token_sequences,
     save_token_splits,
 )
 from radio.runtime.build import build
 
 __all__ = [
-    "TokenBlocks",
+    "TokenSequences",
     "load_text",
-    "load_token_blocks",
+    "load_token_sequences",
     "save_token_splits",
 ]
 
@@ -26,14 +26,14 @@ __all__ = [
 class Text(Protocol):
     """What a YAML of config/data builds."""
 
-    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenBlocks]:
+    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenSequences]:
         """Blocks of calibration, validation and test."""
         ...
 
 
 def load_text(
     spec: DictConfig | Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
-) -> dict[str, TokenBlocks]:
+) -> dict[str, TokenSequences]:
     """Blocks of the text that `spec` (a composed config/data YAML) describes.
 
     Raises:

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from radio.data.encoding import encode
 from radio.data.joined import JoinedText
 from radio.data.tokens import (
-    TokenBlocks,
+    TokenSequences,
     bos_rule,
     check_sizes,
     hashed_blocks,
@@ -158,7 +158,7 @@ class C4:
     source: HubFiles
     path: str | None = None
 
-    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenBlocks]:
+    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenSequences]:
         """Blocks of each split.
 
         Raises:
@@ -180,7 +180,7 @@ class C4:
 
     def _long_documents(
         self, rows: Iterable[str], tokenizer: PreTrainedTokenizerBase
-    ) -> TokenBlocks:
+    ) -> TokenSequences:
         """The beginnings of the first long enough documents; `rows` is left after the last."""
         wanted = self.blocks["calibration"]
         documents, beginnings = [], []
@@ -205,7 +205,7 @@ class C4:
 
     def _joined(
         self, split: str, rows: Iterable[str], tokenizer: PreTrainedTokenizerBase
-    ) -> TokenBlocks:
+    ) -> TokenSequences:
         """The next documents of `rows`, joined and cut."""
         return joined_blocks(
             list(islice(rows, self.joined_documents)),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from transformers import PreTrainedTokenizerBase
 
-from radio.data.tokens import TokenBlocks, check_sizes, hashed_blocks, joined_blocks
+from radio.data.tokens import TokenSequences, check_sizes, hashed_blocks, joined_blocks
 from radio.runtime.kinds import Blocks, ContextTokens, Word, one_of
 
 
@@ -37,7 +37,7 @@ class JoinedText(ABC):
         """What must not stand in two splits; the documents themselves unless overridden."""
         return documents
 
-    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenBlocks]:
+    def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenSequences]:
         """Blocks of each split.
 
         Raises:

@@ -34,7 +34,7 @@ IDENTIFYING_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
-class TokenBlocks:
+class TokenSequences:
     """Blocks of one split of a text.
 
     Attributes:
@@ -49,7 +49,7 @@ class TokenBlocks:
     sha256: str
     documents: tuple[str, ...] = ()
 
-    def spaced(self, most: int) -> "TokenBlocks":
+    def spaced(self, most: int) -> "TokenSequences":
         """At most so many of the blocks, evenly spaced.
 
         Raises:
@@ -130,7 +130,7 @@ def joined_blocks(
     context_tokens: int,
     count: int | None,
     choice: str,
-) -> TokenBlocks:
+) -> TokenSequences:
     """Join documents, tokenize the whole string once, cut it, choose `count` blocks (None: all).
 
     Raises:
@@ -162,14 +162,14 @@ def protocol_label(
 
 def hashed_blocks(
     ids: Int[Tensor, "blocks length"], protocol: str, documents: Sequence[str]
-) -> TokenBlocks:
-    """`TokenBlocks` with the hashes of the ids and of the documents."""
+) -> TokenSequences:
+    """`TokenSequences` with the hashes of the ids and of the documents."""
     hashes = [
         hashlib.sha256(document.encode()).hexdigest()[:16]
         for document in documents
         if len(document) >= IDENTIFYING_CHARACTERS
     ]
-    return TokenBlocks(ids, protocol, sha256_of_ids(ids), tuple(hashes))
+    return TokenSequences(ids, protocol, sha256_of_ids(ids), tuple(hashes))
 
 
 def sha256_of_ids(ids: Int[Tensor, "..."]) -> str:
@@ -177,7 +177,7 @@ def sha256_of_ids(ids: Int[Tensor, "..."]) -> str:
     return hashlib.sha256(ids.to(torch.int32).numpy().astype("<i4").tobytes()).hexdigest()
 
 
-def check_disjoint(splits: Mapping[str, TokenBlocks]) -> None:
+def check_disjoint(splits: Mapping[str, TokenSequences]) -> None:
     """Refuse splits that share a block of tokens or a document.
 
     Raises:
@@ -194,7 +194,7 @@ def check_disjoint(splits: Mapping[str, TokenBlocks]) -> None:
             )
 
 
-def save_token_splits(path: Path, splits: Mapping[str, TokenBlocks]) -> None:
+def save_token_splits(path: Path, splits: Mapping[str, TokenSequences]) -> None:
     """Write all splits to one safetensors file."""
     tensors = {split: blocks.ids.to(torch.int32) for split, blocks in splits.items()}
     metadata = {
@@ -208,7 +208,7 @@ def save_token_splits(path: Path, splits: Mapping[str, TokenBlocks]) -> None:
     save_tensors(path, tensors, metadata)
 
 
-def load_token_blocks(path: Path, split: str) -> TokenBlocks:
+def load_token_sequences(path: Path, split: str) -> TokenSequences:
     """Read one split of a file of `save_token_splits`; its ids come as 64-bit integers.
 
     Raises:
@@ -224,10 +224,10 @@ def load_token_blocks(path: Path, split: str) -> TokenBlocks:
             f"{path} is corrupt (the tokens of split {split} do not match their hash): delete it "
             "and run the step tokenize again"
         )
-    return TokenBlocks(ids, entry["protocol"], entry["sha256"], tuple(entry["documents"]))
+    return TokenSequences(ids, entry["protocol"], entry["sha256"], tuple(entry["documents"]))
 
 
-def drawn(
+def sample_sequences(
     blocks: Int[Tensor, "blocks length"], count: int, seed: int
 ) -> Int[Tensor, "count length"]:
     """`count` blocks in an order drawn by the seed."""

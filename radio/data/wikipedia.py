@@ -64,7 +64,7 @@ class Wikipedia(JoinedText):
 
     def _cleaned(self) -> dict[str, str]:
         """Prose by title, from the cache if it is there and whole."""
-        cache = cache_dir() / "wikipedia" / f"{_recipe(self.sha256)}.json"
+        cache = cache_dir() / "wikipedia" / f"{_fingerprint(self.sha256)}.json"
         if cache.exists():
             try:
                 stored = read_json(cache)
@@ -133,7 +133,7 @@ def _pages(dump: Path) -> Iterator[tuple[str, str]]:
             page.clear()
 
 
-def _recipe(source_sha256: str) -> str:
+def _fingerprint(source_sha256: str) -> str:
     """Hash of the source and of the code that cleans it."""
     code = [Path(str(module.__file__)) for module in (templates, wikimarkup)]
     parser = importlib.metadata.version("mwparserfromhell")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from radio.evaluate.divergence import standard_error, token_metrics
 from radio.evaluate.reference import Reference
 from radio.models import Runnable, final_states, head_of
-from radio.runtime.device import CPU, moved
+from radio.runtime.device import CPU, to_device
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,4 @@ def evaluate(
         token_kl=torch.cat(kl),
         top1_agreement=torch.stack(same),
     )
-    return moved(evaluation, CPU)
+    return to_device(evaluation, CPU)

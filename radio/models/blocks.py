@@ -62,7 +62,7 @@ def first_block_inputs(
     return torch.cat(hidden), {name: _cast(value, dtype) for name, value in others.items()}
 
 
-def copy_in(block: nn.Module, dtype: torch.dtype) -> nn.Module:
+def copy_as(block: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of a block to run in `dtype`: the original keeps its float32 weights, and no hooks."""
     return copy.deepcopy(block).to(dtype)
 

@@ -16,7 +16,7 @@ from radio.runtime.tensors import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
-class Recomputing:
+class BlockwiseBackward:
     """Forward block by block, keeping what goes into each; backward block by block.
 
     Attributes:

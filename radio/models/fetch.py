@@ -19,7 +19,7 @@ def own_checkpoint(name: str) -> Path:
     return results_dir() / name / "checkpoint"
 
 
-def locate(spec: ModelSpec) -> Path:
+def fetch_checkpoint(spec: ModelSpec) -> Path:
     """Directory with the checkpoint of `spec`; a local `path` wins over the source.
 
     Raises:

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from radio.models.blocks import decoder_blocks
 from radio.models.spec import RandomSource
-from radio.models.train_tokenizer import train_tokenizer
 from radio.models.train_state import RECEIPT, check_own
+from radio.models.train_tokenizer import train_tokenizer
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic, write_json
 from radio.runtime.progress import progress

@@ -29,7 +29,7 @@ READERS = {
 
 
 @dataclass(frozen=True)
-class Fold:
+class ScalingGroup:
     """A tensor inside a block: the module that writes it, and all linear layers that read it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Fold:
             reader.weight.mul_(scale)
 
 
-def folds(block: nn.Module) -> list[Fold]:
+def scaling_groups(block: nn.Module) -> list[ScalingGroup]:
     """Tensors of a decoder block that can be scaled, in order of execution.
 
     Not among them: values that several heads share (grouped queries), so that writer and reader
@@ -61,18 +61,20 @@ def folds(block: nn.Module) -> list[Fold]:
     linears = {name: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
     found = []
     for name, readers in READERS[attention.config.model_type].items():
-        fold = Fold(block.get_submodule(name), {reader: linears[reader] for reader in readers})
-        if _exact(block, name, fold):
-            found.append(fold)
+        scaling_group = ScalingGroup(
+            block.get_submodule(name), {reader: linears[reader] for reader in readers}
+        )
+        if _exact(block, name, scaling_group):
+            found.append(scaling_group)
     return found
 
 
-def _exact(block: nn.Module, name: str, fold: Fold) -> bool:
-    """Whether `fold.divide` leaves the block's function as it is."""
-    if not isinstance(fold.writer, nn.Linear):
+def _exact(block: nn.Module, name: str, scaling_group: ScalingGroup) -> bool:
+    """Whether `scaling_group.divide` leaves the block's function as it is."""
+    if not isinstance(scaling_group.writer, nn.Linear):
         feeds_readers_only = getattr(block, "do_layer_norm_before", True)
-        return feeds_readers_only and getattr(fold.writer, "weight", None) is not None
+        return feeds_readers_only and getattr(scaling_group.writer, "weight", None) is not None
     if name == "fc1" and not isinstance(block.get_submodule("activation_fn"), nn.ReLU):
         return False
-    rows = fold.writer.out_features
-    return all(reader.in_features == rows for reader in fold.readers.values())
+    rows = scaling_group.writer.out_features
+    return all(reader.in_features == rows for reader in scaling_group.readers.values())

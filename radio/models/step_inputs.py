@@ -6,9 +6,9 @@ import torch
 from omegaconf import DictConfig
 
 from radio.models.weight_files import check_unchanged
-from radio.rate import Target, asked_rate
+from radio.rate import Target, requested_rate
 from radio.runtime.artifacts import MADE_BY, read_manifest
-from radio.runtime.dtypes import floating
+from radio.runtime.dtypes import parse_dtype
 from radio.runtime.errors import RadioError
 
 
@@ -30,7 +30,7 @@ def evaluated_in(cfg: DictConfig) -> torch.dtype:
     Raises:
         RadioError: `dtype` is none of these.
     """
-    return floating("dtype", cfg.dtype)
+    return parse_dtype("dtype", cfg.dtype)
 
 
 def protocol_of(cfg: DictConfig, text: str) -> str:
@@ -66,4 +66,4 @@ def asked(cfg: DictConfig) -> float | Target:
     Raises:
         RadioError: nothing, or more than one thing, or something that cannot be read.
     """
-    return asked_rate(cfg.rate_bits, cfg.target)
+    return requested_rate(cfg.rate_bits, cfg.target)

@@ -23,9 +23,9 @@ from radio.models.blocks import decoder_blocks, first_block_inputs
 from radio.models.check import check_checkpoint
 from radio.models.load import DECODER, check_finite, decoder_linears, final_hidden
 from radio.models.stored import opened, stored_tensors
-from radio.runtime.device import CPU, moved
+from radio.runtime.device import CPU, to_device
 from radio.runtime.errors import RadioError
-from radio.runtime.memory import give_back
+from radio.runtime.memory import release_free_memory
 from radio.runtime.progress import progress
 
 
@@ -65,7 +65,7 @@ class StreamedModel:
         inside = f"{DECODER[model.config.model_type]}.layers."
         outside = {name for name in model.state_dict() if not name.startswith(inside)}
         there = {name for name in outside if self._stored.place(name) is not None}
-        held = moved(self._stored.read({name: name for name in there}, dtype), device)
+        held = to_device(self._stored.read({name: name for name in there}, dtype), device)
         _fill(model, held, path, strict=False)
         for module in model.modules():
             for name, buffer in module.named_buffers(recurse=False):
@@ -102,7 +102,7 @@ class StreamedModel:
                 reading = reader.submit(self._filled, *following)
                 yield name, block.to(self.device)
                 del block
-                give_back()
+                release_free_memory()
             name, block = reading.result()
             yield name, block.to(self.device)
 
@@ -152,7 +152,7 @@ class StreamedModel:
 
     def _filled(self, name: str, empty: nn.Module) -> tuple[str, nn.Module]:
         """A copy of a block with its weights."""
-        give_back()  # the block before may have been freed since the last time
+        release_free_memory()  # the block before may have been freed since the last time
         block = copy.deepcopy(empty)
         parameters = {key: f"{name}.{key}" for key, _ in block.named_parameters()}
         _fill(block, self._stored.read(parameters, self.dtype), self._stored.path)
@@ -226,7 +226,7 @@ class _Weights(Mapping[str, Tensor]):
         self._stored, self._layers = stored, list(layers)
 
     def __getitem__(self, layer: str) -> Tensor:
-        give_back()
+        release_free_memory()
         return self._stored.read({layer: f"{layer}.weight"}, torch.float32)[layer]
 
     def __iter__(self) -> Iterator[str]:

@@ -17,7 +17,6 @@ from torch import Tensor
 from transformers import OPTForCausalLM, PreTrainedTokenizerFast
 
 from radio.models.spec import TrainedSource
-from radio.models.train_tokenizer import train_tokenizer
 from radio.models.train_state import (
     Run,
     Trained,
@@ -28,6 +27,7 @@ from radio.models.train_state import (
     save_state,
     training_key,
 )
+from radio.models.train_tokenizer import train_tokenizer
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
 from radio.runtime.state import StateStore, state_path

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from radio.models import StreamedModel, decoder_linears
 from radio.pack.checks import is_finite
-from radio.pack.codecs.linear import install_layer
 from radio.pack.codecs import CODECS, QuantizedLinear
+from radio.pack.codecs.linear import install_layer
 from radio.pack.floats import stored
 from radio.pack.header import SHARED, LayerHeader, checked_headers
 from radio.runtime.errors import RadioError
@@ -44,11 +44,11 @@ class Size:
     own_bytes: int
     shared_bytes: int
 
-    def bits_paper(self) -> float:
+    def mean_depth(self) -> float:
         """Mean bit depth, the rate that the paper quotes: codes alone, in bits a weight."""
         return self.code_bits / self.weights
 
-    def bits_true(self) -> float:
+    def bpw(self) -> float:
         """Stored bits of codes, side information and added biases, a quantized weight."""
         return 8 * (self.own_bytes + self.shared_bytes) / self.weights
 
@@ -81,13 +81,13 @@ class QuantizedModel:
         """Number of quantized weights."""
         return self.size().weights
 
-    def bits_paper(self) -> float:
-        """`Size.bits_paper` of the layers."""
-        return self.size().bits_paper()
+    def mean_depth(self) -> float:
+        """`Size.mean_depth` of the layers."""
+        return self.size().mean_depth()
 
-    def bits_true(self) -> float:
-        """`Size.bits_true` of the layers."""
-        return self.size().bits_true()
+    def bpw(self) -> float:
+        """`Size.bpw` of the layers."""
+        return self.size().bpw()
 
     def shared(self) -> dict[str, Tensor]:
         """Tensors that layers have in common, each once.
@@ -103,7 +103,7 @@ class QuantizedModel:
         return shared
 
 
-def compress(
+def assemble(
     model: nn.Module, layers: Mapping[str, QuantizedLinear], prefix: str = ""
 ) -> QuantizedModel:
     """Join coded layers with the model's other parameters; tied copies are kept once.

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from radio.pack.file import QuantizedModel, Size, compress, join_parts, part_content
-from radio.quantize.methods.base import Method
 from radio.models import StreamedModel, decoder_linears
-from radio.quantize.blockwise import BlockStates, Given, check_layers, quantize_blocks
+from radio.pack.file import QuantizedModel, Size, assemble, join_parts, part_content
+from radio.quantize.blockwise import BlockStates, MethodInputs, check_layers, quantize_blocks
+from radio.quantize.methods.base import Method
 from radio.runtime.device import CPU
 from radio.runtime.errors import RadioError
-from radio.runtime.memory import give_back
+from radio.runtime.memory import release_free_memory
 from radio.runtime.progress import progress
 from radio.runtime.state import StateStore
 
@@ -58,7 +58,7 @@ def quantize_to_file(
     streamed: StreamedModel,
     method: Method,
     rate_bits: float,
-    given: Given,
+    given: MethodInputs,
     out: Path,
     parts: Parts,
     device: torch.device = CPU,
@@ -81,9 +81,9 @@ def quantize_to_file(
     """
     check_layers(given, decoder_linears(streamed.model))
     _save_blocks(streamed, method, rate_bits, given, parts, device)
-    give_back()
+    release_free_memory()
     # all that is outside the blocks, which are on the meta device
-    rest = {n: t for n, t in compress(streamed.model, {}).rest.items() if not t.is_meta}
+    rest = {n: t for n, t in assemble(streamed.model, {}).rest.items() if not t.is_meta}
     outside = part_content(QuantizedModel({}, rest))
     return join_parts(out, [outside, *_saved(parts, streamed.block_count)])
 
@@ -92,7 +92,7 @@ def _save_blocks(
     streamed: StreamedModel,
     method: Method,
     rate_bits: float,
-    given: Given,
+    given: MethodInputs,
     parts: Parts,
     device: torch.device,
 ) -> None:
@@ -104,7 +104,7 @@ def _save_blocks(
         done = _resumed_states(states, parts, done)
     blocks = quantize_blocks(streamed.blocks(start=done), method, rate_bits, given, states, device)
     for each in progress(blocks, f"quantize blocks {done + 1} to {count}", count - done):
-        parts.block(done).save(*part_content(compress(each.block, each.layers, each.name)))
+        parts.block(done).save(*part_content(assemble(each.block, each.layers, each.name)))
         done += 1
         if states is not None:
             parts.hidden().save({"hidden": states.hidden}, {"blocks": done})

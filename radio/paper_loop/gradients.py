@@ -73,7 +73,7 @@ class RandomSigns:
         length: tokens of a sequence.
     """
 
-    output: str
+    distortion_measure: str
     seed: int
     length: int
 
@@ -84,7 +84,7 @@ class RandomSigns:
 
     def backward(self, model: PreTrainedModel, ids: Int[Tensor, "1 length"], index: int) -> None:
         """One backward pass, with the signs of sample `index`."""
-        backward_random_signs(model, ids, self.output, self.seed, index)
+        backward_random_signs(model, ids, self.distortion_measure, self.seed, index)
 
 
 def token_positions(length: int, tokens: int) -> list[int]:
@@ -99,7 +99,10 @@ def token_positions(length: int, tokens: int) -> list[int]:
 
 @torch.no_grad()
 def output_axes(
-    model: PreTrainedModel, blocks: Int[Tensor, "blocks length"], axes: int, author_choices: bool
+    model: PreTrainedModel,
+    blocks: Int[Tensor, "blocks length"],
+    axes: int,
+    follow_author_code: bool,
 ) -> Float[Tensor, "axes width"]:
     """Principal axes of the final hidden states of `model` over all blocks, in float32."""
     moment_sum, mean_sum = torch.zeros(1), torch.zeros(1)
@@ -107,6 +110,6 @@ def output_axes(
         hidden = final_hidden(model, ids[None])[0].double()
         moment_sum = moment_sum + (hidden.T @ hidden / len(hidden)).cpu()
         mean_sum = mean_sum + hidden.mean(dim=0).cpu()
-    if author_choices:
+    if follow_author_code:
         return author_axes(moment_sum, mean_sum, axes).float()
     return principal_axes(moment_sum / len(blocks), mean_sum / len(blocks), axes).float()

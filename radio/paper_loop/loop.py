@@ -18,24 +18,24 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from radio.allocate.depths import Depths
 from radio.allocate.layers import allocate_layers
 from radio.calibrate.random_sign import OUTPUTS, accumulating
-from radio.data.tokens import drawn, sha256_of_ids
-from radio.allocate.depths import Depths
+from radio.calibrate.statistics import LayerStatistics
+from radio.data.tokens import sample_sequences, sha256_of_ids
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import Reference, compute_reference
-from radio.quantize.methods.base import Method
 from radio.models import head, place
 from radio.paper_loop.gradients import PcaTokens, RandomSigns, Sampler, output_axes
-from radio.paper_loop.requantized_model import LiveModel
+from radio.paper_loop.requantized_model import RequantizedModel
 from radio.paper_loop.state import State
+from radio.quantize.methods.base import Method
 from radio.runtime.check import check_fields
 from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import Count, Dtype, GroupRows, Solver, above, at_least, one_of
 from radio.runtime.progress import progress
 from radio.runtime.state import SAVE_EVERY_S, StateStore
-from radio.calibrate.statistics import LayerStatistics
 
 GRADIENTS = ("pca", *OUTPUTS)
 
@@ -79,7 +79,7 @@ class Refinement:
         pca_width: axes kept, the model's width at most ("pca").
         decay: what earlier minibatches' sums are multiplied by after each. The paper has an
             exponential average of unnamed constant: 0.9 is ours. 1 is a plain mean.
-        author_choices: where the author's code differs from the paper, follow it: plain running
+        follow_author_code: where the author's code differs from the paper, follow it: plain running
             means instead of `decay`, PCA off centre and unsorted, weight variances about the
             median.
         validate_every: iterations from one validation to the next; the last is always validated.
@@ -97,7 +97,7 @@ class Refinement:
     tokens: Annotated[int, at_least(2)]
     pca_width: Count
     decay: Annotated[float, above(0, 1)]
-    author_choices: bool
+    follow_author_code: bool
     validate_every: Count
     dtype: Dtype
     solver: Solver
@@ -128,8 +128,8 @@ class Refinement:
                 block than `tokens`, a rate that is none, or values that are not finite.
         """
         self._check(blocks, validation, rate_bits)
-        blocks = drawn(blocks, self.sequences, seed)
-        live = LiveModel.of(model)
+        blocks = sample_sequences(blocks, self.sequences, seed)
+        live = RequantizedModel.of(model)
         place(model, devices, getattr(torch, self.dtype))
         reference = compute_reference(model, validation, sha256_of_ids(validation))
         state = State.resumed(store)
@@ -170,12 +170,12 @@ class Refinement:
     def _axes(self, model: PreTrainedModel, blocks: Tensor) -> Tensor:
         if self.gradients != "pca":
             return torch.zeros(0, head(model).in_features)
-        return output_axes(model, blocks, self.pca_width, self.author_choices)
+        return output_axes(model, blocks, self.pca_width, self.follow_author_code)
 
     def _iterate(
         self,
         state: State,
-        live: LiveModel,
+        live: RequantizedModel,
         blocks: Int[Tensor, "blocks length"],
         validation: Validation,
         rate_bits: float,
@@ -204,7 +204,7 @@ class Refinement:
     def _requantize(
         self,
         state: State,
-        live: LiveModel,
+        live: RequantizedModel,
         validation: Validation,
         rate_bits: float,
         sampler: Sampler,
@@ -212,7 +212,7 @@ class Refinement:
     ) -> None:
         """End an iteration: new clusters, depths, weights and biases, and a line of the trace."""
         statistics = state.statistics(
-            live.weights, self.group_rows, length, sampler.per_token, self.author_choices
+            live.weights, self.group_rows, length, sampler.per_token, self.follow_author_code
         )
         depths, allocation = allocate_layers(statistics, rate_bits, self.solver)
         iteration = len(state.trace) + 1
@@ -234,7 +234,7 @@ class Refinement:
         if not last:
             live.install(self.draft, statistics, depths, rate_bits)
         state.current = statistics
-        state.fade(1.0 if self.author_choices else self.decay)
+        state.fade(1.0 if self.follow_author_code else self.decay)
 
 
 @dataclass

@@ -7,16 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from radio.pack.codecs.linear import install_layer
 from radio.allocate.depths import Depths
-from radio.quantize.methods.base import LinearLayer, Method
-from radio.models import decoder_linears
-from radio.runtime.device import making_on, moved
 from radio.calibrate.statistics import LayerStatistics
+from radio.models import decoder_linears
+from radio.pack.codecs.linear import install_layer
+from radio.quantize.methods.base import LinearLayer, Method
+from radio.runtime.device import default_device, to_device
 
 
 @dataclass(frozen=True)
-class LiveModel:
+class RequantizedModel:
     """A model whose linear layers change, and what they were.
 
     Attributes:
@@ -30,7 +30,7 @@ class LiveModel:
     biases: dict[str, Float[Tensor, " rows"] | None]
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> "LiveModel":
+    def of(cls, model: PreTrainedModel) -> "RequantizedModel":
         """Copy the original weights and biases of `model`, which is still on the CPU."""
         linears = decoder_linears(model)
         weights = {name: linear.weight.detach().float().clone() for name, linear in linears.items()}
@@ -53,5 +53,5 @@ class LiveModel:
                 name, self.weights[name], self.biases[name], statistics[name], depths[name]
             )
             device = linear.weight.device
-            with making_on(device):
-                install_layer(linear, method.quantize(moved(layer, device), rate_bits))
+            with default_device(device):
+                install_layer(linear, method.quantize(to_device(layer, device), rate_bits))

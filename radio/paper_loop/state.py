@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.runtime.device import CPU, moved
+from radio.calibrate.statistics import LayerStatistics, statistics_of, tensors_of
+from radio.runtime.device import CPU, to_device
 from radio.runtime.errors import RadioError
 from radio.runtime.state import StateStore
-from radio.calibrate.statistics import LayerStatistics, statistics_of, tensors_of
 from radio.theory.grouping import (
     cluster_mean,
     cluster_rows,
@@ -82,7 +82,7 @@ class State:
         group_rows: int,
         length: int,
         per_token: float,
-        author_choices: bool,
+        follow_author_code: bool,
     ) -> dict[str, LayerStatistics]:
         """Cluster the rows anew and reduce the means so far by group; the result is on the CPU.
 
@@ -91,7 +91,7 @@ class State:
             group_rows: rows a cluster should have.
             length: tokens of a sequence.
             per_token: factor from a sequence's squared gradients to `grad_var`.
-            author_choices: take weight variances about the median (author's code), not about the
+            follow_author_code: take weight variances about the median (author's code), not about the
                 mean (paper).
 
         Raises:
@@ -108,7 +108,7 @@ class State:
             weight = weight.to(grad.device)
             cluster = cluster_rows(weight.var(dim=1, correction=0), grad.mean(dim=1), group_rows)
             clusters = int(cluster.max()) + 1
-            spread = locations_and_scales if author_choices else means_and_deviations
+            spread = locations_and_scales if follow_author_code else means_and_deviations
             weight_var = spread(weight, cluster, clusters)[1].square()
             of_layer = LayerStatistics(
                 cluster=cluster,
@@ -116,7 +116,7 @@ class State:
                 weight_var=weight_var,
                 input_mean=self.input_sum[name] / (self.weight * length),
             )
-            result[name] = moved(of_layer, CPU)
+            result[name] = to_device(of_layer, CPU)
         return result
 
     def save(self, store: StateStore) -> None:

@@ -9,21 +9,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from radio.pack.codecs.linear import install_layer
 from radio.allocate.depths import Depths
-from radio.quantize.methods.base import BlockMethod, LinearLayer, Method
-from radio.models import copy_in, decoder_blocks, decoder_linears, first_block_inputs
-from radio.quantize.input_stats import InputMoments, input_moments
+from radio.calibrate.statistics import LayerStatistics
+from radio.models import copy_as, decoder_blocks, decoder_linears, first_block_inputs
 from radio.pack.codecs import QuantizedLinear
-from radio.runtime.device import CPU, making_on, moved
+from radio.pack.codecs.linear import install_layer
+from radio.quantize.input_stats import InputStats, collect_input_stats
+from radio.quantize.methods.base import BlockMethod, LinearLayer, Method
+from radio.runtime.device import CPU, default_device, to_device
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.codebook import Codebooks
 
 
 @dataclass(frozen=True)
-class Given:
+class MethodInputs:
     """What upstream steps made for a method, where its `needs` asks; otherwise empty.
 
     Attributes:
@@ -41,14 +41,14 @@ class Given:
     dtype: torch.dtype = torch.float32
 
 
-NOTHING = Given()
+NO_INPUTS = MethodInputs()
 
 
 def quantize_layers(
     model: PreTrainedModel,
     method: Method,
     rate_bits: float,
-    given: Given = NOTHING,
+    given: MethodInputs = NO_INPUTS,
     device: torch.device = CPU,
 ) -> dict[str, QuantizedLinear]:
     """Codes and side information of every linear layer inside the decoder blocks.
@@ -83,7 +83,7 @@ def quantize_layers(
     return done
 
 
-def check_layers(given: Given, linears: Mapping[str, nn.Linear]) -> None:
+def check_layers(given: MethodInputs, linears: Mapping[str, nn.Linear]) -> None:
     """Raise a `RadioError` if statistics or depths were made for a model of other layers."""
     for what, by_layer in (
         ("statistics", given.statistics),
@@ -103,7 +103,7 @@ class BlockStates:
     others: Mapping[str, Any]
 
     @classmethod
-    def before_all(cls, model: PreTrainedModel, given: Given) -> "BlockStates":
+    def before_all(cls, model: PreTrainedModel, given: MethodInputs) -> "BlockStates":
         """Those of the first block."""
         assert given.blocks is not None
         return cls(*first_block_inputs(model, given.blocks, given.dtype))
@@ -122,7 +122,7 @@ def quantize_blocks(
     blocks: Iterable[tuple[str, nn.Module]],
     method: Method,
     rate_bits: float,
-    given: Given,
+    given: MethodInputs,
     states: BlockStates | None,
     device: torch.device = CPU,
 ) -> Iterator[QuantizedBlock]:
@@ -139,18 +139,18 @@ def quantize_blocks(
         states: of a calibration text.
         device: where each block is for its turn; it comes from the CPU and goes back there.
     """
-    others = {} if states is None else moved(states.others, device)
+    others = {} if states is None else to_device(states.others, device)
 
-    def moments_within(block: nn.Module) -> dict[str, InputMoments]:
+    def moments_within(block: nn.Module) -> dict[str, InputStats]:
         if states is None:
             return {}
-        return _moments_within(copy_in(block, given.dtype), states.hidden, others, device)
+        return _moments_within(copy_as(block, given.dtype), states.hidden, others, device)
 
     for prefix, block in blocks:
         block.to(device)
         moments = moments_within(block)
         if states is not None and isinstance(method, BlockMethod):
-            with making_on(device):
+            with default_device(device):
                 method.reparametrize(block, moments, rate_bits)
             moments = moments_within(block)
         done = {}
@@ -165,13 +165,13 @@ def quantize_blocks(
                 inputs=moments.get(name),
                 codebooks=given.codebooks,
             )
-            with making_on(device):
-                coded = method.quantize(moved(layer, device), rate_bits)
+            with default_device(device):
+                coded = method.quantize(to_device(layer, device), rate_bits)
                 if states is not None:
                     install_layer(linear, coded)
-            done[full] = moved(coded, CPU)
+            done[full] = to_device(coded, CPU)
         if states is not None:
-            _advance(copy_in(block, given.dtype), states.hidden, others, device)
+            _advance(copy_as(block, given.dtype), states.hidden, others, device)
         yield QuantizedBlock(prefix, block.to(CPU), done)
 
 
@@ -183,10 +183,10 @@ def _linears(block: nn.Module) -> dict[str, nn.Linear]:
 @torch.no_grad()
 def _moments_within(
     block: nn.Module, hidden: Tensor, others: Mapping[str, object], device: torch.device
-) -> dict[str, InputMoments]:
+) -> dict[str, InputStats]:
     """Moments of the inputs of a block's linear layers, by their names in the block."""
     passes = (block(states.to(device), **others) for states in hidden.split(1))
-    return input_moments(_linears(block), passes)
+    return collect_input_stats(_linears(block), passes)
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.runtime.device import CPU, making_on, moved
+from radio.calibrate.statistics import LayerStatistics
+from radio.runtime.device import CPU, default_device, to_device
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.codebook import Codebooks, join, split
 from radio.theory.codebook_learning import learn_codebooks
 
@@ -59,8 +59,8 @@ def fit_codebooks(
         if len(batch)
     ]
     try:
-        with making_on(device):
-            return moved(learn_codebooks(batches), CPU)
+        with default_device(device):
+            return to_device(learn_codebooks(batches), CPU)
     except ValueError as error:
         raise RadioError(f"no codebook can be learned ({error}): give another model") from error
 

@@ -11,7 +11,7 @@ from radio.runtime.errors import RadioError
 
 
 @dataclass(frozen=True)
-class InputMoments:
+class InputStats:
     """Moments of a linear layer's inputs x over all calibration tokens, float32.
 
     Layers that read the same tensor (query, key and value; gate and up) hold the same object.
@@ -35,9 +35,9 @@ class InputMoments:
         return self.second_moment - torch.outer(self.mean, self.mean)
 
 
-def input_moments(
+def collect_input_stats(
     linears: Mapping[str, nn.Module], passes: Iterable[object]
-) -> dict[str, InputMoments]:
+) -> dict[str, InputStats]:
     """Moments of each layer's inputs over forward passes, by the layer's name.
 
     Sums are float32 whatever the dtype of the activations. Layers are known to share an input by
@@ -92,13 +92,13 @@ class _Sums:
         self.second.addmm_(rows.T, rows)
         self.tokens += len(rows)
 
-    def moments(self, name: str) -> InputMoments:
+    def moments(self, name: str) -> InputStats:
         if not torch.isfinite(self.second).all():
             raise RadioError(
                 f"inputs of {name} are not finite: set method.inputs.dtype=float32, or quantize "
                 "at a higher rate_bits"
             )
-        return InputMoments(
+        return InputStats(
             mean=self.first / self.tokens,
             second_moment=self.second / self.tokens,
             tokens=self.tokens,

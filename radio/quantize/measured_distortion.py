@@ -6,12 +6,12 @@ import torch
 from transformers import PreTrainedModel
 
 from radio.allocate.depths import Distortion
-from radio.quantize.methods.base import DepthMethod, LinearLayer
+from radio.calibrate.statistics import LayerStatistics
 from radio.models import decoder_linears
-from radio.runtime.device import CPU, making_on, moved
+from radio.quantize.methods.base import LinearLayer, MixedDepthMethod
+from radio.runtime.device import CPU, default_device, to_device
 from radio.runtime.errors import RadioError
 from radio.runtime.progress import progress
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.codebook import Codebooks
 
 
@@ -29,7 +29,7 @@ def measure_distortion(
     Raises:
         RadioError: a method without depths by group, or statistics of another model.
     """
-    if not isinstance(method, DepthMethod):
+    if not isinstance(method, MixedDepthMethod):
         raise RadioError(
             f"{type(method).__name__} has no error at each depth to measure: set method=radio"
         )
@@ -42,6 +42,6 @@ def measure_distortion(
     for name, linear in progress(linears.items(), "distortion"):
         weight = linear.weight.detach().float()
         layer = LinearLayer(name, weight, statistics=statistics[name], codebooks=codebooks)
-        with making_on(device):
-            measured[name] = method.distortion(moved(layer, device)).cpu()
+        with default_device(device):
+            measured[name] = method.distortion(to_device(layer, device)).cpu()
     return measured

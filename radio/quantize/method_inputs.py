@@ -7,20 +7,20 @@ from jaxtyping import Int
 from omegaconf import DictConfig
 from torch import Tensor
 
-from radio.quantize.codebooks import load_codebooks
-from radio.data.tokens import drawn, load_token_blocks
 from radio.allocate.depths import load_depths
-from radio.quantize.methods.base import MatchableMethod, Method
+from radio.calibrate.statistics import load_statistics
+from radio.data.tokens import load_token_sequences, sample_sequences
 from radio.models import decoder_linears
 from radio.models.load import skeleton
-from radio.quantize.blockwise import Given
+from radio.models.step_inputs import asked, checkpoint_path, required_artifact
+from radio.quantize.blockwise import MethodInputs
+from radio.quantize.codebooks import load_codebooks
+from radio.quantize.methods.base import BitsSolvableMethod, Method
 from radio.rate import Target
 from radio.runtime.build import build
-from radio.runtime.dtypes import floating
+from radio.runtime.dtypes import parse_dtype
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
-from radio.calibrate.statistics import load_statistics
-from radio.models.step_inputs import asked, checkpoint_path, required_artifact
 
 
 def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
@@ -36,20 +36,20 @@ def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
     if not isinstance(rate, Target):
         return method, rate
     if "allocation" in cfg.method.needs:
-        return method, read_manifest(required_artifact(cfg, "allocation"))["measured"]["bits_paper"]
-    if not isinstance(method, MatchableMethod):
+        return method, read_manifest(required_artifact(cfg, "allocation"))["measured"]["mean_depth"]
+    if not isinstance(method, BitsSolvableMethod):
         raise RadioError(
             f"target.{rate} does not suit method={cfg.method.name}, which allocates no depths: "
             "set rate_bits, or take method=radio"
         )
-    if rate.kind != "bits":
+    if rate.kind != "bpw":
         raise RadioError(
             f"target.{rate} does not suit method={cfg.method.name}, whose settings are solved for "
-            "true bits alone: set target.bits, or take method=radio"
+            "true bits alone: set target.bpw, or take method=radio"
         )
     linears = decoder_linears(skeleton(checkpoint_path(cfg))).values()
     shapes = [(linear.out_features, linear.in_features) for linear in linears]
-    solved, rate_bits = method.matched(rate.amount, shapes)
+    solved, rate_bits = method.solve_for_bits(rate.amount, shapes)
     for key, given in vars(method).items():
         if given is not None and vars(solved)[key] != given:
             raise RadioError(
@@ -60,7 +60,7 @@ def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
     return solved, rate_bits
 
 
-def given_to_method(cfg: DictConfig, probing: bool = False) -> Given:
+def load_method_inputs(cfg: DictConfig, probing: bool = False) -> MethodInputs:
     """The artifacts that the method `needs`, loaded; depths not when the step solves for its own.
 
     Raises:
@@ -76,7 +76,7 @@ def given_to_method(cfg: DictConfig, probing: bool = False) -> Given:
         found["codebooks"] = load_codebooks(required_artifact(cfg, "codebook"))
     if "inputs" in needs:
         found["blocks"], found["dtype"] = _calibration_text(cfg)
-    return Given(**found)
+    return MethodInputs(**found)
 
 
 def _calibration_text(cfg: DictConfig) -> tuple[Int[Tensor, "sequences length"], torch.dtype]:
@@ -93,10 +93,12 @@ def _calibration_text(cfg: DictConfig) -> tuple[Int[Tensor, "sequences length"],
             "method.inputs={sequences: 64, dtype: bfloat16}"
         )
     sequences = settings.sequences
-    blocks = load_token_blocks(required_artifact(cfg, "tokens"), "calibration").ids
+    blocks = load_token_sequences(required_artifact(cfg, "tokens"), "calibration").ids
     if len(blocks) < sequences:
         raise RadioError(
             f"method.inputs.sequences={sequences} exceeds the {len(blocks)} blocks of the "
             "calibration text: lower it or give more text"
         )
-    return drawn(blocks, sequences, cfg.seed), floating("method.inputs.dtype", settings.dtype)
+    return sample_sequences(blocks, sequences, cfg.seed), parse_dtype(
+        "method.inputs.dtype", settings.dtype
+    )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from radio.evaluate.downstream.scores import PERPLEXITY
+from radio.report.formatting import MISSING, allowances, number
 from radio.report.scaling import PAPER
 from radio.report.verdict import Tolerance
-from radio.report.formatting import MISSING, allowances, number
 from radio.report.writer import (
     Column,
     Footnotes,
@@ -110,7 +110,7 @@ def _evaluation_columns(compared: str) -> list[Column]:
         Column("Target", _target, "number"),
         number_column("Achieved (validation)", "loss_validation", 4),
         Column("Mean depth", _mean_depth, "number"),
-        number_column("bpw", "bits_true", 3),
+        number_column("bpw", "bpw", 3),
         number_column("Size, MB", "size_bytes", 1, scale=1e-6),
         estimate_column("Perplexity", "perplexity"),
         estimate_column("Increase over FP16", "perplexity_increase"),
@@ -141,7 +141,7 @@ def _target(row: Row) -> str:
 
 def _mean_depth(row: Row) -> str:
     """Return the mean depth; the requested rate of a row that was not run."""
-    depth = number(row["bits_paper"], 3)
+    depth = number(row["mean_depth"], 3)
     return f"{row['asked']} requested" if depth == MISSING else depth
 
 
@@ -155,7 +155,7 @@ def downstream_markdown(table: pd.DataFrame, annotations: Annotations, baseline:
         text_column("Model", "model", annotations.models),
         text_column("Method", "method", annotations.methods),
         Column("Mean depth", _mean_depth_of_task, "number"),
-        number_column("bpw", "bits_true", 3),
+        number_column("bpw", "bpw", 3),
     ]
     change = f"Change from {annotations.methods.get(baseline, baseline)}"
     sections = [
@@ -188,7 +188,7 @@ def _score_columns(metric: str, change: str) -> list[Column]:
 
 def _mean_depth_of_task(row: Row) -> str:
     """Return the mean depth; the requested rate of a row that was not run."""
-    depth = number(row["bits_paper"], 3)
+    depth = number(row["mean_depth"], 3)
     return number(row["rate_bits"], 3) if depth == MISSING else depth
 
 

@@ -17,8 +17,8 @@ COLUMNS = {
     "model": "string",
     "method": "string",
     "rate_bits": "float64",
-    "bits_paper": "float64",
-    "bits_true": "float64",
+    "mean_depth": "float64",
+    "bpw": "float64",
     "size_bytes": "Int64",
     "task": "string",
     "metric": "string",
@@ -39,7 +39,7 @@ PAPER_COLUMNS = {
     "tolerance": "float64",
     "verdict": "string",
 }
-MODEL_COLUMNS = ("bits_paper", "bits_true", "size_bytes", "lm_eval")
+MODEL_COLUMNS = ("mean_depth", "bpw", "size_bytes", "lm_eval")
 TASK_COLUMNS = ("items", "shots", "bos", "version", "wall_s")
 
 

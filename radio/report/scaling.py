@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from radio.runtime.unavailable import why_absent
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
+from radio.runtime.unavailable import why_unavailable
 
 COLUMNS = {
     "source": "string",
@@ -141,7 +141,7 @@ def _row(cell: StageCell, path: Path) -> dict[str, Any]:
 def _why_not(model: str, path: Path) -> str:
     """Return why a stage was not run, as far as is known."""
     folder = next(folder for folder in path.parents if folder.name == model)
-    reason = why_absent(folder)
+    reason = why_unavailable(folder)
     return f"the weights are not available ({reason})" if reason else f"{path} does not exist"
 
 

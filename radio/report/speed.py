@@ -42,7 +42,7 @@ PRODUCTS_NOTE = (
 GENERATION = {
     "weights": "Weights",
     "dtype": "Activations",
-    "bits_true": "bpw",
+    "bpw": "bpw",
     "weight_bytes": "Weights in memory, bytes",
     "decode_tokens_per_s": "Decoding, tokens/s",
 }

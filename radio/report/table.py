@@ -8,19 +8,19 @@ from typing import Any
 import pandas as pd
 
 from radio.rate import target
-from radio.report.paper import PaperTable
 from radio.report.formatting import join_notes
-from radio.runtime.unavailable import why_absent
+from radio.report.paper import PaperTable
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import manifest_path, read_manifest
+from radio.runtime.unavailable import why_unavailable
 from radio.workflow.variants import join, split
 
 COLUMNS = (
     "model",
     "method",
-    "bits_paper",
-    "bits_true",
+    "mean_depth",
+    "bpw",
     "size_bytes",
     "protocol",
     "perplexity",
@@ -188,7 +188,7 @@ def _row(path: Path) -> dict[str, Any]:
 def why_not_run(path: Path) -> str:
     """Return why the evaluation at `path` does not exist, as far as is known."""
     folder = path.parents[3]
-    reason = why_absent(folder)
+    reason = why_unavailable(folder)
     if reason is None:
         return f"{path} does not exist"
     return f"the weights of {folder.name} are not available ({reason})"

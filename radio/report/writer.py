@@ -9,7 +9,15 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from radio.report.formatting import MISSING, footnotes, join_notes, notes_of, number, with_error, word
+from radio.report.formatting import (
+    MISSING,
+    footnotes,
+    join_notes,
+    notes_of,
+    number,
+    with_error,
+    word,
+)
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 

@@ -5,12 +5,12 @@ What is planned may be an estimate: a job that fails outgrows it with each attem
 
 from typing import NamedTuple
 
-from radio.workflow.jobs import Job
-from radio.workflow.graph import Plan
+from radio.models.spec import ModelSpec
 from radio.resources.job_estimate import MB, read_device, size_of
 from radio.resources.planned_shape import geometry_of
-from radio.models.spec import ModelSpec
 from radio.runtime.errors import RadioError
+from radio.workflow.graph import JobGraph
+from radio.workflow.jobs import Job
 
 # of what is planned, for the first attempt; each that fails is followed by one with so much more
 MEMORY_MARGIN, TIME_MARGIN, GROWTH = 1.25, 4.0, 1.5
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
     disk_mb: int
 
 
-def asked(plan: Plan, of: Job, device: str, memory_gb: float | int, attempt: int = 1) -> Asked:
+def asked(plan: JobGraph, of: Job, device: str, memory_gb: float | int, attempt: int = 1) -> Asked:
     """What a job asks for: all of a node for a day where its model's sizes are not known.
 
     Args:

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import torch
 
-from radio.targets.bytes import depth_left
+from radio.calibrate.statistics import LayerStatistics
+from radio.pack.codecs import affine_bytes, kept_bytes
 from radio.pack.file import QuantizedModel
 from radio.quantize.methods.affine import AffineMethod
 from radio.quantize.methods.awq import Awq
-from radio.quantize.methods.base import DepthMethod, MatchableMethod, Method
+from radio.quantize.methods.base import BitsSolvableMethod, Method, MixedDepthMethod
 from radio.quantize.methods.fp16 import Fp16
 from radio.quantize.methods.owq import Owq
-from radio.resources.model_shape import Geometry
-from radio.pack.codecs import affine_bytes, kept_bytes
 from radio.rate import Target
+from radio.resources.model_shape import Geometry
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
+from radio.targets.bytes import depth_left
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import uniform
 from radio.theory.grouping import cluster_count
@@ -28,7 +28,7 @@ HALF_BYTES, FLOAT32_BYTES, INT64_BYTES = 2, 4, 8
 class Stored:
     """A quantized model's true rate, in bits a weight, and the bytes of its file."""
 
-    bits_true: float
+    bpw: float
     file_bytes: int
 
 
@@ -52,11 +52,11 @@ def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows:
     """
     weights = geometry.weights
     rest = HALF_BYTES * (geometry.parameters - weights)
-    if isinstance(rate, Target) and rate.kind not in ("bits", "size"):
+    if isinstance(rate, Target) and rate.kind not in ("bpw", "size"):
         raise RadioError(
-            f"target.{rate} is met by measuring: plan with rate_bits, target.bits or target.size"
+            f"target.{rate} is met by measuring: plan with rate_bits, target.bpw or target.size"
         )
-    if isinstance(method, DepthMethod):
+    if isinstance(method, MixedDepthMethod):
         bits = _side_bits(geometry, method, group_rows)
         if not isinstance(rate, Target):
             bits += rate
@@ -67,19 +67,19 @@ def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows:
     else:
         shapes = list(geometry.linears)
         if isinstance(rate, Target):
-            if rate.kind != "bits" or not isinstance(method, MatchableMethod):
+            if rate.kind != "bpw" or not isinstance(method, BitsSolvableMethod):
                 raise RadioError(
                     f"target.{rate} does not suit a method without allocated depths: set rate_bits "
-                    "(or target.bits for one that can be matched)"
+                    "(or target.bpw for one that can be matched)"
                 )
-            method, depth = method.matched(rate.amount, shapes)
+            method, depth = method.solve_for_bits(rate.amount, shapes)
         else:
             depth = rate
         bits = 8 * _uniform_bytes(method, int(depth), shapes) * geometry.blocks / weights
     return Stored(bits, int(bits * weights / 8) + rest)
 
 
-def _side_bits(geometry: Geometry, method: DepthMethod, group_rows: int) -> float:
+def _side_bits(geometry: Geometry, method: MixedDepthMethod, group_rows: int) -> float:
     """Bits a weight that a method of allocated depths stores at depth 0 everywhere."""
     # as many levels as any that are learned
     books = tuple(uniform(bits).levels for bits in range(MAX_BITS + 1))
@@ -89,8 +89,8 @@ def _side_bits(geometry: Geometry, method: DepthMethod, group_rows: int) -> floa
         groups = number.expand(cluster_count(rows, group_rows), cols)
         cluster = torch.arange(rows) % len(groups)
         statistics = LayerStatistics(cluster, groups, groups, number.expand(cols))
-        layers[str(index)] = method.bare(rows, statistics, books, geometry.has_biases)
-    return QuantizedModel(layers, {}).bits_true()
+        layers[str(index)] = method.empty_layer(rows, statistics, books, geometry.has_biases)
+    return QuantizedModel(layers, {}).bpw()
 
 
 def _uniform_bytes(method: Method, bits: int, shapes: Sequence[tuple[int, int]]) -> int:

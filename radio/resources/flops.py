@@ -4,7 +4,7 @@ from radio.resources.model_shape import Geometry
 
 
 def calibration_flops(
-    geometry: Geometry, sequences: int, length: int, *, output: str, recomputed: bool
+    geometry: Geometry, sequences: int, length: int, *, distortion_measure: str, recomputed: bool
 ) -> int:
     """Floating-point operations of one backward pass a sequence.
 
@@ -16,5 +16,5 @@ def calibration_flops(
     attention_width = geometry.linears[0][0]
     products = 2.5 + (2 if recomputed else 1)
     attention = 4 * geometry.blocks * length * attention_width * products
-    head = 4 * geometry.head_parameters if output == "kl" else 0
+    head = 4 * geometry.head_parameters if distortion_measure == "kl" else 0
     return int(sequences * length * (2 * passes * geometry.weights + head + attention))

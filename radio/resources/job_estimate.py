@@ -8,28 +8,28 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from radio.workflow.jobs import ARTIFACTS, Job
-from radio.workflow.graph import Plan
-from radio.resources.file_size import checkpoint_bytes, statistics_bytes, stored
+from radio.models.spec import ModelSpec, TrainedSource, WheelSource
 from radio.quantize.methods.base import Method
+from radio.rate import requested_rate
+from radio.resources.file_size import checkpoint_bytes, statistics_bytes, stored
+from radio.resources.flops import calibration_flops
 from radio.resources.memory_estimate import (
     CalibrationFootprint,
     EvaluationFootprint,
     allocation_bytes,
-    longest_phase,
+    largest_batch,
     quantization_bytes,
     streaming_quantization_bytes,
     whole_model_bytes,
 )
 from radio.resources.model_shape import Geometry
-from radio.resources.flops import calibration_flops
-from radio.models.spec import ModelSpec, TrainedSource, WheelSource
-from radio.rate import asked_rate
 from radio.runtime.build import build
 from radio.runtime.compose import CONFIG, options, unknown
-from radio.runtime.dtypes import floating
+from radio.runtime.dtypes import parse_dtype
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import SHARE, allowed_bytes
+from radio.workflow.graph import JobGraph
+from radio.workflow.jobs import ARTIFACTS, Job
 from radio.workflow.variants import split
 
 MB = 10**6
@@ -68,7 +68,7 @@ def read_device(name: str) -> DictConfig:
     return device
 
 
-def calibration_tokens(plan: Plan, spec: ModelSpec) -> int:
+def calibration_tokens(plan: JobGraph, spec: ModelSpec) -> int:
     """Tokens of a calibration sequence."""
     return int(plan.compose("tokenize", data=spec.calibration_data).data.context_tokens)
 
@@ -104,16 +104,18 @@ def quantization_s(speeds: DictConfig, geometry: Geometry, method: str) -> float
     return None if per_s is None else float(geometry.weights / per_s)
 
 
-def kept_states(plan: Plan, method: DictConfig, spec: ModelSpec, geometry: Geometry) -> int:
+def kept_states(plan: JobGraph, method: DictConfig, spec: ModelSpec, geometry: Geometry) -> int:
     """Bytes of the calibration text's hidden states, for a method that needs inputs."""
     if "inputs" not in method.needs:
         return 0
-    dtype = floating("method.inputs.dtype", method.inputs.dtype)
+    dtype = parse_dtype("method.inputs.dtype", method.inputs.dtype)
     tokens: int = method.inputs.sequences * calibration_tokens(plan, spec)
     return tokens * geometry.width * dtype.itemsize
 
 
-def size_of(plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, speeds: DictConfig) -> Size:
+def size_of(
+    plan: JobGraph, of: Job, spec: ModelSpec, geometry: Geometry, speeds: DictConfig
+) -> Size:
     """What a job takes on a device; it streams if it was told to.
 
     Args:
@@ -145,7 +147,9 @@ def size_of(plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, speeds: Di
         case "refine":
             each = plan.compose("refine", **names).refinement.estimator
             sequences = each.batch * each.iterations * each.tokens
-            work = calibration_flops(geometry, sequences, length, output="hidden", recomputed=True)
+            work = calibration_flops(
+                geometry, sequences, length, distortion_measure="hidden", recomputed=True
+            )
             return whole(work / flops_per_s, 2 * statistics_bytes(geometry, spec.group_rows))
         case "allocate":
             groups = geometry.groups(spec.group_rows)
@@ -165,7 +169,7 @@ def size_of(plan: Plan, of: Job, spec: ModelSpec, geometry: Geometry, speeds: Di
             return whole(forward_s(TASK_TOKENS), MB)
         case "reference" | "evaluate":
             composed = plan.compose(of.step, **names)
-            dtype_bytes = floating("dtype", composed.dtype).itemsize
+            dtype_bytes = parse_dtype("dtype", composed.dtype).itemsize
             coded = _result_bytes(plan, names, spec, geometry) if of.step == "evaluate" else 0
             footprint = EvaluationFootprint(geometry, length, dtype_bytes, coded)
             memory_bytes = (
@@ -185,17 +189,21 @@ def _coding_s(speeds: DictConfig, geometry: Geometry, method: str) -> float:
 
 
 def _of_calibration(
-    plan: Plan, names: dict[str, str], spec: ModelSpec, geometry: Geometry, speeds: DictConfig
+    plan: JobGraph, names: dict[str, str], spec: ModelSpec, geometry: Geometry, speeds: DictConfig
 ) -> Size:
     composed, length = plan.compose("calibrate", **names), calibration_tokens(plan, spec)
     estimator, streaming = composed.calibration.estimator, composed.streaming is True
-    dtype = floating("calibration.estimator.dtype", estimator.dtype)
+    dtype = parse_dtype("calibration.estimator.dtype", estimator.dtype)
     footprint = CalibrationFootprint(geometry, length, spec.group_rows, dtype.itemsize)
     work = calibration_flops(
-        geometry, estimator.sequences, length, output=estimator.output, recomputed=streaming
+        geometry,
+        estimator.sequences,
+        length,
+        distortion_measure=estimator.distortion_measure,
+        recomputed=streaming,
     )
-    on_disk = composed.block_inputs == "disk"
-    longest = longest_phase(estimator.sequences, estimator.pilot_sequences)
+    on_disk = composed.activation_cache == "disk"
+    longest = largest_batch(estimator.sequences, estimator.pilot_sequences)
     allowed = allowed_bytes(composed.memory_gb, int(SHARE * speeds.memory_gb * 1e9))
     at_once = footprint.at_once(allowed, longest, on_disk=on_disk)
     times = readings(estimator, at_once) if streaming else 0
@@ -213,7 +221,7 @@ def _of_calibration(
 
 
 def _memory_of_quantization(
-    plan: Plan, names: dict[str, str], spec: ModelSpec, geometry: Geometry
+    plan: JobGraph, names: dict[str, str], spec: ModelSpec, geometry: Geometry
 ) -> int:
     composed = plan.compose("quantize", **names)
     if composed.streaming is not True:
@@ -223,12 +231,14 @@ def _memory_of_quantization(
     return streaming_quantization_bytes(geometry, result_bytes, kept)
 
 
-def _result_bytes(plan: Plan, names: dict[str, str], spec: ModelSpec, geometry: Geometry) -> int:
+def _result_bytes(
+    plan: JobGraph, names: dict[str, str], spec: ModelSpec, geometry: Geometry
+) -> int:
     """Bytes of the quantized file; a guess where its rate is met by measuring."""
     composed = plan.compose("quantize", **names)
     quantizer = build(plan.method(names["method"]).quantizer, "method.quantizer", Method)
     try:
-        rate = asked_rate(composed.rate_bits, composed.target)
+        rate = requested_rate(composed.rate_bits, composed.target)
         return stored(geometry, quantizer, rate, spec.group_rows).file_bytes
     except RadioError:
         return 2 * geometry.weights

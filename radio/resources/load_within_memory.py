@@ -6,14 +6,14 @@ import torch
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
-from radio.models import Recomputing, Runnable, StreamedModel, load_model
+from radio.models import BlockwiseBackward, Runnable, StreamedModel, load_model
 from radio.models.config import check_context
+from radio.models.step_inputs import checkpoint_path
 from radio.resources.memory_estimate import CalibrationFootprint, EvaluationFootprint
 from radio.resources.model_shape import Geometry
 from radio.runtime.device import CPU, ON_CPU, Devices, devices, free_bytes
 from radio.runtime.memory import allowed_bytes, memory_for_job
 from radio.runtime.outputs import output_path
-from radio.models.step_inputs import checkpoint_path
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ GB = 10**9
 
 def model_to_calibrate(
     cfg: DictConfig, sequences: int, length: int, group_rows: int, dtype: torch.dtype
-) -> PreTrainedModel | Recomputing:
+) -> PreTrainedModel | BlockwiseBackward:
     """The model, or its checkpoint with as many sequences at once as memory has room for.
 
     Raises:
@@ -34,9 +34,12 @@ def model_to_calibrate(
     footprint = CalibrationFootprint(
         Geometry.of_checkpoint(path), length, group_rows, dtype.itemsize
     )
-    on_disk, allowed = cfg.block_inputs == "disk", allowed_bytes(cfg.memory_gb, memory_for_job())
+    on_disk, allowed = (
+        cfg.activation_cache == "disk",
+        allowed_bytes(cfg.memory_gb, memory_for_job()),
+    )
     on = devices(cfg.device)
-    if not streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
+    if not should_stream(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
         return load_model(path)
     at_once = footprint.at_once(allowed, sequences, on_disk=on_disk)
     peak = footprint.streaming_bytes(at_once, on_disk=on_disk)
@@ -45,9 +48,11 @@ def model_to_calibrate(
         log.warning(
             "that is more than the %.2f GB allowed%s",
             allowed / GB,
-            "" if on_disk else ": block_inputs=disk takes less",
+            "" if on_disk else ": activation_cache=disk takes less",
         )
-    return Recomputing(StreamedModel(path, dtype, on[0]), at_once, folder if on_disk else None)
+    return BlockwiseBackward(
+        StreamedModel(path, dtype, on[0]), at_once, folder if on_disk else None
+    )
 
 
 def model_to_run(
@@ -69,12 +74,12 @@ def model_to_run(
     footprint = EvaluationFootprint(
         Geometry.of_checkpoint(path), length, dtype.itemsize, coded_bytes
     )
-    if streams(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
+    if should_stream(cfg, footprint.in_memory_bytes(), footprint.on_gpu_bytes(), on):
         return StreamedModel(path, dtype, on[0])
     return load_model(path, dtype)
 
 
-def streams(
+def should_stream(
     cfg: DictConfig, in_memory_bytes: int, on_gpu_bytes: int = 0, on: Devices = ON_CPU
 ) -> bool:
     """Whether blocks are to be read as they are needed: as asked, or because memory is short.

@@ -96,7 +96,7 @@ class CalibrationFootprint:
         return max(logits, matrix * (self.dtype_bytes + 2 * FLOAT32_BYTES))
 
 
-def longest_phase(sequences: int, pilot_sequences: int) -> int:
+def largest_batch(sequences: int, pilot_sequences: int) -> int:
     """Of a calibration's sequences those that may go through a block together.
 
     The pilot's, or the others: rows are clustered in between.

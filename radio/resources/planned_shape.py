@@ -1,8 +1,8 @@
 """The geometry of a model that may not be on this machine yet."""
 
-from radio.resources.model_shape import Geometry
 from radio.models.random_weights import configuration
 from radio.models.spec import ModelSpec, RandomSource
+from radio.resources.model_shape import Geometry
 from radio.runtime.errors import RadioError
 
 

@@ -26,7 +26,7 @@ CONFIG = PACKAGE.parent / "config"
 # keys that say where, how fast and for whom a job runs; never what it finds
 MACHINE = {
     *("out", "artifacts", "wandb"),
-    *("device", "threads", "streaming", "memory_gb", "block_inputs"),
+    *("device", "threads", "streaming", "memory_gb", "activation_cache"),
 }
 NOUNS = {"data": "text"}
 

@@ -76,7 +76,7 @@ def _peaks() -> dict[torch.device, int]:
     return {gpu: torch.cuda.max_memory_allocated(gpu) for gpu in gpus()}
 
 
-def moved(value: T, device: torch.device) -> T:
+def to_device(value: T, device: torch.device) -> T:
     """`value` with its tensors on `device`, those inside dataclasses, tuples and mappings too."""
     result: T = _moved(value, device)
     return result
@@ -98,6 +98,6 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def making_on(device: torch.device) -> AbstractContextManager[object]:
+def default_device(device: torch.device) -> AbstractContextManager[object]:
     """Where code that names no device makes its tensors; on the CPU it does so anyway."""
     return nullcontext() if device == CPU else device

@@ -7,7 +7,7 @@ from radio.runtime.errors import RadioError
 FLOATING = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def floating(key: str, name: str) -> torch.dtype:
+def parse_dtype(key: str, name: str) -> torch.dtype:
     """The type that the setting `key` names.
 
     Raises:

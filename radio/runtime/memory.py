@@ -77,7 +77,7 @@ def _field(file: Path, name: str) -> int | None:
     return None if found is None else int(found[1]) * 1024
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Let the system have what was freed, where the allocator keeps it (glibc does).
 
     Tensors of megabytes that come and go leave holes: of OPT-350M's weights, read one after

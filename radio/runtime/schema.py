@@ -84,7 +84,7 @@ class Method:
     calibration: Word | None = None
     refinement: Word | None = None
     solver: Solver | None = None
-    measured: bool = False
+    use_measured_distortion: bool = False
     inputs: Inputs | None = None
 
 
@@ -156,7 +156,7 @@ class Experiment:
     stages: Sequence[Word] = ()
     rates: Sequence[RateBits | Word] = ()
     seeds: Sequence[Seed] = ()
-    match: Annotated[str, one_of("bits_true")] | None = None
+    match: Annotated[str, one_of("bpw")] | None = None
     total: Sequence[Word] = ()
     times: Times | None = None
     baseline: Word | None = None
@@ -176,7 +176,7 @@ class Figure:
 class Targets:
     """What may be asked in place of a mean depth; `radio.rate` reads the amounts."""
 
-    bits: float | Word | None
+    bpw: float | Word | None
     size: float | Word | None
     kl: float | Word | None
     perplexity_increase: float | Word | None
@@ -278,7 +278,7 @@ class Calibrate(Step, OnDevice, Held, OfModel):
     """`radio calibrate`."""
 
     calibration: Estimated
-    block_inputs: Annotated[str, one_of("memory", "disk")]
+    activation_cache: Annotated[str, one_of("memory", "disk")]
     artifacts: TextArtifacts
 
 

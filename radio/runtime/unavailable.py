@@ -17,7 +17,7 @@ PREPARED, ABSENT = "model.json", "absent.json"
 
 
 @contextmanager
-def absence_kept(folder: Path) -> Iterator[None]:
+def failure_recorded(folder: Path) -> Iterator[None]:
     """Keep in a model's `folder` of results why the block could not prepare its weights.
 
     The reason of an earlier attempt is removed first.
@@ -31,16 +31,16 @@ def absence_kept(folder: Path) -> Iterator[None]:
     except MachineError:
         raise
     except RadioError as error:
-        keep_absence(folder, str(error))
+        record_unavailable(folder, str(error))
         raise
 
 
-def keep_absence(folder: Path, reason: str) -> None:
+def record_unavailable(folder: Path, reason: str) -> None:
     """Keep why a model's weights are not here in its `folder` of results."""
     write_json(folder / ABSENT, {"reason": reason})
 
 
-def why_absent(folder: Path) -> str | None:
+def why_unavailable(folder: Path) -> str | None:
     """Why the last attempt to prepare the weights failed; None if none did, or they are there."""
     if (folder / PREPARED).exists() or not (folder / ABSENT).exists():
         return None

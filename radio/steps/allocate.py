@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig
 
-from radio.allocate.layers import share_at_depth_zero
 from radio.allocate.depths import save_depths
+from radio.allocate.layers import share_at_depth_zero
+from radio.allocate.solver import solver
+from radio.calibrate.statistics import LayerStatistics, load_statistics
+from radio.models.step_inputs import asked, checkpoint_path, optional_artifact, required_artifact
 from radio.rate import ACCURACY, Target
 from radio.runtime.build import build
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
-from radio.calibrate.statistics import LayerStatistics, load_statistics
-from radio.models.step_inputs import asked, checkpoint_path, optional_artifact, required_artifact
-from radio.allocate.solver import solver
 
 
 def run(cfg: DictConfig) -> None:
@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
         before = [optional_artifact(cfg, name) for name in ("distortion", "target")]
         upstream = [read_manifest(path) for path in before if path is not None]
         measured["upstream_wall_s"] = sum(manifest["wall_s"] for manifest in upstream)
-        measured["bits_paper"] = allocation.rate_bits
+        measured["mean_depth"] = allocation.rate_bits
         measured["log2_price"] = allocation.log2_price
         measured["pruned"] = share_at_depth_zero(statistics, depths)
         measured["groups_at_depth"] = allocation.depths.bincount(minlength=9).tolist()
@@ -43,17 +43,17 @@ def _depth_within(
 ) -> float:
     """Mean depth that spends a target of bits or bytes on `artifacts.model`."""
     # of models, whose library takes most of the time that a job at a plain rate would
-    from radio.targets.bytes import mean_depth
-    from radio.quantize.codebooks import load_codebooks
-    from radio.quantize.methods.base import DepthMethod
     from radio.models.load import skeleton
+    from radio.quantize.codebooks import load_codebooks
+    from radio.quantize.methods.base import MixedDepthMethod
+    from radio.targets.bytes import mean_depth
 
     required_artifact(cfg, "model")
     codebook = optional_artifact(cfg, "codebook")
     return mean_depth(
         target,
         skeleton(checkpoint_path(cfg)),
-        build(cfg.method.quantizer, "method.quantizer", DepthMethod),
+        build(cfg.method.quantizer, "method.quantizer", MixedDepthMethod),
         statistics,
         None if codebook is None else load_codebooks(codebook),
     )

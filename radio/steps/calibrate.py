@@ -3,21 +3,21 @@
 from omegaconf import DictConfig
 
 from radio.calibrate.random_sign import Estimator
-from radio.data.tokens import load_token_blocks
-from radio.models import Recomputing
-from radio.resources.memory_estimate import longest_phase
-from radio.resources.model_shape import Geometry
+from radio.calibrate.statistics import save_statistics
+from radio.data.tokens import load_token_sequences
+from radio.models import BlockwiseBackward
+from radio.models.step_inputs import checkpoint_path, required_artifact
 from radio.resources.flops import calibration_flops
+from radio.resources.load_within_memory import model_to_calibrate
+from radio.resources.memory_estimate import largest_batch
+from radio.resources.model_shape import Geometry
 from radio.runtime.build import build
 from radio.runtime.device import devices
-from radio.runtime.dtypes import floating
+from radio.runtime.dtypes import parse_dtype
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.peak import matmul_flops_per_s
 from radio.runtime.state import StateStore
-from radio.calibrate.statistics import save_statistics
-from radio.resources.load_within_memory import model_to_calibrate
-from radio.models.step_inputs import checkpoint_path, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -26,11 +26,11 @@ def run(cfg: DictConfig) -> None:
     with recorded("calibrate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         estimator = build(cfg.calibration.estimator, "calibration.estimator", Estimator)
-        dtype = floating("calibration.estimator.dtype", estimator.dtype)
-        blocks = load_token_blocks(required_artifact(cfg, "tokens"), "calibration")
+        dtype = parse_dtype("calibration.estimator.dtype", estimator.dtype)
+        blocks = load_token_sequences(required_artifact(cfg, "tokens"), "calibration")
         model = model_to_calibrate(
             cfg,
-            longest_phase(estimator.sequences, estimator.pilot_sequences),
+            largest_batch(estimator.sequences, estimator.pilot_sequences),
             blocks.ids.shape[1],
             estimator.group_rows,
             dtype,
@@ -39,15 +39,15 @@ def run(cfg: DictConfig) -> None:
         statistics = estimator.run(model, blocks.ids, cfg.seed, state, on)
         save_statistics(staged, statistics)
         measured["protocol"] = blocks.protocol
-        measured["streamed"] = isinstance(model, Recomputing)
-        if isinstance(model, Recomputing):
+        measured["streamed"] = isinstance(model, BlockwiseBackward)
+        if isinstance(model, BlockwiseBackward):
             measured["weights_read_bytes"] = model.streamed.weights_read_bytes
         measured["groups"] = sum(entry.grad_var.numel() for entry in statistics.values())
         measured["flops"] = calibration_flops(
             Geometry.of_checkpoint(checkpoint_path(cfg)),
             estimator.sequences,
             blocks.ids.shape[1],
-            output=estimator.output,
+            distortion_measure=estimator.distortion_measure,
             recomputed=measured["streamed"],
         )
         measured["peak_flops_per_s"] = matmul_flops_per_s(dtype, on[0])

@@ -10,19 +10,19 @@ import torch
 from omegaconf import DictConfig
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from radio.benchmark.generation import Decoder, llama_cpp_decoder, measure, torch_decoder
-from radio.pack.hf.directory import write_packed
 from radio.benchmark import ggml
+from radio.benchmark.generation import Decoder, llama_cpp_decoder, measure, torch_decoder
 from radio.models import ModelSpec, load_model
 from radio.models.load import skeleton
 from radio.models.spec import WheelSource
+from radio.models.step_inputs import checkpoint_path
+from radio.pack.hf.directory import write_packed
 from radio.report.speed import generation_markdown
-from radio.runtime.dtypes import floating
+from radio.runtime.dtypes import parse_dtype
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.wheel import cache_dir, wheel_member
-from radio.models.step_inputs import checkpoint_path
 
 # what llama.cpp keeps of a context beside the tokens
 SPARE_TOKENS = 64
@@ -56,7 +56,7 @@ def _ways(cfg: DictConfig) -> list[tuple[dict[str, Any], Decoder]]:
     """A row of the table, without its times, and who decodes, for each way to run the model."""
     checkpoint, ways = checkpoint_path(cfg), []
     for dtype in cfg.dtypes:
-        model = load_model(checkpoint, floating("dtypes", dtype))
+        model = load_model(checkpoint, parse_dtype("dtypes", dtype))
         ways.append((_row("dense", dtype, model), torch_decoder(model)))
     for coded in map(Path, cfg.artifacts.quantized):
         manifest = read_manifest(coded)
@@ -65,11 +65,11 @@ def _ways(cfg: DictConfig) -> list[tuple[dict[str, Any], Decoder]]:
             for dtype in cfg.dtypes:
                 model = AutoModelForCausalLM.from_pretrained(
                     Path(folder) / "packed",
-                    dtype=floating("dtypes", dtype),
+                    dtype=parse_dtype("dtypes", dtype),
                     trust_remote_code=False,
                 )
                 row = _row(manifest["measured"]["method"], dtype, model)
-                row["bits_true"] = manifest["measured"]["bits_true"]
+                row["bpw"] = manifest["measured"]["bpw"]
                 ways.append((row, torch_decoder(model)))
     source = ModelSpec.from_config(cfg.model).source
     if isinstance(source, WheelSource) and cfg.model.path is None and ggml.installed():

@@ -2,17 +2,17 @@
 
 from omegaconf import DictConfig
 
-from radio.quantize.codebooks import load_codebooks
 from radio.allocate.depths import save_distortion
-from radio.quantize.measured_distortion import measure_distortion
-from radio.quantize.methods.base import DepthMethod
+from radio.calibrate.statistics import load_statistics
 from radio.models import load_model
+from radio.models.step_inputs import checkpoint_path, optional_artifact, required_artifact
+from radio.quantize.codebooks import load_codebooks
+from radio.quantize.measured_distortion import measure_distortion
+from radio.quantize.methods.base import MixedDepthMethod
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
-from radio.calibrate.statistics import load_statistics
-from radio.models.step_inputs import checkpoint_path, optional_artifact, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("distortion", cfg, out) as (staged, measured):
         on = devices(cfg.device)
-        method = build(cfg.method.quantizer, "method.quantizer", DepthMethod)
+        method = build(cfg.method.quantizer, "method.quantizer", MixedDepthMethod)
         statistics = load_statistics(required_artifact(cfg, "statistics"))
         learned = optional_artifact(cfg, "codebook")
         codebooks = None if learned is None else load_codebooks(learned)

@@ -8,20 +8,20 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from radio.pack.file import install, load_quantized
 from radio.evaluate.downstream.run import run_tasks
 from radio.evaluate.downstream.scores import score
 from radio.evaluate.downstream.tasks import TaskResult, load_items, tasks_of
 from radio.models import load_model, load_tokenizer, place
+from radio.models.step_inputs import checkpoint_path, evaluated_in, optional_artifact
+from radio.pack.file import install, load_quantized
 from radio.runtime.device import devices
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
-from radio.models.step_inputs import checkpoint_path, evaluated_in, optional_artifact
 
 # measurements of the quantized model that the manifest repeats
-FORWARDED = ("method", "rate_bits", "bits_paper", "bits_true")
+FORWARDED = ("method", "rate_bits", "mean_depth", "bpw")
 
 
 def run(cfg: DictConfig) -> None:

@@ -6,20 +6,20 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from radio.pack.file import install, install_streamed, load_quantized, map_quantized
-from radio.data.tokens import load_token_blocks
+from radio.data.tokens import load_token_sequences
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import load_reference
 from radio.models import StreamedModel, head_of, place
+from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
+from radio.pack.file import install, install_streamed, load_quantized, map_quantized
+from radio.resources.load_within_memory import model_to_run
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
-from radio.resources.load_within_memory import model_to_run
-from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
 
-CARRIED = ("method", "rate_bits", "bits_paper", "bits_true", "pruned", "loss_validation")
+CARRIED = ("method", "rate_bits", "mean_depth", "bpw", "pruned", "loss_validation")
 
 
 def run(cfg: DictConfig) -> None:
@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
     with recorded("evaluate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
         made = read_manifest(coded)
-        blocks = load_token_blocks(required_artifact(cfg, "tokens"), cfg.split)
+        blocks = load_token_sequences(required_artifact(cfg, "tokens"), cfg.split)
         reference = load_reference(required_artifact(cfg, "reference"), blocks.sha256)
         protocol = protocol_of(cfg, blocks.protocol)
         _check_protocol(required_artifact(cfg, "reference"), protocol)

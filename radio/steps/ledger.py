@@ -4,8 +4,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from radio.workflow import Plan
-from radio.workflow.reproduction import comparison_of
 from radio.report.reproduction.cells import paper_cells
 from radio.report.reproduction.ledger import build_ledger
 from radio.report.reproduction.page import page
@@ -14,13 +12,15 @@ from radio.report.writer import save_document
 from radio.runtime.compose import CONFIG
 from radio.runtime.manifest import recorded, resolved
 from radio.runtime.outputs import output_path
+from radio.workflow import JobGraph
+from radio.workflow.reproduction import comparison_of
 
 
 def run(cfg: DictConfig) -> None:
     """Read the manifests under `results`; write the ledger to `out`, and as an HTML page."""
     out = output_path(cfg.out)
     with recorded("ledger", cfg, out, [".html"]) as (staged, measured):
-        plan = Plan()
+        plan = JobGraph()
         specs: dict[str, Any] = resolved(cfg.tables)
         with_values = {name: spec for name, spec in specs.items() if spec["file"]}
         cells = [

@@ -3,21 +3,21 @@
 from omegaconf import DictConfig
 
 from radio.data.wikipedia import articles
-from radio.models import ModelSpec, locate
+from radio.models import ModelSpec, fetch_checkpoint
 from radio.models.check import check_checkpoint
-from radio.models.weight_files import TOKENIZER_FILES, files_sha256, inspect_weights
 from radio.models.load import count_parameters, load_tokenizer
 from radio.models.spec import RandomSource, TrainedSource
-from radio.runtime.unavailable import absence_kept
+from radio.models.weight_files import TOKENIZER_FILES, files_sha256, inspect_weights
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
+from radio.runtime.unavailable import failure_recorded
 
 
 def run(cfg: DictConfig) -> None:
     """Write the manifest that says where the checkpoint of `cfg.model` is and what it holds."""
     spec, out = ModelSpec.from_config(cfg.model), output_path(cfg.out)
     folder = out.parent
-    with recorded("prepare", cfg, out) as (_, measured), absence_kept(folder):
+    with recorded("prepare", cfg, out) as (_, measured), failure_recorded(folder):
         source, checkpoint = None if spec.path else spec.source, folder / "checkpoint"
         if isinstance(source, TrainedSource):
             from radio.models.train import train_opt_nano
@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
 
             make_random_model(source, str(spec.family), checkpoint)
         else:
-            checkpoint = locate(spec)
+            checkpoint = fetch_checkpoint(spec)
         check_checkpoint(checkpoint)
         load_tokenizer(checkpoint)
         measured["path"] = str(checkpoint.resolve())

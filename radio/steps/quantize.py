@@ -5,21 +5,21 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from radio.pack.file import Size, compress, save_quantized
-from radio.quantize.methods.base import Method
 from radio.models import StreamedModel, load_model
+from radio.models.step_inputs import checkpoint_path, required_artifact
+from radio.pack.file import Size, assemble, save_quantized
+from radio.pack.streamed import Parts, quantize_to_file
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.method_inputs import load_method_inputs, method_and_rate
+from radio.quantize.methods.base import Method
+from radio.resources.load_within_memory import should_stream
 from radio.resources.memory_estimate import FLOAT32_BYTES, quantization_bytes
 from radio.resources.model_shape import Geometry
-from radio.quantize.blockwise import Given, quantize_layers
-from radio.pack.streamed import Parts, quantize_to_file
 from radio.runtime.device import devices
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.peak import read_bytes_per_s
 from radio.runtime.state import job_key
-from radio.resources.load_within_memory import streams
-from radio.models.step_inputs import checkpoint_path, required_artifact
-from radio.quantize.method_inputs import given_to_method, method_and_rate
 
 
 def run(cfg: DictConfig) -> None:
@@ -35,12 +35,14 @@ def run(cfg: DictConfig) -> None:
         measured["peak_bytes_per_s"] = read_bytes_per_s(device)
         method, rate_bits = method_and_rate(cfg)
         method.check_rate(rate_bits)
-        given = given_to_method(cfg)
+        given = load_method_inputs(cfg)
         made = [required_artifact(cfg, name) for name in cfg.method.needs if name != "inputs"]
         upstream = [read_manifest(path) for path in made]
         checkpoint = checkpoint_path(cfg)
         parts = Parts(out.with_name(f"{out.name}.parts"), job_key("quantize", cfg))
-        measured["streamed"] = streams(cfg, quantization_bytes(Geometry.of_checkpoint(checkpoint)))
+        measured["streamed"] = should_stream(
+            cfg, quantization_bytes(Geometry.of_checkpoint(checkpoint))
+        )
         if measured["streamed"]:
             model = StreamedModel(checkpoint, torch.float32)
             size = quantize_to_file(model, method, rate_bits, given, staged, parts, device)
@@ -50,8 +52,8 @@ def run(cfg: DictConfig) -> None:
         measured["method"] = cfg.method.name
         measured["settings"] = vars(method)
         measured["rate_bits"] = rate_bits
-        measured["bits_paper"] = size.bits_paper()
-        measured["bits_true"] = size.bits_true()
+        measured["mean_depth"] = size.mean_depth()
+        measured["bpw"] = size.bpw()
         measured["weights"] = size.weights
         # float32 weights in, the result out: what no way to quantize moves less of
         measured["moved_bytes"] = FLOAT32_BYTES * size.weights + size.own_bytes
@@ -69,11 +71,11 @@ def _quantize_in_memory(
     checkpoint: Path,
     method: Method,
     rate_bits: float,
-    given: Given,
+    given: MethodInputs,
     out: Path,
     device: torch.device,
 ) -> Size:
     model = load_model(checkpoint)
-    quantized = compress(model, quantize_layers(model, method, rate_bits, given, device))
+    quantized = assemble(model, quantize_layers(model, method, rate_bits, given, device))
     save_quantized(out, quantized)
     return quantized.size()

@@ -2,15 +2,15 @@
 
 from omegaconf import DictConfig
 
-from radio.data.tokens import load_token_blocks
+from radio.data.tokens import load_token_sequences
 from radio.evaluate.fp16_check import check_fp16
 from radio.evaluate.reference import compute_reference, save_reference
 from radio.models import StreamedModel, place
+from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
+from radio.resources.load_within_memory import model_to_run
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
-from radio.resources.load_within_memory import model_to_run
-from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -18,7 +18,7 @@ def run(cfg: DictConfig) -> None:
     out = output_path(cfg.out)
     with recorded("reference", cfg, out) as (staged, measured):
         on = devices(cfg.device)
-        blocks = load_token_blocks(required_artifact(cfg, "tokens"), cfg.split)
+        blocks = load_token_sequences(required_artifact(cfg, "tokens"), cfg.split)
         model = model_to_run(cfg, blocks.ids.shape[1], evaluated_in(cfg))
         if not isinstance(model, StreamedModel):
             model = place(model, on)

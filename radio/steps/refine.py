@@ -2,18 +2,18 @@
 
 from omegaconf import DictConfig
 
-from radio.data.tokens import load_token_blocks
+from radio.calibrate.statistics import save_statistics
+from radio.data.tokens import load_token_sequences
 from radio.models import load_model
-from radio.rate import Target
+from radio.models.step_inputs import asked, checkpoint_path, required_artifact
 from radio.paper_loop import Refinement
+from radio.rate import Target
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
-from radio.calibrate.statistics import save_statistics
-from radio.models.step_inputs import asked, checkpoint_path, required_artifact
 
 
 def run(cfg: DictConfig) -> None:
@@ -32,8 +32,8 @@ def run(cfg: DictConfig) -> None:
                 "depth: set rate_bits, or take method=radio"
             )
         tokens = required_artifact(cfg, "tokens")
-        blocks = load_token_blocks(tokens, "calibration")
-        validation = load_token_blocks(tokens, "validation")
+        blocks = load_token_sequences(tokens, "calibration")
+        validation = load_token_sequences(tokens, "validation")
         model = load_model(checkpoint_path(cfg))
         state = StateStore.of_job("refine", cfg, out)
         given = blocks.ids, validation.ids, rate, cfg.seed, state

@@ -2,8 +2,17 @@
 
 from omegaconf import DictConfig
 
-from radio.data.tokens import load_token_blocks
-from radio.quantize.methods.base import DepthMethod
+from radio.allocate.solver import solver
+from radio.data.tokens import load_token_sequences
+from radio.models.step_inputs import (
+    asked,
+    checkpoint_path,
+    evaluated_in,
+    protocol_of,
+    required_artifact,
+)
+from radio.quantize.method_inputs import load_method_inputs
+from radio.quantize.methods.base import MixedDepthMethod
 from radio.rate import ACCURACY, Target
 from radio.runtime.build import build
 from radio.runtime.device import devices
@@ -12,9 +21,6 @@ from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.state import StateStore
 from radio.targets.search import search
-from radio.models.step_inputs import asked, checkpoint_path, evaluated_in, protocol_of, required_artifact
-from radio.quantize.method_inputs import given_to_method
-from radio.allocate.solver import solver
 
 
 def run(cfg: DictConfig) -> None:
@@ -28,14 +34,14 @@ def run(cfg: DictConfig) -> None:
                 "bits and size need no search"
             )
         solve = solver(cfg)
-        blocks = load_token_blocks(required_artifact(cfg, "tokens"), "validation")
+        blocks = load_token_sequences(required_artifact(cfg, "tokens"), "validation")
         blocks = blocks.spaced(cfg.validation_blocks)
         state = StateStore.of_job("target", cfg, out)
         found, probes = search(
             checkpoint_path(cfg),
-            build(cfg.method.quantizer, "method.quantizer", DepthMethod),
+            build(cfg.method.quantizer, "method.quantizer", MixedDepthMethod),
             lambda rate_bits: solve(rate_bits)[0],
-            given_to_method(cfg, probing=True),
+            load_method_inputs(cfg, probing=True),
             blocks,
             target,
             cfg.tolerance,

@@ -5,9 +5,9 @@ from omegaconf import DictConfig
 from radio.data import load_text, save_token_splits
 from radio.models import load_tokenizer
 from radio.models.config import check_context, check_ids
+from radio.models.step_inputs import checkpoint_path
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path
-from radio.models.step_inputs import checkpoint_path
 
 
 def run(cfg: DictConfig) -> None:

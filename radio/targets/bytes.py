@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from transformers import PreTrainedModel
 
-from radio.pack.file import compress, file_bytes
-from radio.quantize.methods.base import DepthMethod
+from radio.calibrate.statistics import LayerStatistics
 from radio.models import decoder_linears
+from radio.pack.file import assemble, file_bytes
+from radio.quantize.methods.base import MixedDepthMethod
 from radio.rate import Target
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import Codebooks
 
@@ -20,7 +20,7 @@ PADDING_BYTES = sum(range(1, MAX_BITS + 1))
 def mean_depth(
     target: Target,
     skeleton: PreTrainedModel,
-    method: DepthMethod,
+    method: MixedDepthMethod,
     statistics: Mapping[str, LayerStatistics],
     codebooks: Codebooks | None,
 ) -> float:
@@ -29,7 +29,7 @@ def mean_depth(
     An exact allocation at this depth spends no more; dual ascent may, by its rounding.
 
     Args:
-        target: of kind "bits" (true bits a weight) or "size" (bytes of the file).
+        target: of kind "bpw" (true bits a weight) or "size" (bytes of the file).
         skeleton: the model; its weights may be on the meta device, since only shapes are read.
         method: stores the same side information at every rate.
         statistics: of every layer.
@@ -39,14 +39,14 @@ def mean_depth(
         RadioError: the target lies outside what depths from 0 to 8 bits reach.
     """
     layers = {
-        name: method.bare(
+        name: method.empty_layer(
             linear.weight.shape[0], statistics[name], codebooks, linear.bias is not None
         )
         for name, linear in decoder_linears(skeleton).items()
     }
-    empty = compress(skeleton, layers)
+    empty = assemble(skeleton, layers)
     weights = empty.weights()
-    stored = 8 * file_bytes(empty) / weights if target.kind == "size" else empty.bits_true()
+    stored = 8 * file_bytes(empty) / weights if target.kind == "size" else empty.bpw()
     fixed_bits = stored + 8 * PADDING_BYTES * len(layers) / weights
     # bits a weight in one unit of the target
     unit_bits = 8 / weights if target.kind == "size" else 1.0
@@ -57,7 +57,7 @@ def depth_left(target: Target, fixed_bits: float, unit_bits: float) -> float:
     """Mean depth that a target of bits or bytes leaves for codes.
 
     Args:
-        target: its kind is "bits" or "size".
+        target: its kind is "bpw" or "size".
         fixed_bits: what is stored whatever the depths, in bits a weight.
         unit_bits: bits a weight in one unit of the target.
 

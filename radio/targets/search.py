@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from radio.pack.file import compress, install
-from radio.data.tokens import TokenBlocks
 from radio.allocate.depths import Depths
+from radio.data.tokens import TokenSequences
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
-from radio.quantize.methods.base import Method
 from radio.models import head, load_model, place
-from radio.quantize.blockwise import Given, quantize_layers
+from radio.pack.file import assemble, install
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.methods.base import Method
 from radio.rate import Target
 from radio.runtime.device import ON_CPU, Devices
 from radio.runtime.state import StateStore
@@ -29,8 +29,8 @@ def search(
     checkpoint: Path,
     method: Method,
     solve: Callable[[float], Depths],
-    given: Given,
-    blocks: TokenBlocks,
+    given: MethodInputs,
+    blocks: TokenSequences,
     target: Target,
     tolerance: float,
     state: StateStore,
@@ -71,7 +71,7 @@ def search(
             model = load_model(checkpoint)
             probed = replace(given, depths=solve(rate_bits))
             layers = quantize_layers(model, method, rate_bits, probed, devices[0])
-            coded = compress(model, layers)
+            coded = assemble(model, layers)
             if dtype != torch.float32:
                 # not cast, which would round what no parameter is, such as the angles of positions
                 model = load_model(checkpoint, dtype)

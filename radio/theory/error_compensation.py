@@ -31,7 +31,7 @@ class BeforeRun(NamedTuple):
 
 def inverse_factor(
     second_moment: Float[Tensor, "cols cols"],
-    damping: float = 0.01,
+    damping_frac: float = 0.01,
     order: Int[Tensor, " cols"] | None = None,
 ) -> Float[Tensor, "cols cols"]:
     """Upper triangular U with U^T U = (H + damping mean(diag H) I)^-1, as GPTQ uses it.
@@ -43,8 +43,8 @@ def inverse_factor(
 
     Args:
         second_moment: H, or the covariance of the inputs; at least nearly positive semidefinite.
-        damping: added to the diagonal, in units of its mean.
-        order: the factor is that of H with its columns in this order (see `with_feedback`).
+        damping_frac: added to the diagonal, in units of its mean.
+        order: the factor is that of H with its columns in this order (see `with_error_compensation`).
 
     Raises:
         ValueError: H is not finite, or far from positive semidefinite.
@@ -56,7 +56,7 @@ def inverse_factor(
     hessian = hessian * (alive[:, None] & alive)
     unit = float(hessian.diagonal().mean()) if alive.any() else 1.0
     added = unit * (~alive).to(hessian)
-    for share in (damping, *(10.0**k for k in range(-6, 1) if 10.0**k > damping)):
+    for share in (damping_frac, *(10.0**k for k in range(-6, 1) if 10.0**k > damping_frac)):
         # H = R R^T is the ordinary factorization of H read backwards
         damped = hessian + torch.diag(added + share * unit)
         factor, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
@@ -67,7 +67,7 @@ def inverse_factor(
     raise ValueError("second_moment is not finite or not positive semidefinite")
 
 
-def with_feedback(
+def with_error_compensation(
     weight: Float[Tensor, "rows cols"],
     factor: Float[Tensor, "cols cols"],
     quantize_column: Callable[[int, Tensor], Tensor],

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from radio.theory.codebook import Codebook
-from radio.theory.scale_codec import Lines, Store, in_float16
 from radio.theory.order import in_order
+from radio.theory.scale_codec import Lines, Store, in_float16
 
 # log2 of the scale factors tried, and shifts of the location in units of the scale (author's code)
 SEARCH_GRID = torch.arange(-16, 17) / 8

@@ -18,7 +18,7 @@ VARIED = ("method", "calibration")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConfigResolver:
     """Configuration files, code, and the overrides they are run under.
 
     Attributes:
@@ -106,7 +106,7 @@ def _composed(step: str, overrides: tuple[str, ...], config: Path) -> DictConfig
 
 
 @cache
-def _checked_method(of: Settings, name: str) -> DictConfig:
+def _checked_method(of: ConfigResolver, name: str) -> DictConfig:
     """The YAML of a method, with what the settings of its variant change there.
 
     Raises:

@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from radio.workflow.jobs import Job, job
-from radio.workflow.config import Settings
-from radio.rate import at_true_bits, rate_text
+from radio.rate import at_bpw, rate_text
 from radio.runtime.errors import RadioError
+from radio.workflow.config import ConfigResolver
+from radio.workflow.jobs import Job, job
 from radio.workflow.variants import canonical, join, split
 
 
@@ -45,10 +45,10 @@ class Experiment:
 
 
 @cache
-def read_experiment(of: Settings, name: str) -> Experiment:
+def read_experiment(of: ConfigResolver, name: str) -> Experiment:
     """Read `config/experiment/NAME.yaml`.
 
-    A cell without `rates` has those of the experiment. Under `match: bits_true` plain rates are
+    A cell without `rates` has those of the experiment. Under `match: bpw` plain rates are
     true bits, which each method is set to spend at most.
 
     Raises:
@@ -82,16 +82,15 @@ def read_experiment(of: Settings, name: str) -> Experiment:
 def _rates(content: Mapping[Any, Any], cell: Mapping[Any, Any]) -> list[str]:
     """A cell's rates as they stand in paths."""
     match = content.get("match")
-    if match not in (None, "bits_true"):
+    if match not in (None, "bpw"):
         raise RadioError(
-            f"experiment.match={match} is no rate to compare methods at: set "
-            "bits_true, or leave it out"
+            f"experiment.match={match} is no rate to compare methods at: set bpw, or leave it out"
         )
     texts = [rate_text(rate) for rate in (cell if "rates" in cell else content)["rates"]]
-    return texts if match is None else [at_true_bits(text) for text in texts]
+    return texts if match is None else [at_bpw(text) for text in texts]
 
 
-def _seeded(of: Settings, method: str, seeds: Sequence[int]) -> list[str]:
+def _seeded(of: ConfigResolver, method: str, seeds: Sequence[int]) -> list[str]:
     """The method under each seed; one that is not calibrated draws nothing and has one form.
 
     Raises:

@@ -11,7 +11,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from radio.workflow import Job, Plan, job
 from radio.runtime.content import digests_of_paths
 from radio.runtime.fingerprint import (
     PLANS,
@@ -21,17 +20,18 @@ from radio.runtime.fingerprint import (
     digest_of_text,
     step_code_digest,
 )
+from radio.workflow import Job, JobGraph, job
 
 REPORT = {"table", "figure"}
 
 
-def recipe(plan: Plan, step: str, **names: str) -> str:
+def fingerprint(plan: JobGraph, step: str, **names: str) -> str:
     """Digest of the job of `step` with the wildcards `names`, 12 hexadecimal digits."""
-    return _recipe(plan, job(step, names))
+    return _fingerprint(plan, job(step, names))
 
 
 @cache
-def _recipe(plan: Plan, of: Job) -> str:
+def _fingerprint(plan: JobGraph, of: Job) -> str:
     # of each rate the same but for the rate, which is in the job's names
     names = {name: value for name, value in of.names if name != "rate"}
     config = OmegaConf.to_container(plan.compose(of.step, **names), resolve=False)
@@ -44,11 +44,11 @@ def _recipe(plan: Plan, of: Job) -> str:
         shown.append(_files(plan, "paper/*.csv", "experiment/*.yaml"))
     numbers = deciding_settings(config, PLANS if of.step in REPORT else PLANS | WORDS)
     code = step_code_digest(of.step, config, plan.package)
-    upstream = [_recipe(plan, above) for above in plan.upstream(of)]
+    upstream = [_fingerprint(plan, above) for above in plan.upstream(of)]
     return digest(repr((of, numbers, shown, code, upstream, *digests_of_paths(config))))
 
 
-def _words(plan: Plan, experiment: str) -> list[Any]:
+def _words(plan: JobGraph, experiment: str) -> list[Any]:
     """What a report says beside the numbers: labels, notes and the paper's values."""
     cells = plan.experiment(experiment)
     parts = [
@@ -61,13 +61,13 @@ def _words(plan: Plan, experiment: str) -> list[Any]:
     return [*words, *_files(plan, "paper/*.csv")]
 
 
-def _files(plan: Plan, *patterns: str) -> list[str]:
+def _files(plan: JobGraph, *patterns: str) -> list[str]:
     """Digests of configuration files."""
     paths = [path for pattern in patterns for path in sorted(plan.config.glob(pattern))]
     return [digest_of_text(path) for path in paths]
 
 
-def _tasks(plan: Plan, name: str) -> list[Any]:
+def _tasks(plan: JobGraph, name: str) -> list[Any]:
     """Tasks of a set and their averages."""
     tasks = plan.compose("downstream", tasks=name).tasks
     return [*tasks.tasks.values(), *tasks.averages.values()]

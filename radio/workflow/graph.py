@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from radio.workflow.experiment import Experiment, read_experiment
-from radio.workflow.jobs import ARTIFACTS, READ_AS, Job, job
-from radio.workflow.config import VARIED, Settings
 from radio.rate import ACCURACY, KINDS, rate_override, rate_text
 from radio.runtime.build import build
 from radio.runtime.compose import options, unknown
 from radio.runtime.errors import RadioError
+from radio.workflow.config import VARIED, ConfigResolver
+from radio.workflow.experiment import Experiment, read_experiment
+from radio.workflow.jobs import ARTIFACTS, READ_AS, Job, job
 from radio.workflow.variants import canonical, full_key, join, split
 
 # what a method may need, beside the model; statistics come from `refine` where it names one
@@ -22,7 +22,7 @@ MADE_BY = {
 
 
 @dataclass(frozen=True)
-class Plan(Settings):
+class JobGraph(ConfigResolver):
     """The job graph under given configuration files, code and overrides."""
 
     def experiment(self, name: str) -> Experiment:
@@ -170,7 +170,7 @@ class Plan(Settings):
         """What depths are solved from: statistics, measured distortions, the rate of a target."""
         method, kind = self.method(names["method"]), names["rate"].partition("=")[0]
         yield self._needed("statistics", names)
-        if method.get("measured"):
+        if method.get("use_measured_distortion"):
             yield job("distortion", names)
         if kind in ACCURACY:
             yield job("target", names)
@@ -188,7 +188,7 @@ class Plan(Settings):
         yield self._calibration_text(names)
         wanted = {"statistics", *method.needs} - {"allocation", "inputs"}
         yield from (self._needed(need, names) for need in sorted(wanted))
-        if method.get("measured"):
+        if method.get("use_measured_distortion"):
             yield job("distortion", names)
 
     def _needed(self, artifact: str, names: Mapping[str, str]) -> Job:

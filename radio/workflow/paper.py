@@ -5,17 +5,17 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from radio.resources.machine_limits import why_too_large
-from radio.workflow.jobs import Job, job
-from radio.workflow.graph import Plan
 from radio.report.labels import numbered
+from radio.resources.machine_limits import why_too_large
 from radio.runtime.compose import unknown
 from radio.runtime.errors import RadioError
+from radio.workflow.graph import JobGraph
+from radio.workflow.jobs import Job, job
 
 BENCH = "table_kernel"  # a table of no experiment
 
 
-def paper_numbers(plan: Plan, name: str) -> list[str]:
+def paper_numbers(plan: JobGraph, name: str) -> list[str]:
     """What an experiment or a figure is a study of, such as Table 1 and Table 5."""
     tables, figures = _specs(plan)
     keys = ("experiments", "figures", "embedded")
@@ -50,7 +50,7 @@ class Fitting(NamedTuple):
         ]
 
 
-def paper_targets(plan: Plan, name: str, *, embedded: bool = False) -> list[str]:
+def paper_targets(plan: JobGraph, name: str, *, embedded: bool = False) -> list[str]:
     """Paths of what a table or figure of the paper is made of (config/ledger.yaml).
 
     Args:
@@ -72,7 +72,7 @@ def paper_targets(plan: Plan, name: str, *, embedded: bool = False) -> list[str]
     return [path for each in experiments for path in _of_experiment(plan, each)]
 
 
-def fitting_targets(plan: Plan) -> Fitting:
+def fitting_targets(plan: JobGraph) -> Fitting:
     """What the paper's tables and figures and their embedded studies need, as far as models fit.
 
     A table with models that do not fit is not among the targets, but the evaluations of the models
@@ -109,13 +109,13 @@ def fitting_targets(plan: Plan) -> Fitting:
     return Fitting(list(dict.fromkeys(targets)), too_large, without, left_out)
 
 
-def _models(plan: Plan, figure: Job) -> list[str]:
+def _models(plan: JobGraph, figure: Job) -> list[str]:
     """Models whose artifacts a figure reads."""
     named = [dict(above.names).get("model") for above in plan.upstream(figure)]
     return [model for model in dict.fromkeys(named) if model]
 
 
-def _specs(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
+def _specs(plan: JobGraph) -> tuple[dict[str, Any], dict[str, Any]]:
     """What config/ledger.yaml says of tables and of figures, by name."""
     config: Any = OmegaConf.to_container(plan.compose("ledger"))
     return config["tables"], config["figures"]
@@ -125,7 +125,7 @@ def _figures(spec: Mapping[str, Any], embedded: bool) -> list[Job]:
     return [job("figure", {"figure": name}) for name in spec["embedded" if embedded else "figures"]]
 
 
-def _of_experiment(plan: Plan, name: str) -> list[str]:
+def _of_experiment(plan: JobGraph, name: str) -> list[str]:
     """Paths of an experiment's table and figures; or of the benchmark, which has no experiment."""
     return list(_made(job("bench", {}))) if name == BENCH else plan.targets(name)
 
@@ -135,7 +135,7 @@ def _made(by: Job) -> Iterator[str]:
     yield by.manifest
 
 
-def _too_large(plan: Plan, models: Iterable[str]) -> dict[str, str]:
+def _too_large(plan: JobGraph, models: Iterable[str]) -> dict[str, str]:
     """Those of the models that this machine cannot hold, and why."""
     sizes = plan.config / "paper/models.csv"
     reasons = {model: why_too_large(model, sizes) for model in sorted(models)}

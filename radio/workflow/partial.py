@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from radio.runtime.unavailable import record_unavailable, why_unavailable
+from radio.workflow.graph import JobGraph
 from radio.workflow.jobs import job
-from radio.workflow.graph import Plan
-from radio.runtime.unavailable import keep_absence, why_absent
 
 
-def missing_models(plan: Plan, experiment: str) -> dict[str, str]:
+def missing_models(plan: JobGraph, experiment: str) -> dict[str, str]:
     """Models of an experiment whose weights could not be had, and why."""
     models = plan.experiment(experiment).models
     folders = {name: Path(job("prepare", {"model": name}).artifact).parent for name in models}
-    reasons = {name: why_absent(folder) for name, folder in folders.items()}
+    reasons = {name: why_unavailable(folder) for name, folder in folders.items()}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
@@ -24,7 +24,7 @@ def keep_reasons(reasons: Mapping[str, str]) -> None:
     """Keep why models were left out where tables look for it, unless their weights are there."""
     for model, reason in reasons.items():
         folder = Path(job("prepare", {"model": model}).artifact).parent
-        keep_absence(folder, reason)
+        record_unavailable(folder, reason)
 
 
 def existing(inputs: Mapping[str, str | list[str]]) -> dict[str, list[str]]:

@@ -7,18 +7,18 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from radio.resources.machine_limits import why_too_large
-from radio.workflow.jobs import ARTIFACTS, Job
-from radio.workflow.graph import Plan
 from radio.report.downstream import build_downstream_table, task_metrics
 from radio.report.experiment import paper_tables
-from radio.report.reproduction.cells import value_columns
-from radio.report.reproduction.ledger import Comparison, OurValue
 from radio.report.labels import task_set
 from radio.report.paper import PaperRowSelector, PaperTable, load_paper_table
+from radio.report.reproduction.cells import value_columns
+from radio.report.reproduction.ledger import Comparison, OurValue
 from radio.report.table import build_table, cell_of, repetitions
-from radio.runtime.unavailable import why_absent
+from radio.resources.machine_limits import why_too_large
 from radio.runtime.errors import RadioError
+from radio.runtime.unavailable import why_unavailable
+from radio.workflow.graph import JobGraph
+from radio.workflow.jobs import ARTIFACTS, Job
 
 BENCH = "table_kernel"
 SPEEDUP = "speedup_vs_fp16_cublas"
@@ -28,7 +28,7 @@ PaperPlace = tuple[int, str]  # row and column of a file of the paper
 PlacedValues = list[tuple[PaperPlace, OurValue]]
 
 
-def comparison_of(plan: Plan, spec: Mapping[str, Any]) -> Comparison | None:
+def comparison_of(plan: JobGraph, spec: Mapping[str, Any]) -> Comparison | None:
     """Return our values for one of the `tables` in config/ledger.yaml; None without an experiment.
 
     Raises:
@@ -47,14 +47,16 @@ def comparison_of(plan: Plan, spec: Mapping[str, Any]) -> Comparison | None:
 
 
 def _experiment_values(
-    plan: Plan, name: str, spec: Mapping[str, Any]
+    plan: JobGraph, name: str, spec: Mapping[str, Any]
 ) -> tuple[PaperTable, PlacedValues]:
     """Return the paper's table that an experiment is compared with, and our values for it."""
     values = _task_values if plan.experiment(name).tasks else _text_values
     return values(plan, name, spec)
 
 
-def _text_values(plan: Plan, name: str, spec: Mapping[str, Any]) -> tuple[PaperTable, PlacedValues]:
+def _text_values(
+    plan: JobGraph, name: str, spec: Mapping[str, Any]
+) -> tuple[PaperTable, PlacedValues]:
     """Return our values for a table of perplexities."""
     experiment, default = _content(plan, name)
     text = spec["text"]
@@ -82,7 +84,9 @@ def _text_values(plan: Plan, name: str, spec: Mapping[str, Any]) -> tuple[PaperT
     return paper, placed
 
 
-def _task_values(plan: Plan, name: str, spec: Mapping[str, Any]) -> tuple[PaperTable, PlacedValues]:
+def _task_values(
+    plan: JobGraph, name: str, spec: Mapping[str, Any]
+) -> tuple[PaperTable, PlacedValues]:
     """Return our values for a table of scores."""
     experiment, default = _content(plan, name)
     jobs = {Path(job.manifest): job for job in plan.experiment(name).evaluations()}
@@ -109,7 +113,7 @@ def _task_values(plan: Plan, name: str, spec: Mapping[str, Any]) -> tuple[PaperT
     return papers[next(iter(sources))], placed
 
 
-def _content(plan: Plan, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _content(plan: JobGraph, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an experiment's YAML, and the default of its key `paper`."""
     config = plan.compose("table", experiment=name)
     experiment: Any = OmegaConf.to_container(config.experiment)
@@ -125,7 +129,7 @@ def _paper_rows(paper: PaperTable, ours: OurValue) -> list[int]:
 
 
 def _our_value(
-    plan: Plan, name: str, row: Mapping[Any, Any], quantity: str, jobs: Iterable[Job]
+    plan: JobGraph, name: str, row: Mapping[Any, Any], quantity: str, jobs: Iterable[Job]
 ) -> OurValue:
     """Return the value of one row of our table."""
     value = _number(row[quantity])
@@ -140,7 +144,7 @@ def _our_value(
         value=value,
         spread=_number(row.get(f"{quantity}_spread")),
         seeds=1 if seeds is None else int(seeds),
-        bits_true=_number(row["bits_true"]),
+        bpw=_number(row["bpw"]),
         protocol=_word(row.get("protocol")),
         wall_s=_number(row["wall_s"]),
         note=_why_not(plan, name, model) if value is None else str(row["note"]),
@@ -148,9 +152,9 @@ def _our_value(
     )
 
 
-def _why_not(plan: Plan, experiment: str, model: str) -> str:
+def _why_not(plan: JobGraph, experiment: str, model: str) -> str:
     """Return why the cells of a model were not run."""
-    reason = why_absent(Path("results", model))
+    reason = why_unavailable(Path("results", model))
     too_large = why_too_large(model, plan.config / "paper/models.csv")
     if reason or too_large:
         return f"not run: {reason or too_large}"
@@ -159,7 +163,7 @@ def _why_not(plan: Plan, experiment: str, model: str) -> str:
     return f"not run: `snakemake results/{experiment}.csv` computes it{weights}"
 
 
-def _kernel_values(plan: Plan, spec: Mapping[str, Any]) -> Comparison:
+def _kernel_values(plan: JobGraph, spec: Mapping[str, Any]) -> Comparison:
     """Return the measured ratios of the benchmark of matrix products."""
     file = plan.config / "paper" / spec["file"]
     names = {

@@ -1,13 +1,13 @@
 """The graphs of the paper's tables on random miniatures, kept apart from the real tables."""
 
-from radio.workflow.graph import Plan
 from radio.runtime.compose import options
 from radio.runtime.errors import RadioError
+from radio.workflow.graph import JobGraph
 
 PREFIX = "smoke_"
 
 
-def smoke_experiments(plan: Plan) -> list[str]:
+def smoke_experiments(plan: JobGraph) -> list[str]:
     """Names of the experiments that are run under `smoke=true`, and only then."""
     return [name for name in options("experiment", plan.config) if name.startswith(PREFIX)]
 

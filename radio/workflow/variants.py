@@ -1,6 +1,6 @@
 """Variants: a method or calibration with some of its settings changed, named in paths.
 
-`radio@fit=moments,seed=1` is method radio with `method.quantizer.fit=moments` and `seed=1`. A
+`radio@scale_fit=moments,seed=1` is method radio with `method.quantizer.scale_fit=moments` and `seed=1`. A
 setting is the last part of a key in the YAML files, or as much of its end as tells it from others;
 each step takes those that it has.
 """
@@ -25,7 +25,7 @@ SEED = ("seed", "0")
 def split(name: str) -> tuple[str, dict[str, str]]:
     """Base name and settings of a variant.
 
-    >>> split("radio@fit=moments,seed=1")
+    >>> split("radio@scale_fit=moments,seed=1")
     ('radio', {'fit': 'moments', 'seed': '1'})
 
     Raises:
@@ -50,8 +50,8 @@ def join(base: str, settings: Mapping[str, str]) -> str:
 def canonical(name: str) -> str:
     """The one spelling of a variant: settings sorted, and not the seed that all have anyway.
 
-    >>> canonical("radio@seed=0,fit=moments")
-    'radio@fit=moments'
+    >>> canonical("radio@scale_fit=moments,seed=0")
+    'radio@scale_fit=moments'
     """
     base, settings = split(name)
     return join(base, {key: settings[key] for key in settings if (key, settings[key]) != SEED})

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from radio.allocate.layers import allocate_layers, share_at_depth_zero
 from radio.allocate.depths import Depths, load_distortion, save_distortion
-from radio.runtime.errors import RadioError
+from radio.allocate.layers import allocate_layers, share_at_depth_zero
 from radio.calibrate.statistics import LayerStatistics
+from radio.runtime.errors import RadioError
 
 
 @pytest.fixture

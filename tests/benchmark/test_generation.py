@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from radio.pack.file import save_quantized
-from radio.cli import run
 from radio.benchmark import generation as decoding
 from radio.benchmark.generation import Times, measure, torch_decoder
+from radio.cli import run
 from radio.models import load_model
+from radio.pack.file import save_quantized
 from radio.runtime.files import write_json
 from tests.pack.test_file import quantized_by
 from tests.tiny import tiny_llama
@@ -55,7 +55,7 @@ def test_the_step_writes_a_table_for_machines_and_readers(tmp_path, monkeypatch,
     checkpoint = tiny_llama(tmp_path / "model")
     write_json(tmp_path / "model.json", {"measured": {"path": str(checkpoint)}})
     save_quantized(tmp_path / "3.safetensors", quantized_by(load_model(checkpoint), "radio"))
-    measured = {"method": "radio", "rate_bits": 3, "bits_paper": 3.0, "bits_true": 3.5}
+    measured = {"method": "radio", "rate_bits": 3, "mean_depth": 3.0, "bpw": 3.5}
     write_json(tmp_path / "3.json", {"measured": measured})
     overrides = [f"artifacts.model={tmp_path}/model.json"]
     overrides += [f"artifacts.quantized=['{tmp_path}/3.safetensors']", f"model.path={checkpoint}"]
@@ -80,13 +80,13 @@ def test_answers_of_other_lengths_are_refused(monkeypatch):
             timings = {"prompt_n": len(request["prompt"]), "predicted_n": request["n_predict"] - 1}
             return {"timings": timings}
 
-    fake = type("Fake", (), {"Server": Server, "CommonParams": Settings})
+    fake = type("Fake", (), {"Server": Server, "CommonParams": ConfigResolver})
     monkeypatch.setattr(decoding, "import_module", lambda _: fake)
     with pytest.raises(decoding.RadioError, match="read 3 tokens and wrote 2, not 3 and 3"):
         decoding.llama_cpp_decoder(Path("x.gguf"), 64)([1, 2, 3], 2)
 
 
-class Settings:
+class ConfigResolver:
     """Settings of llama.cpp with arbitrary attributes."""
 
     def __init__(self):

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from radio.cli import run
 from radio.allocate.depths import save_depths
-from radio.benchmark import ggml, matmul as bench
+from radio.benchmark import ggml
+from radio.benchmark import matmul as bench
+from radio.cli import run
 from radio.kernels.layout import packed_matrix
 from radio.report.speed import products_markdown, with_paper
 from radio.runtime.compose import CONFIG

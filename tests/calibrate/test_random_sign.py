@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from radio.calibrate.random_sign import RandomSign
+from radio.calibrate.statistics import load_statistics, save_statistics
 from radio.models import decoder_linears, final_hidden, load_model
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import load_statistics, save_statistics
 from tests.tiny import state_in, tiny_llama, tiny_opt
 
 LENGTH = 6
@@ -208,7 +208,9 @@ def test_refuses_too_little_text_a_pilot_of_everything_and_an_unknown_output(che
         )
     with pytest.raises(RadioError, match="pilot_sequences=4"):
         RandomSign(8, 4, 4, "float32", "hidden")
-    with pytest.raises(RadioError, match=r"calibration.estimator.output=logits is not accepted"):
+    with pytest.raises(
+        RadioError, match=r"calibration.estimator.distortion_measure=logits is not accepted"
+    ):
         RandomSign(8, 4, 1, "float32", "logits")
     with pytest.raises(RadioError, match=r"dtype=float99 is not accepted: set one of float32"):
         RandomSign(8, 4, 1, "float99", "hidden")

@@ -11,12 +11,12 @@ import torch
 
 import radio.calibrate.random_sign
 from radio.calibrate.random_sign import RandomSign
+from radio.calibrate.statistics import load_statistics, save_statistics
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
-from radio.models import Recomputing, StreamedModel, load_model
+from radio.models import BlockwiseBackward, StreamedModel, load_model
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
-from radio.calibrate.statistics import load_statistics, save_statistics
 from tests.manifests import manifest_of
 from tests.tiny import SHAPES, state_in, tiny_llama
 
@@ -28,8 +28,8 @@ def bytes_of(statistics, path) -> bytes:
     return path.read_bytes()
 
 
-def recomputing(checkpoint, dtype, sequences=3, folder=None) -> Recomputing:
-    return Recomputing(StreamedModel(checkpoint, getattr(torch, dtype)), sequences, folder)
+def recomputing(checkpoint, dtype, sequences=3, folder=None) -> BlockwiseBackward:
+    return BlockwiseBackward(StreamedModel(checkpoint, getattr(torch, dtype)), sequences, folder)
 
 
 @pytest.mark.parametrize("dtype, output", [("float32", "hidden"), ("bfloat16", "kl")])
@@ -54,7 +54,7 @@ import radio.calibrate.random_sign
 from radio.calibrate.random_sign import RandomSign
 from radio.models import StreamedModel
 from tests.tiny import state_in
-from tests.calibrate.test_random_sign_streaming import IDS, recomputing
+from tests.calibrate.test_streaming import IDS, recomputing
 
 radio.calibrate.random_sign.SAVE_EVERY_S = 0.0
 filled, left = StreamedModel._filled, [int(sys.argv[2])]
@@ -118,7 +118,7 @@ def calibrate(tmp_path, out: str, *overrides: str) -> int:
 def test_the_step_streams_where_memory_is_short_and_writes_the_same_bytes(tmp_path):
     runs = {
         "auto": [],
-        "short": ["memory_gb=0.1", "block_inputs=disk"],
+        "short": ["memory_gb=0.1", "activation_cache=disk"],
         "asked": ["streaming=true"],
         "refused": ["streaming=false", "memory_gb=0.1"],
     }
@@ -141,7 +141,7 @@ def test_the_step_streams_where_memory_is_short_and_writes_the_same_bytes(tmp_pa
         ("streaming=maybe", "streaming=maybe is not accepted: set true, false or auto"),
         ("memory_gb=-1", "memory_gb=-1 is not accepted"),
         ("memory_gb=much", "memory_gb=much is not accepted"),
-        ("block_inputs=tape", "block_inputs=tape is not accepted: set one of memory, disk"),
+        ("activation_cache=tape", "activation_cache=tape is not accepted: set one of memory, disk"),
     ],
 )
 def test_the_step_refuses(tmp_path, capsys, override, sentence):

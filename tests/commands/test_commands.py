@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from radio import cli
-from radio.commands import compress as quantize
+from radio.commands import compress
 from radio.commands.words import pairs
 from radio.runtime.errors import RadioError
 from tests.tiny import tiny_llama
@@ -49,18 +49,18 @@ def test_words() -> None:
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["quantize"], "quantize is not given out: add out=DIR"),
-        (["quantize", "out=OUT"], "nothing asked of the rate"),
-        (["quantize", "out=OUT", "rate_bits=3", "target.bits=3"], "2 things asked"),
-        (["quantize", "out=OUT", "rate_bits=9", "method=rtn"], "rate_bits=9.0 does not suit rtn"),
-        (["quantize", "out=OUT", "target.size=100"], "give a number above 0 with its unit"),
-        (["quantize", "out=OUT", "rate_bits=3", "model=opt-125"], "did you mean opt-125m"),
-        (["quantize", "out=OUT", "rate_bits=3", "method=rtm"], "did you mean rtn"),
-        (["quantize", "out=OUT", "rate_bits=3", "method=rtn@x=1"], "method rtn@x=1 sets x"),
-        (["quantize", "out=OUT", "rate_bits=3", "modle.path=x"], "unknown key in overrides"),
-        (["quantize", "out=FULL", "rate_bits=3"], "holds mine, which is not of a model"),
+        (["compress"], "out is missing: add out=DIR"),
+        (["compress", "out=OUT"], "nothing asked of the rate"),
+        (["compress", "out=OUT", "rate_bits=3", "target.bpw=3"], "two rates"),
+        (["compress", "out=OUT", "rate_bits=9", "method=rtn"], "rate_bits=9.0 does not suit rtn"),
+        (["compress", "out=OUT", "target.size=100"], "give a number above 0 with its unit"),
+        (["compress", "out=OUT", "rate_bits=3", "model=opt-125"], "did you mean opt-125m"),
+        (["compress", "out=OUT", "rate_bits=3", "method=rtm"], "did you mean rtn"),
+        (["compress", "out=OUT", "rate_bits=3", "method=rtn@x=1"], "method rtn@x=1 sets x"),
+        (["compress", "out=OUT", "rate_bits=3", "modle.path=x"], "unknown key in overrides"),
+        (["compress", "out=FULL", "rate_bits=3"], "holds mine, which is not of a model"),
         (["export", "out=OUT"], "export is not given a packed model"),
-        (["export", "FULL", "out=OUT"], "FULL is not a packed model"),
+        (["export", "FULL", "out=OUT"], "FULL has no manifest.json"),
         (["export", "FULL"], "export takes out=DENSE and dtype"),
         (["export", "FULL", "out=OUT", "dtype=int8"], "dtype=int8 is unknown: set float32"),
     ],
@@ -91,11 +91,16 @@ def test_the_workflow_is_asked_for_the_file_that_was_meant(
         raise RadioError("stop")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(quantize, "make", make)
-    words = ["model=opt-125m", "method=radio@seed=0,fit=moments", "target.size=100MB", "threads=2"]
+    monkeypatch.setattr(compress, "make", make)
+    words = [
+        "model=opt-125m",
+        "method=radio@scale_fit=moments,seed=0",
+        "target.size=100MB",
+        "threads=2",
+    ]
     with pytest.raises(RadioError, match="stop"):
-        quantize.run([*words, "model.group_rows=64", "out=OUT"])
-    path = "results/opt-125m/quantized/radio@fit=moments/size=100MB.safetensors"
+        compress.run([*words, "model.group_rows=64", "out=OUT"])
+    path = "results/opt-125m/quantized/radio@scale_fit=moments/size=100MB.safetensors"
     assert asked == [Path(path), ["model.group_rows=64"], "2"]
 
 
@@ -104,8 +109,8 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "radio export DIR out=DENSE" in capsys.readouterr().out
     assert cli.main(["export", "--help"]) == 0
     assert "plain checkpoint" in capsys.readouterr().out
-    assert cli.main(["quantize", "--help"]) == 0
-    assert "without artifacts.*:\nCompress a model to a directory" in capsys.readouterr().out
+    assert cli.main(["compress", "--help"]) == 0
+    assert "Compress a model to a directory" in capsys.readouterr().out
 
 
 @pytest.mark.slow

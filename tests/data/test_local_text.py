@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from radio.data import load_text, load_token_blocks
+from radio.data import load_text, load_token_sequences
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json, write_json
@@ -98,7 +98,7 @@ def test_step_writes_tokens_and_manifest(file, tmp_path):
         tokenize.run(compose("tokenize", overrides))
     measured = read_json(out.with_suffix(".json"))["measured"]
     for split in ("calibration", "validation", "test"):
-        blocks = load_token_blocks(out, split)
+        blocks = load_token_sequences(out, split)
         assert measured[split] == {
             "protocol": blocks.protocol,
             "sha256": blocks.sha256,

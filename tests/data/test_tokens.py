@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.data import tokens
-from radio.data.tokens import TokenBlocks, sha256_of_ids
+from radio.data.tokens import TokenSequences, sha256_of_ids
 from radio.runtime.errors import RadioError
 
 
@@ -136,7 +136,7 @@ def saved(tmp_path):
 def test_round_trip(saved):
     path, splits = saved
     for split, blocks in splits.items():
-        found = tokens.load_token_blocks(path, split)
+        found = tokens.load_token_sequences(path, split)
         assert torch.equal(found.ids, blocks.ids)
         assert found.ids.dtype == torch.int64
         assert (found.protocol, found.sha256) == (blocks.protocol, blocks.sha256)
@@ -152,28 +152,28 @@ def test_same_blocks_give_the_same_bytes(saved, tmp_path):
 def test_damaged_files_are_refused(saved):
     path, splits = saved
     with pytest.raises(RadioError, match="has no split train: choose one of calibration, test"):
-        tokens.load_token_blocks(path, "train")
+        tokens.load_token_sequences(path, "train")
     whole = path.read_bytes()
     last = len(whole) - 1
     path.write_bytes(whole[:last] + bytes([whole[last] ^ 1]))
     with pytest.raises(RadioError, match="is corrupt"):
         # the last bytes are of the split that is stored last
-        [tokens.load_token_blocks(path, split) for split in splits]
+        [tokens.load_token_sequences(path, split) for split in splits]
     path.write_bytes(whole[:-3])
     with pytest.raises(RadioError, match="corrupt"):
-        tokens.load_token_blocks(path, "test")
+        tokens.load_token_sequences(path, "test")
     path.unlink()
     with pytest.raises(RadioError, match="does not exist"):
-        tokens.load_token_blocks(path, "test")
+        tokens.load_token_sequences(path, "test")
 
 
 def test_token_blocks_need_no_documents():
-    assert TokenBlocks(torch.zeros(1, 2, dtype=torch.int64), "p", "h").documents == ()
+    assert TokenSequences(torch.zeros(1, 2, dtype=torch.int64), "p", "h").documents == ()
 
 
 def test_spaced_blocks_are_evenly_spaced_and_say_so():
     ids = torch.arange(24)[:, None].expand(24, 3).contiguous()
-    blocks = TokenBlocks(ids, "label", sha256_of_ids(ids))
+    blocks = TokenSequences(ids, "label", sha256_of_ids(ids))
     few = blocks.spaced(13)
     assert len(few.ids) == 13
     steps = few.ids[:, 0].diff()

@@ -12,8 +12,8 @@ import torch
 
 from radio.kernels.checks import check
 from radio.kernels.cpu import kernel
-from radio.kernels.layout import PackedMatrix, packed_matrix
 from radio.kernels.dispatch import product_of_decoded
+from radio.kernels.layout import PackedMatrix, packed_matrix
 from radio.runtime.errors import RadioError
 from tests.kernels.coded import coded
 
@@ -21,7 +21,7 @@ EXTREMES = [-(2**63), -(2**31), -129, -1, 0, 1, 2, 7, 15, 16, 17, 33, 2**15, 2**
 HALVES = [torch.nan, torch.inf, -torch.inf, 65504.0, -0.0, 6e-8]
 
 
-def drawn(generator: torch.Generator, limit: int) -> int:
+def sample_sequences(generator: torch.Generator, limit: int) -> int:
     return int(torch.randint(limit, (1,), generator=generator))
 
 
@@ -29,18 +29,18 @@ def written(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return a copy with entries replaced: by extremes, small steps, or other entries."""
     out = tensor.clone()
     flat = out.view(-1)
-    for _ in range(1 + drawn(generator, 3) if len(flat) else 0):
-        at = drawn(generator, len(flat))
+    for _ in range(1 + sample_sequences(generator, 3) if len(flat) else 0):
+        at = sample_sequences(generator, len(flat))
         if tensor.is_floating_point():
-            flat[at] = HALVES[drawn(generator, len(HALVES))]
-        elif drawn(generator, 2):
+            flat[at] = HALVES[sample_sequences(generator, len(HALVES))]
+        elif sample_sequences(generator, 2):
             limits = torch.iinfo(tensor.dtype)
-            value = EXTREMES[drawn(generator, len(EXTREMES))]
+            value = EXTREMES[sample_sequences(generator, len(EXTREMES))]
             flat[at] = min(max(value, limits.min), limits.max)
-        elif drawn(generator, 2):
-            flat[at] = flat[drawn(generator, len(flat))]
+        elif sample_sequences(generator, 2):
+            flat[at] = flat[sample_sequences(generator, len(flat))]
         else:
-            flat[at] += 1 - 2 * drawn(generator, 2)
+            flat[at] += 1 - 2 * sample_sequences(generator, 2)
     return out
 
 
@@ -58,16 +58,16 @@ def reshaped(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         lambda t: torch.stack([t, t], dim=-1)[..., 0],
         lambda t: t.to("meta"),
     ]
-    return changes[drawn(generator, len(changes))](tensor)
+    return changes[sample_sequences(generator, len(changes))](tensor)
 
 
 def damaged(matrix: PackedMatrix, generator: torch.Generator) -> PackedMatrix:
     """Return a copy with one field damaged."""
     names = ["rows", *matrix.named_tensors()]
-    name = names[drawn(generator, len(names))]
+    name = names[sample_sequences(generator, len(names))]
     if name == "rows":
-        return replace(matrix, rows=EXTREMES[drawn(generator, len(EXTREMES))])
-    change = reshaped if drawn(generator, 4) == 0 else written
+        return replace(matrix, rows=EXTREMES[sample_sequences(generator, len(EXTREMES))])
+    change = reshaped if sample_sequences(generator, 4) == 0 else written
     return replace(matrix, **{name: change(getattr(matrix, name), generator)})
 
 
@@ -94,8 +94,12 @@ def main(count: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     outcomes: Counter[str] = Counter()
     for _ in range(count):
-        rows, cols = 1 + drawn(generator, 50), 1 + drawn(generator, 70)
-        sound = packed_matrix(coded(rows, cols, 1 + drawn(generator, 3), drawn(generator, 10**6)))
+        rows, cols = 1 + sample_sequences(generator, 50), 1 + sample_sequences(generator, 70)
+        sound = packed_matrix(
+            coded(
+                rows, cols, 1 + sample_sequences(generator, 3), sample_sequences(generator, 10**6)
+            )
+        )
         matrix, inputs = damaged(sound, generator), torch.randn(3, cols)
         first, *others = answers(matrix, inputs)
         for other in others:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from radio.pack.file import compress, save_quantized
+from radio.models import load_model
+from radio.pack.file import assemble, save_quantized
 from radio.pack.hf.directory import _write
 from radio.pack.hf.integrity import MANIFEST
+from radio.quantize.blockwise import MethodInputs, quantize_layers
 from radio.quantize.methods.owq import Owq
-from radio.models import load_model
-from radio.quantize.blockwise import Given, quantize_layers
 from radio.runtime.files import read_json
 from radio.runtime.tensors import load_tensors, save_tensors
 from tests.pack.test_file import quantized_by
@@ -27,8 +27,8 @@ def packed_file(folder: Path, method: str) -> Path:
     """Return the quantized file of a tiny Llama of one block, by "owq" or one of `METHODS`."""
     model = load_model(tiny_llama(folder / "model", num_hidden_layers=1))
     if method == "owq":
-        given = Given(blocks=torch.arange(64).view(2, 32) + 5)
-        quantized = compress(model, quantize_layers(model, Owq(extra_bits=1.0), 3.0, given))
+        given = MethodInputs(blocks=torch.arange(64).view(2, 32) + 5)
+        quantized = assemble(model, quantize_layers(model, Owq(extra_bits=1.0), 3.0, given))
     else:
         quantized = quantized_by(model, method)
     save_quantized(folder / "q.safetensors", quantized)

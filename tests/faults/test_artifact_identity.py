@@ -11,13 +11,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from radio.workflow.jobs import READ_AS
 from radio.runtime import artifacts
 from radio.runtime.artifacts import MADE_BY, content_digest
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.tensors import save_tensors
+from radio.workflow.jobs import READ_AS
 from tests.tiny import tiny_opt
 
 Make = Callable[..., dict[str, str]]

@@ -115,7 +115,10 @@ def test_every_call_is_accepted_or_answered_by_one_sentence(
         ("calibrate model.group_rows=1", "set an integer of at least 2"),
         ("calibrate calibration.estimator=null", "calibration.estimator=null is not accepted"),
         ("calibrate ~calibration.estimator._target_", "_target_ is not given: add"),
-        ("quantize method.quantizer._target_=radio.quantize.methods.rtn.Nope", "has no class or function"),
+        (
+            "quantize method.quantizer._target_=radio.quantize.methods.rtn.Nope",
+            "has no class or function",
+        ),
         ("quantize method.quantizer._target_=no.such.Thing", "there is no module no"),
         ("evaluate method=radio", "step evaluate has no key 'method': its groups are model"),
         ("prepare method=rtn", "step prepare has no key 'method'"),

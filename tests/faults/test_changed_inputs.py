@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from radio.cli import main
-from radio.workflow import Plan
-from radio.workflow.fingerprint import _recipe, recipe
 from radio.runtime import content
 from radio.runtime.content import sha256_of_files
+from radio.workflow import JobGraph
+from radio.workflow.fingerprint import _fingerprint, fingerprint
 from tests.tiny import tiny_llama
 
 TEXT = "\n\n".join(
@@ -28,10 +28,10 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
 
 def recipes(inputs: dict[str, Path]) -> dict[str, str]:
     """Recipes as a new process finds them."""
-    _recipe.cache_clear()
-    plan = Plan(tuple(f"{key}.path={path}" for key, path in inputs.items()))
+    _fingerprint.cache_clear()
+    plan = JobGraph(tuple(f"{key}.path={path}" for key, path in inputs.items()))
     names = {"model": "local", "data": "local", "method": "rtn", "rate": "4"}
-    return {step: recipe(plan, step, **names) for step in STEPS}
+    return {step: fingerprint(plan, step, **names) for step in STEPS}
 
 
 def flip_a_bit(path: Path) -> None:

@@ -27,8 +27,8 @@ from radio.models import (
 )
 from radio.models.check import check_checkpoint
 from radio.models.config import check_context, check_ids
-from radio.resources.model_shape import Geometry
 from radio.models.weight_files import inspect_weights
+from radio.resources.model_shape import Geometry
 from radio.runtime.errors import RadioError
 from tests.faults.chain import chain, run
 from tests.faults.edits import edits

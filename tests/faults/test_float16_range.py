@@ -7,20 +7,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from radio.pack.file import compress, install, load_quantized, save_quantized
+from radio.calibrate.statistics import LayerStatistics
+from radio.models import load_model
+from radio.pack.file import assemble, install, load_quantized, save_quantized
+from radio.pack.floats import normalized, stored
 from radio.pack.hf.directory import write_dense
+from radio.quantize.blockwise import quantize_layers
+from radio.quantize.input_stats import InputStats
 from radio.quantize.methods.base import LinearLayer
 from radio.quantize.methods.fp16 import Fp16
 from radio.quantize.methods.gptq import Gptq
 from radio.quantize.methods.owq import Owq
 from radio.quantize.methods.radio import Radio
 from radio.quantize.methods.rtn import Rtn
-from radio.models import load_model
-from radio.quantize.input_stats import InputMoments
-from radio.pack.floats import normalized, stored
-from radio.quantize.blockwise import quantize_layers
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
 from tests.pack.hf.conftest import pack
 from tests.pack.test_file import quantized_by
 from tests.tiny import tiny_llama
@@ -36,8 +36,8 @@ METHODS = {
     "owq": (Owq(extra_bits=0.5), 4.0),
     "fp16": (Fp16(), 16.0),
     "radio": (Radio(), 4.0),
-    "radio-bytes": (Radio(line_bits=8), 4.0),
-    "radio-feedback": (Radio(feedback=True, fit="least_squares"), 4.0),
+    "radio-bytes": (Radio(scale_bits=8), 4.0),
+    "radio-feedback": (Radio(error_compensation=True, fit="least_squares"), 4.0),
 }
 
 
@@ -79,7 +79,7 @@ def layer(scale: float) -> LinearLayer:
     statistics = LayerStatistics(
         torch.arange(16) % 2, torch.ones(2, 64), torch.ones(2, 64), torch.zeros(64)
     )
-    moments = InputMoments(inputs.mean(0), inputs.T @ inputs / 200, 200, inputs.abs().mean(0))
+    moments = InputStats(inputs.mean(0), inputs.T @ inputs / 200, 200, inputs.abs().mean(0))
     depths = torch.randint(1, 7, (2, 64), generator=generator).to(torch.uint8)
     return LinearLayer("x", weight * scale, None, statistics, depths, moments)
 
@@ -152,7 +152,7 @@ def test_a_large_bias_correction_is_stored_whole(tmp_path):
 
 def test_tensors_that_would_broadcast_are_refused(tmp_path):
     model = load_model(tiny_llama(tmp_path / "model", num_hidden_layers=1))
-    quantized = compress(model, quantize_layers(model, Rtn(), 3.0))
+    quantized = assemble(model, quantize_layers(model, Rtn(), 3.0))
     quantized.rest["model.norm.weight"] = torch.ones(1).half()
     save_quantized(tmp_path / "q", quantized)
     with pytest.raises(RadioError, match="does not fit"):

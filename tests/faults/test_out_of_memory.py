@@ -16,10 +16,10 @@ from radio.cli import main
 from radio.models import StreamedModel, hub, load_model, load_tokenizer, stored
 from radio.models.hub import snapshot
 from radio.models.weight_files import inspect_weights
-from radio.runtime.unavailable import absence_kept, why_absent
 from radio.runtime.errors import MachineError, RadioError
 from radio.runtime.exhausted import exhausted
 from radio.runtime.memory import available_bytes, memory_bytes
+from radio.runtime.unavailable import failure_recorded, why_unavailable
 from tests.tiny import tiny_llama
 
 OF_MEMORY = [
@@ -96,7 +96,7 @@ def test_prepare_does_not_keep_it(
     call = ["prepare", "model=local", f"model.path={checkpoint}", f"out={out}"]
     weights = (checkpoint / "model.safetensors").rename(checkpoint / "elsewhere")
     assert main(call) == 2
-    assert "has no weights" in str(why_absent(out.parent))
+    assert "has no weights" in str(why_unavailable(out.parent))
     weights.rename(checkpoint / "model.safetensors")
 
     def fail(*_arguments: object) -> None:
@@ -106,15 +106,15 @@ def test_prepare_does_not_keep_it(
         patch.setattr(stored._Lazy, "__getitem__", fail)
         assert main(call) == 2
     assert "not enough memory" in capsys.readouterr().err
-    assert why_absent(out.parent) is None
+    assert why_unavailable(out.parent) is None
     assert main(call) == 0
 
 
 @pytest.mark.parametrize("error", [MachineError("full"), KeyboardInterrupt(), SystemExit(143)])
 def test_what_passes_is_not_kept(error: BaseException, tmp_path: Path) -> None:
-    with pytest.raises(type(error)), absence_kept(tmp_path):
+    with pytest.raises(type(error)), failure_recorded(tmp_path):
         raise error
-    assert why_absent(tmp_path) is None
+    assert why_unavailable(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_a_hub_that_is_absent_is_kept_and_one_that_is_slow_is_not(
         raise error
 
     monkeypatch.setattr(hub, "_fetch", fail)
-    with pytest.raises(RadioError), absence_kept(tmp_path):
+    with pytest.raises(RadioError), failure_recorded(tmp_path):
         snapshot("a/b", "0" * 40)
-    assert (why_absent(tmp_path) is not None) == kept
+    assert (why_unavailable(tmp_path) is not None) == kept
 
 
 LIMITED = """

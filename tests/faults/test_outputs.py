@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from radio import cli
+from radio.calibrate.statistics import LayerStatistics, save_statistics
 from radio.cli import main
 from radio.models.spec import RandomSource
 from radio.runtime import files
@@ -20,7 +21,6 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import check_directory, output_path
-from radio.calibrate.statistics import LayerStatistics, save_statistics
 from tests.manifests import manifest_of
 
 

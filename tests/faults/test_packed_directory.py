@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from radio.cli import main
+from radio.models import load_model
 from radio.pack.hf.directory import write_dense
 from radio.pack.hf.integrity import read_checked_manifest
-from radio.models import load_model
 from radio.runtime.errors import RadioError
 from tests.faults.test_packed_file import VALUES, nodes
 from tests.pack.hf.conftest import Made, make, pack  # noqa: F401 (a fixture)

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from radio.pack.file import load_quantized, map_quantized
-from radio.pack.hf.directory import write_packed
 from radio.pack.bits import pack, unpack
+from radio.pack.file import load_quantized, map_quantized
 from radio.pack.header import SHARED
+from radio.pack.hf.directory import write_packed
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors
 from tests.faults.packed import Damage, Metadata, Tensors, damaged, packed_file
@@ -173,8 +173,8 @@ COMPANDED = (
     ("location", tensor("location", scalar)),
     ("scale", tensor("location", lambda line: line[:1].clone())),
     ("location", tensor("location", lambda line: line[:0].clone())),
-    ("line_bits", field("line_bits", 12)),
-    ("line_bits", field("line_bits", "8")),
+    ("scale_bits", field("scale_bits", 12)),
+    ("scale_bits", field("scale_bits", "8")),
     ("bias", tensor("bias", put(torch.nan))),
     ("bias", tensor("bias", scalar)),
     ("bias_added", lost("bias")),
@@ -199,7 +199,7 @@ CASES = {
     "rtn-g": (*ALL, *CODED, *FLOAT, *AFFINE),
     "owq": (*ALL, *CODED, *FLOAT, *AFFINE, *OWQ),
     "radio": (*ALL, *CODED, *FLOAT, *COMPANDED),
-    "radio-bytes": (*CODED, *COMPANDED, ("location", field("line_bits", 16))),
+    "radio-bytes": (*CODED, *COMPANDED, ("location", field("scale_bits", 16))),
     "radio-learned": LEARNED,
 }
 
@@ -368,7 +368,7 @@ def outcome(path: Path, out: Path, damage: Damage) -> str:
         assert weight.shape == layer.weight.shape and weight.isfinite().all()
         assert layer.bias is None or layer.bias.isfinite().all()
     assert all(tensor.isfinite().all() for tensor in quantized.rest.values())
-    assert quantized.bits_true() >= 0 and quantized.weights() >= 0
+    assert quantized.bpw() >= 0 and quantized.weights() >= 0
     return "sound"
 
 

@@ -13,8 +13,8 @@ import torch
 
 from radio.kernels import cpu, gpu, reference
 from radio.kernels.checks import check, checked
-from radio.kernels.layout import PackedMatrix, packed_matrix
 from radio.kernels.dispatch import packed_linear, product_of_decoded
+from radio.kernels.layout import PackedMatrix, packed_matrix
 from radio.runtime.errors import RadioError
 from tests.kernels.coded import coded
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from radio.pack.hf.linear import KernelLinear, PackedLinear
 from radio.kernels import reference
 from radio.kernels.layout import packed_matrix
 from radio.models import load_model
+from radio.pack.hf.linear import KernelLinear, PackedLinear
 from radio.runtime.errors import RadioError
-from tests.pack.hf.conftest import Made, pack
 from tests.kernels.coded import coded
+from tests.pack.hf.conftest import Made, pack
 from tests.pack.test_file import quantized_by
 from tests.tiny import tiny_llama
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from radio.cli import main
-from radio.data import load_token_blocks
+from radio.data import load_token_sequences
 from radio.data.local import LocalText
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
@@ -84,7 +84,7 @@ def test_a_tilde_is_the_home_directory(
     chosen = ["data=local", f"data.path={path}", "data.context_tokens=32"]
     artifacts = [f"artifacts.model={made}/model.json", f"out={made}/tokens.safetensors"]
     assert main(["tokenize", *given, *chosen, *artifacts]) == 0
-    assert len(load_token_blocks(made / "tokens.safetensors", "test").ids)
+    assert len(load_token_sequences(made / "tokens.safetensors", "test").ids)
 
 
 def test_a_text_without_blank_lines_by_the_command_line(

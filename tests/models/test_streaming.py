@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from radio.models import Recomputing, StreamedModel, decoder_blocks, head, load_model
+from radio.models import BlockwiseBackward, StreamedModel, decoder_blocks, head, load_model
 from radio.models.random_weights import make_random_model
 from radio.models.spec import RandomSource
 from radio.runtime.errors import RadioError
@@ -133,7 +133,7 @@ def test_a_full_disk_under_the_inputs_of_blocks_is_one_sentence(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    recomputing = Recomputing(streamed, 2, tmp_path / "inputs")
+    recomputing = BlockwiseBackward(streamed, 2, tmp_path / "inputs")
     with pytest.raises(RadioError, match=r"no space to write .*inputs/model\.layers\.0"):
         recomputing.backward(torch.ones(2, 8, dtype=torch.int64), lambda _: None, lambda _: None)
 
@@ -142,7 +142,7 @@ WATCHED = """
 import contextlib, sys
 from pathlib import Path
 import torch
-from radio.models import Recomputing, StreamedModel
+from radio.models import BlockwiseBackward, StreamedModel
 from radio.resources.memory_estimate import PROCESS_BYTES, CalibrationFootprint
 from radio.resources.model_shape import Geometry
 
@@ -159,7 +159,7 @@ if keeps:
 ids = torch.ones(2, 16, dtype=torch.int64)
 leaf_of = lambda _: streamed.model(input_ids=ids[:1]).logits.sum().backward()
 before = peak()
-Recomputing(streamed, 2).backward(ids, leaf_of, lambda _: contextlib.nullcontext())
+BlockwiseBackward(streamed, 2).backward(ids, leaf_of, lambda _: contextlib.nullcontext())
 plan = CalibrationFootprint(Geometry.of_checkpoint(path), 16, 64, 4)
 print((peak() - before) / (plan.streaming_bytes(2, on_disk=False) - PROCESS_BYTES))
 """

@@ -29,7 +29,7 @@ def random_levels(seed: int) -> list[torch.Tensor]:
 
 
 def random_companded(
-    seed: int, rows: int, cols: int, clusters: int, learned: bool = False, line_bits: int = 16
+    seed: int, rows: int, cols: int, clusters: int, learned: bool = False, scale_bits: int = 16
 ) -> Companded:
     """Valid random codes under a random depth map, depths 0 and 8 included."""
     generator = torch.Generator().manual_seed(seed)
@@ -41,7 +41,7 @@ def random_companded(
         torch.randn(clusters, cols, generator=generator),
         torch.rand(clusters, cols, generator=generator),
     )
-    location, scale = STORES[line_bits](*lines)
+    location, scale = STORES[scale_bits](*lines)
     return Companded(
         codes=(draw % 2 ** depths[cluster]).to(torch.uint8),
         cluster=cluster,
@@ -49,7 +49,7 @@ def random_companded(
         location=location.half(),
         scale=scale.half(),
         codebook=join(random_levels(seed)) if learned else None,
-        line_bits=line_bits,
+        scale_bits=scale_bits,
     )
 
 
@@ -61,10 +61,10 @@ shapes = {
 }
 
 
-@given(**shapes, learned=st.booleans(), line_bits=st.sampled_from([16, 8]))
-def test_companded_round_trip_and_bytes(seed, rows, cols, clusters, learned, line_bits):
+@given(**shapes, learned=st.booleans(), scale_bits=st.sampled_from([16, 8]))
+def test_companded_round_trip_and_bytes(seed, rows, cols, clusters, learned, scale_bits):
     clusters = min(clusters, rows)
-    coded = random_companded(seed, rows, cols, clusters, learned, line_bits)
+    coded = random_companded(seed, rows, cols, clusters, learned, scale_bits)
     tensors, shared = coded.to_tensors(), coded.shared_tensors()
     back = Companded.from_tensors(tensors | shared, coded.fields())
     assert sum(tensor.nbytes for tensor in shared.values()) == (2 * 510 if learned else 0)
@@ -78,7 +78,7 @@ def test_companded_round_trip_and_bytes(seed, rows, cols, clusters, learned, lin
     expected = (
         sum(ceil(count / 8) * bits for bits, count in enumerate(streams, start=1))
         + ceil(groups / 8) * 4
-        + groups * 2 * line_bits // 8
+        + groups * 2 * scale_bits // 8
         + ceil(rows / 8) * ceil(log2(clusters))
     )
     assert sum(tensor.nbytes for tensor in tensors.values()) == expected

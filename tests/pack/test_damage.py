@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from radio.pack.file import file_bytes, load_coded, load_quantized, save_quantized
 from radio.models import load_model
+from radio.pack.file import file_bytes, load_coded, load_quantized, save_quantized
 from radio.runtime.errors import RadioError
 from tests.pack.test_file import METHODS, quantized_by
 from tests.tiny import tiny_llama, tiny_opt

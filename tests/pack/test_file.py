@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from radio.allocate.layers import allocate_layers
-from radio.pack.file import compress, install, load_quantized, save_quantized
+from radio.calibrate.statistics import LayerStatistics
+from radio.models import decoder_linears, load_model
+from radio.pack.file import assemble, install, load_quantized, save_quantized
+from radio.quantize.blockwise import MethodInputs, quantize_layers
 from radio.quantize.methods.fp16 import Fp16
 from radio.quantize.methods.radio import Radio
 from radio.quantize.methods.rtn import Rtn
-from radio.models import decoder_linears, load_model
-from radio.quantize.blockwise import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.codebook import join
 from radio.theory.grouping import locations_and_scales
 from tests.tiny import tiny_llama, tiny_opt
@@ -33,7 +33,7 @@ METHODS = {
     "rtn-g": (Rtn(24), 3.0),
     "radio": (Radio(), 2.7),
     "radio-learned": (Radio("learned", "least_squares"), 2.7),
-    "radio-bytes": (Radio(line_bits=8), 2.7),
+    "radio-bytes": (Radio(scale_bits=8), 2.7),
 }
 
 
@@ -70,12 +70,12 @@ def statistics_of(model) -> dict[str, LayerStatistics]:
 def quantized_by(model, method):
     quantizer, rate = METHODS[method]
     if not method.startswith("radio"):
-        return compress(model, quantize_layers(model, quantizer, rate))
+        return assemble(model, quantize_layers(model, quantizer, rate))
     statistics = statistics_of(model)
     depths, _ = allocate_layers(statistics, rate, "ascent")
     books = CODEBOOKS if method == "radio-learned" else None
-    return compress(
-        model, quantize_layers(model, quantizer, rate, Given(statistics, depths, books))
+    return assemble(
+        model, quantize_layers(model, quantizer, rate, MethodInputs(statistics, depths, books))
     )
 
 
@@ -112,7 +112,7 @@ def test_file_bytes_equal_the_formula(model, method, tmp_path):
     weights = sum(linear.weight.numel() for linear in linears.values())
     everything = sum(p.numel() for p in model.parameters())  # tied copies count once
     assert quantized.weights() == weights
-    rate_bytes = quantized.bits_true() * weights / 8
+    rate_bytes = quantized.bpw() * weights / 8
     old_biases = sum(linear.bias.numel() for linear in linears.values() if linear.bias is not None)
     rest_bytes = 2 * (everything - weights - old_biases)
     assert path.stat().st_size == header_bytes + rate_bytes + rest_bytes + 2 * old_biases
@@ -125,9 +125,9 @@ def test_the_codebook_is_stored_and_counted_once(tmp_path):
     tensors, _ = load_tensors(tmp_path / "q.safetensors")
     assert [t.nbytes for key, t in tensors.items() if "codebook" in key] == [1020]
     own_bytes = sum(layer.stored_bytes() for layer in quantized.layers.values())
-    assert quantized.bits_true() * quantized.weights() == pytest.approx(8 * (own_bytes + 1020))
+    assert quantized.bpw() * quantized.weights() == pytest.approx(8 * (own_bytes + 1020))
     loaded = load_quantized(tmp_path / "q.safetensors")
-    assert loaded.bits_true() == quantized.bits_true()
+    assert loaded.bpw() == quantized.bpw()
     assert all(
         torch.equal(layer.weight.codebook, join(CODEBOOKS)) for layer in loaded.layers.values()
     )
@@ -138,7 +138,7 @@ def test_layers_of_two_codebooks_are_refused(tmp_path):
     layers = quantized_by(model, "radio-learned").layers
     name, layer = next(iter(layers.items()))
     other = replace(layer.weight, codebook=layer.weight.codebook + 1)
-    mixed = compress(model, layers | {name: replace(layer, weight=other)})
+    mixed = assemble(model, layers | {name: replace(layer, weight=other)})
     with pytest.raises(ValueError, match="do not share one codebook"):
         save_quantized(tmp_path / "q.safetensors", mixed)
 
@@ -146,11 +146,11 @@ def test_layers_of_two_codebooks_are_refused(tmp_path):
 def test_rates(model, method):
     quantized = quantized_by(model, method)
     nominal = METHODS[method][1]
-    assert quantized.bits_paper() == pytest.approx(nominal, abs=0.05)
+    assert quantized.mean_depth() == pytest.approx(nominal, abs=0.05)
     if method == "fp16":
-        assert quantized.bits_true() == 16
+        assert quantized.bpw() == 16
     else:
-        assert quantized.bits_true() > quantized.bits_paper()
+        assert quantized.bpw() > quantized.mean_depth()
 
 
 def test_original_biases_are_kept_and_not_charged(tmp_path):
@@ -188,7 +188,7 @@ def test_another_architecture_is_refused(tmp_path):
     with pytest.raises(RadioError, match="does not fit"):
         install(large, quantized_by(small, "rtn"))
     with pytest.raises(RadioError, match=r"artifacts\.statistics belongs to a model"):
-        quantize_layers(large, Radio(), 3.0, Given(statistics_of(small)))
+        quantize_layers(large, Radio(), 3.0, MethodInputs(statistics_of(small)))
 
 
 def _path_of(model):

@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from radio.calibrate.random_sign import RandomSign
-from radio.pack.file import compress, save_quantized
 from radio.cli import main
 from radio.data.tokens import hashed_blocks, save_token_splits
+from radio.models import StreamedModel, load_model
+from radio.pack.file import assemble, save_quantized
+from radio.pack.streamed import Parts, quantize_to_file
+from radio.quantize.blockwise import MethodInputs, quantize_layers
 from radio.quantize.methods.awq import Awq
 from radio.quantize.methods.gptq import Gptq
 from radio.quantize.methods.owq import Owq
 from radio.quantize.methods.radio import Radio
 from radio.quantize.methods.rtn import Rtn
-from radio.models import StreamedModel, load_model
-from radio.quantize.blockwise import Given, quantize_layers
-from radio.pack.streamed import Parts, quantize_to_file
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from radio.runtime.state import StateStore
@@ -39,7 +39,7 @@ def checkpoint(request, tmp_path_factory):
 
 def in_memory(checkpoint, method, given, path) -> tuple[bytes, object]:
     model = load_model(checkpoint)
-    quantized = compress(model, quantize_layers(model, method, 3.0, given))
+    quantized = assemble(model, quantize_layers(model, method, 3.0, given))
     save_quantized(path, quantized)
     return path.read_bytes(), quantized.size()
 
@@ -54,14 +54,14 @@ def streamed(checkpoint, method, given, folder, key="test") -> tuple[bytes, obje
 @pytest.mark.parametrize("name", METHODS)
 def test_same_bytes_and_size_as_in_memory(checkpoint, tmp_path, name):
     dtype = torch.bfloat16 if name == "gptq" else torch.float32
-    given = Given() if name == "rtn" else Given(blocks=IDS, dtype=dtype)
+    given = MethodInputs() if name == "rtn" else MethodInputs(blocks=IDS, dtype=dtype)
     wanted = in_memory(checkpoint, METHODS[name], given, tmp_path / "whole")
     assert streamed(checkpoint, METHODS[name], given, tmp_path) == wanted
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("feedback", [False, True])
-def test_same_bytes_for_allocated_depths(checkpoint, tmp_path, feedback):
+@pytest.mark.parametrize("error_compensation", [False, True])
+def test_same_bytes_for_allocated_depths(checkpoint, tmp_path, error_compensation):
     """Companded codes, added biases; with error feedback, inputs from quantized blocks."""
     estimator = RandomSign(8, 3, 1, "float32", "hidden")
     statistics = estimator.run(load_model(checkpoint), IDS, 0, state_in(tmp_path))
@@ -70,19 +70,19 @@ def test_same_bytes_for_allocated_depths(checkpoint, tmp_path, feedback):
         name: torch.randint(0, 6, entry.grad_var.shape, generator=draw).to(torch.uint8)
         for name, entry in statistics.items()
     }
-    given = Given(statistics, depths, blocks=IDS if feedback else None)
-    method = Radio(feedback=feedback)
+    given = MethodInputs(statistics, depths, blocks=IDS if error_compensation else None)
+    method = Radio(error_compensation=error_compensation)
     wanted = in_memory(checkpoint, method, given, tmp_path / "whole")
     assert streamed(checkpoint, method, given, tmp_path) == wanted
     with pytest.raises(RadioError, match=r"artifacts.statistics belongs to a model with other"):
-        streamed(checkpoint, method, Given(dict(list(statistics.items())[1:])), tmp_path)
+        streamed(checkpoint, method, MethodInputs(dict(list(statistics.items())[1:])), tmp_path)
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 import radio.pack.streamed as module
-from tests.quantize.test_blockwise_parts import IDS, METHODS, Given, streamed
+from tests.pack.test_streamed import IDS, METHODS, MethodInputs, streamed
 
 home = module if sys.argv[2] == "join_parts" else module.StateStore
 left, real = [int(sys.argv[3])], getattr(home, sys.argv[2])
@@ -95,7 +95,7 @@ def killed(*given):
 
 setattr(home, sys.argv[2], killed)
 folder = Path(sys.argv[1])
-streamed(folder / "model", METHODS["gptq"], Given(blocks=IDS), folder)
+streamed(folder / "model", METHODS["gptq"], MethodInputs(blocks=IDS), folder)
 """
 
 
@@ -105,7 +105,7 @@ streamed(folder / "model", METHODS["gptq"], Given(blocks=IDS), folder)
 )
 def test_killed_at_any_point_it_goes_on_at_the_block(tmp_path, monkeypatch, function, call, left):
     checkpoint = tiny_llama(tmp_path / "model", num_hidden_layers=3)
-    given = Given(blocks=IDS)
+    given = MethodInputs(blocks=IDS)
     command = [sys.executable, "-c", KILLED, str(tmp_path), function, str(call)]
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
     killed = subprocess.run(command, env=environment, stderr=subprocess.DEVNULL)
@@ -122,9 +122,9 @@ def test_killed_at_any_point_it_goes_on_at_the_block(tmp_path, monkeypatch, func
 
 def test_parts_of_another_quantization_are_not_used(tmp_path):
     checkpoint = tiny_llama(tmp_path / "model")
-    streamed(checkpoint, Rtn(16), Given(), tmp_path, "groups of 16")
-    wanted = in_memory(checkpoint, Rtn(32), Given(), tmp_path / "whole")
-    assert streamed(checkpoint, Rtn(32), Given(), tmp_path, "groups of 32") == wanted
+    streamed(checkpoint, Rtn(16), MethodInputs(), tmp_path, "groups of 16")
+    wanted = in_memory(checkpoint, Rtn(32), MethodInputs(), tmp_path / "whole")
+    assert streamed(checkpoint, Rtn(32), MethodInputs(), tmp_path, "groups of 32") == wanted
 
 
 def quantize(tmp_path, out: str, *overrides: str) -> int:
@@ -171,8 +171,8 @@ def test_a_full_disk_leaves_the_parts_and_no_file(tmp_path, monkeypatch):
 
         patched.setattr(StateStore, "save", full)
         with pytest.raises(RadioError, match=r"no space to write .*block-00001"):
-            streamed(checkpoint, Rtn(16), Given(), tmp_path)
+            streamed(checkpoint, Rtn(16), MethodInputs(), tmp_path)
     assert not (tmp_path / "streamed").exists()
     assert len(list((tmp_path / "parts").glob("block-*"))) == 1
-    wanted = in_memory(checkpoint, Rtn(16), Given(), tmp_path / "whole")
-    assert streamed(checkpoint, Rtn(16), Given(), tmp_path) == wanted
+    wanted = in_memory(checkpoint, Rtn(16), MethodInputs(), tmp_path / "whole")
+    assert streamed(checkpoint, Rtn(16), MethodInputs(), tmp_path) == wanted

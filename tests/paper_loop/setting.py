@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from radio.quantize.methods.radio import Radio
 from radio.models import load_model
 from radio.paper_loop import Refined, Refinement
+from radio.quantize.methods.radio import Radio
 from radio.runtime.state import StateStore
 from tests.tiny import state_in, tiny_llama, tiny_opt
 
@@ -37,7 +37,7 @@ def refinement(**changed) -> Refinement:
         "tokens": 3,
         "pca_width": 1024,
         "decay": 0.9,
-        "author_choices": False,
+        "follow_author_code": False,
         "validate_every": 2,
         "dtype": "float32",
         "solver": "ascent",

@@ -9,8 +9,8 @@ from radio.calibrate.random_sign import accumulating
 from radio.models import decoder_linears, final_hidden, load_model
 from radio.paper_loop.gradients import PcaTokens, RandomSigns, output_axes, token_positions
 from radio.paper_loop.state import State
-from tests.paper_loop.setting import LENGTH, WIDTH, run, text
 from tests.calibrate.test_random_sign import exact_grad_var
+from tests.paper_loop.setting import LENGTH, WIDTH, run, text
 
 
 def squares(model, ids, axis, positions) -> dict[str, torch.Tensor]:
@@ -81,7 +81,7 @@ def test_running_means_are_direct_averages(checkpoint, monkeypatch, choices, wei
         backward(self, model, ids, index)
 
     monkeypatch.setattr(PcaTokens, "backward", spy)
-    settings = {"iterations": 3, "validate_every": 9, "decay": 0.5, "author_choices": choices}
+    settings = {"iterations": 3, "validate_every": 9, "decay": 0.5, "follow_author_code": choices}
     refined = run(checkpoint, **settings)
 
     grads, inputs, mass = {}, {}, 0.0
@@ -125,7 +125,7 @@ def test_axes_of_the_outputs(checkpoint):
     model, ids = load_model(checkpoint), text(4)
     with torch.no_grad():
         z = torch.cat([final_hidden(model, row[None])[0] for row in ids]).double()
-    axes = output_axes(model, ids, WIDTH, author_choices=False).double()
+    axes = output_axes(model, ids, WIDTH, follow_author_code=False).double()
     scores = (z - z.mean(dim=0)) @ axes.T
     torch.testing.assert_close(axes @ axes.T, torch.eye(WIDTH).double(), atol=1e-6, rtol=0)
     covariance = scores.T @ scores / len(z)

@@ -8,14 +8,14 @@ import torch
 
 import radio.paper_loop.loop as loop
 from radio.allocate.layers import allocate_layers
-from radio.pack.file import compress, install
 from radio.data.tokens import sha256_of_ids
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
-from radio.quantize.methods.radio import Radio
 from radio.models import decoder_linears, head, load_model
-from radio.quantize.blockwise import Given, quantize_layers
-from radio.paper_loop.requantized_model import LiveModel
+from radio.pack.file import assemble, install
+from radio.paper_loop.requantized_model import RequantizedModel
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.methods.radio import Radio
 from radio.runtime.errors import RadioError
 from tests.paper_loop.setting import LENGTH, RATE_BITS, WIDTH, refinement, run, text
 from tests.tiny import state_in
@@ -44,8 +44,8 @@ def test_the_result_serves_the_later_steps_and_scores_what_the_trace_says(checkp
     depths, _ = allocate_layers(refined.statistics, RATE_BITS, "ascent")
     model = load_model(checkpoint)
     reference = compute_reference(model, validation, sha256_of_ids(validation))
-    layers = quantize_layers(model, Radio(), RATE_BITS, Given(refined.statistics, depths))
-    install(model, compress(model, layers))
+    layers = quantize_layers(model, Radio(), RATE_BITS, MethodInputs(refined.statistics, depths))
+    install(model, assemble(model, layers))
     found = evaluate(model, validation, reference, head(load_model(checkpoint))).kl.mean()
     told = refined.trace[refined.best_iteration - 1]
     # a quantized file has the rest of the model in float16, the loop has not
@@ -54,7 +54,7 @@ def test_the_result_serves_the_later_steps_and_scores_what_the_trace_says(checkp
 
 def test_biases_leave_the_mean_output_unchanged_on_the_running_means(checkpoint, monkeypatch):
     checked = []
-    install_original = LiveModel.install
+    install_original = RequantizedModel.install
 
     def check(self, method, statistics, depths, rate_bits):
         install_original(self, method, statistics, depths, rate_bits)
@@ -66,7 +66,7 @@ def test_biases_leave_the_mean_output_unchanged_on_the_running_means(checkpoint,
             torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
             checked.append(float(((linear.weight - self.weights[name]) @ mean).abs().max()))
 
-    monkeypatch.setattr(LiveModel, "install", check)
+    monkeypatch.setattr(RequantizedModel, "install", check)
     run(checkpoint, rate_bits=2.0)
     assert max(checked) > 0.01  # there was something to correct
 
@@ -102,13 +102,13 @@ def test_no_finite_divergence_is_told(llama, monkeypatch):
 
 @pytest.mark.parametrize("author", [False, True])
 def test_weight_variances_are_about_mean_or_median(checkpoint, author):
-    statistics = run(checkpoint, author_choices=author).statistics
+    statistics = run(checkpoint, follow_author_code=author).statistics
     for name, linear in decoder_linears(load_model(checkpoint)).items():
         entry = statistics[name]
         for c, found in enumerate(entry.weight_var):
             group = linear.weight.detach()[entry.cluster == c]
-            centre = group.median(dim=0).values if author else group.mean(dim=0)
-            torch.testing.assert_close(found, (group - centre).square().mean(dim=0))
+            center_on = group.median(dim=0).values if author else group.mean(dim=0)
+            torch.testing.assert_close(found, (group - center_on).square().mean(dim=0))
 
 
 def test_authors_choices_change_axes(llama, monkeypatch):
@@ -116,7 +116,7 @@ def test_authors_choices_change_axes(llama, monkeypatch):
     axes = loop.output_axes
     monkeypatch.setattr(loop, "output_axes", lambda *given: asked.append(axes(*given)) or asked[-1])
     for author in (False, True):
-        run(llama, author_choices=author, iterations=1, pca_width=4)
+        run(llama, follow_author_code=author, iterations=1, pca_width=4)
     ours, authors = asked
     assert ours.shape == authors.shape == (4, WIDTH)
     assert not torch.allclose(ours, authors)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import radio.paper_loop.loop as loop
+from radio.calibrate.statistics import save_statistics, tensors_of
 from radio.paper_loop.gradients import PcaTokens
 from radio.paper_loop.state import State
-from radio.calibrate.statistics import save_statistics, tensors_of
 from tests.paper_loop.setting import run
 from tests.tiny import state_in
 

@@ -69,5 +69,5 @@ def test_allocate_and_quantize_take_it_as_any_statistics(refined, tmp_path):
     )
     trace = read_manifest(statistics)["measured"]["trace"]
     best = read_manifest(statistics)["measured"]["best_iteration"]
-    found = read_manifest(quantized)["measured"]["bits_paper"]
+    found = read_manifest(quantized)["measured"]["mean_depth"]
     assert found == pytest.approx(trace[best - 1]["rate_bits"])

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from radio.pack.codecs.linear import install_layer
-from radio.pack.file import compress, install, load_quantized
 from radio.cli import main
-from radio.data.tokens import drawn, hashed_blocks, save_token_splits
+from radio.data.tokens import hashed_blocks, sample_sequences, save_token_splits
+from radio.models import decoder_blocks, decoder_linears, final_hidden, load_model, scaling_groups
+from radio.pack.codecs.linear import install_layer
+from radio.pack.file import assemble, install, load_quantized
+from radio.quantize.blockwise import MethodInputs, quantize_layers
 from radio.quantize.methods.fp16 import Fp16
 from radio.quantize.methods.rtn import Rtn
-from radio.models import decoder_blocks, decoder_linears, final_hidden, folds, load_model
-from radio.quantize.blockwise import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from radio.runtime.files import write_json
 from tests.manifests import manifest_of
@@ -59,9 +59,9 @@ class Tripled(Watched):
     def reparametrize(self, block, inputs, rate_bits: float) -> None:
         self.shown.append(inputs)
         self.rates.add(rate_bits)
-        for fold in folds(block):
-            reader = next(iter(fold.readers.values()))
-            fold.divide(torch.full((reader.in_features,), 3.0))
+        for scaling_group in scaling_groups(block):
+            reader = next(iter(scaling_group.readers.values()))
+            scaling_group.divide(torch.full((reader.in_features,), 3.0))
 
 
 def recorded_inputs(model) -> dict[str, torch.Tensor]:
@@ -98,7 +98,7 @@ def test_blocks_make_the_models_own_hidden_states_bit_for_bit(checkpoint, attent
     own = {name: torch.stack(states) for name, states in outputs.items()}
     for states in outputs.values():
         states.clear()
-    quantize_layers(model, Fp16(), 16.0, Given(blocks=IDS))
+    quantize_layers(model, Fp16(), 16.0, MethodInputs(blocks=IDS))
     for handle in handles:
         handle.remove()
     for name, states in outputs.items():
@@ -110,7 +110,7 @@ def test_blocks_make_the_models_own_hidden_states_bit_for_bit(checkpoint, attent
 def test_moments_are_those_of_a_model_whose_earlier_blocks_are_quantized(checkpoint, shift):
     """Against a full forward pass with block 0 quantized beforehand; biases count as well."""
     method = Watched(Rtn(), shift)
-    done = quantize_layers(load_model(checkpoint), method, 3.0, Given(blocks=IDS))
+    done = quantize_layers(load_model(checkpoint), method, 3.0, MethodInputs(blocks=IDS))
     model = load_model(checkpoint)
     first, second = list(decoder_blocks(model))[:2]
     linears = decoder_linears(model)
@@ -134,7 +134,7 @@ def test_moments_are_those_of_a_model_whose_earlier_blocks_are_quantized(checkpo
 
 def test_layers_that_read_one_tensor_share_its_moments(checkpoint):
     method = Watched(Rtn())
-    quantize_layers(load_model(checkpoint), method, 3.0, Given(blocks=IDS))
+    quantize_layers(load_model(checkpoint), method, 3.0, MethodInputs(blocks=IDS))
     reads = {}
     for name, (layer, _) in method.layers.items():
         reads.setdefault(id(layer.inputs), set()).add(name.rpartition(".")[2])
@@ -148,7 +148,7 @@ def test_layers_that_read_one_tensor_share_its_moments(checkpoint):
 
 def test_afterwards_the_model_is_the_quantized_one_and_nothing_else(checkpoint):
     model = load_model(checkpoint)
-    done = quantize_layers(model, Watched(Rtn(), 0.1), 3.0, Given(blocks=IDS))
+    done = quantize_layers(model, Watched(Rtn(), 0.1), 3.0, MethodInputs(blocks=IDS))
     assert list(done) == list(decoder_linears(model))
     fresh = load_model(checkpoint)
     for name, linear in decoder_linears(fresh).items():
@@ -156,7 +156,7 @@ def test_afterwards_the_model_is_the_quantized_one_and_nothing_else(checkpoint):
     assert dict(model.named_parameters()).keys() == dict(fresh.named_parameters()).keys()
     for one, other in zip(model.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(one, other)
-    written = install(load_model(checkpoint), compress(model, done))
+    written = install(load_model(checkpoint), assemble(model, done))
     with torch.no_grad():
         there, here = final_hidden(written, IDS), final_hidden(model, IDS)
     torch.testing.assert_close(there, here, rtol=0, atol=0.02)  # embeddings rounded to float16
@@ -166,16 +166,20 @@ def test_a_block_method_changes_blocks_that_compute_the_same(checkpoint):
     """Layers are quantized as it left them, and the file holds the norms that go with them."""
     method, original = Tripled(Fp16()), load_model(checkpoint)
     model = load_model(checkpoint)
-    done = quantize_layers(model, method, 16.0, Given(blocks=IDS))
-    written = install(load_model(checkpoint), compress(model, done))
+    done = quantize_layers(model, method, 16.0, MethodInputs(blocks=IDS))
+    written = install(load_model(checkpoint), assemble(model, done))
     with torch.no_grad():
         wanted, found = final_hidden(original, IDS), final_hidden(written, IDS)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0.02)  # all is rounded to float16
     assert method.rates == {16.0} and len(method.shown) == len(decoder_blocks(model))
     before = decoder_linears(original)
     for prefix, block in decoder_blocks(original).items():
-        read = {f"{prefix}.{name}" for fold in folds(block) for name in fold.readers}
-        written_by = {id(fold.writer) for fold in folds(block)}
+        read = {
+            f"{prefix}.{name}"
+            for scaling_group in scaling_groups(block)
+            for name in scaling_group.readers
+        }
+        written_by = {id(scaling_group.writer) for scaling_group in scaling_groups(block)}
         assert read
         for name in (name for name in before if name.startswith(prefix)):
             columns = 3.0 if name in read else 1.0
@@ -187,9 +191,9 @@ def test_a_block_method_changes_blocks_that_compute_the_same(checkpoint):
 def test_moments_follow_what_a_block_method_has_changed(checkpoint):
     """It is shown those of the block as it was; layers are given a third of them where divided."""
     method, model = Tripled(Rtn()), load_model(checkpoint)
-    quantize_layers(model, method, 3.0, Given(blocks=IDS))
+    quantize_layers(model, method, 3.0, MethodInputs(blocks=IDS))
     for (prefix, block), shown in zip(decoder_blocks(model).items(), method.shown, strict=True):
-        read = {name for fold in folds(block) for name in fold.readers}
+        read = {name for scaling_group in scaling_groups(block) for name in scaling_group.readers}
         assert shown.keys() >= read
         for name, before in shown.items():
             after, factor = method.layers[f"{prefix}.{name}"][0].inputs, 3 if name in read else 1
@@ -205,9 +209,9 @@ def test_no_hooks_are_left(checkpoint, fails):
         with torch.no_grad():
             next(iter(decoder_linears(model).values())).weight[0, 0] = torch.inf
         with pytest.raises(RadioError, match="not finite"):
-            quantize_layers(model, Rtn(), 3.0, Given(blocks=IDS))
+            quantize_layers(model, Rtn(), 3.0, MethodInputs(blocks=IDS))
     else:
-        quantize_layers(model, Rtn(), 3.0, Given(blocks=IDS))
+        quantize_layers(model, Rtn(), 3.0, MethodInputs(blocks=IDS))
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
     assert not model.training and all(p.requires_grad for p in model.parameters())
 
@@ -215,9 +219,9 @@ def test_no_hooks_are_left(checkpoint, fails):
 def test_bfloat16_is_for_activations_only(checkpoint):
     """Weights are quantized from float32, moments are float32, and they agree within bfloat16."""
     exact, rough, original = Watched(Rtn()), Watched(Rtn()), load_model(checkpoint)
-    quantize_layers(load_model(checkpoint), exact, 3.0, Given(blocks=IDS))
+    quantize_layers(load_model(checkpoint), exact, 3.0, MethodInputs(blocks=IDS))
     model = load_model(checkpoint)
-    quantize_layers(model, rough, 3.0, Given(blocks=IDS, dtype=torch.bfloat16))
+    quantize_layers(model, rough, 3.0, MethodInputs(blocks=IDS, dtype=torch.bfloat16))
     for name, linear in decoder_linears(original).items():
         layer, weight = rough.layers[name]
         assert torch.equal(weight, linear.weight)
@@ -264,7 +268,9 @@ def test_the_step_reads_the_text_that_a_method_needs(tmp_path, monkeypatch):
 
     monkeypatch.setattr("radio.steps.quantize.quantize_layers", spied)
     assert run_step(tmp_path, monkeypatch, inputs, tokens) == 0
-    assert torch.equal(seen[0].blocks, drawn(IDS, 2, 0)) and seen[0].dtype == torch.bfloat16
+    assert (
+        torch.equal(seen[0].blocks, sample_sequences(IDS, 2, 0)) and seen[0].dtype == torch.bfloat16
+    )
     # what is written is made of the original weights
     original = load_model(tmp_path / "model")
     written = load_quantized(tmp_path / "q.safetensors").layers

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from radio.calibrate.statistics import LayerStatistics
 from radio.quantize.codebooks import fit_codebooks, load_codebooks, save_codebooks
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.codebook import uniform
 from radio.theory.grouping import cluster_mean
 

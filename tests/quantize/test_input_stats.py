@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from radio.quantize.input_stats import input_moments
+from radio.quantize.input_stats import collect_input_stats
 from radio.runtime.errors import RadioError
 
 
@@ -22,7 +22,7 @@ class Siblings(nn.Module):
 def measured(sequences: list[torch.Tensor], module: nn.Module | None = None):
     module = module or Siblings()
     with torch.no_grad():
-        return input_moments(dict(module.named_children()), (module(x) for x in sequences))
+        return collect_input_stats(dict(module.named_children()), (module(x) for x in sequences))
 
 
 def test_moments_are_those_of_all_tokens():

@@ -19,14 +19,14 @@ FP16 = 33.9
 
 def write_evaluation(root, model, text, cell, protocol=None, **changes):
     """Write the manifest of one evaluation to the workflow's path; return this path."""
-    method, rate, bits_true, perplexity, kl = cell
+    method, rate, bpw, perplexity, kl = cell
     measured = {
         "model": model,
         "method": method,
-        "rate_bits": float(rate) if "=" not in rate else bits_true,
-        "bits_paper": float(rate) if "=" not in rate else bits_true,
-        "bits_true": bits_true,
-        "size_bytes": int(WEIGHTS * bits_true / 8),
+        "rate_bits": float(rate) if "=" not in rate else bpw,
+        "mean_depth": float(rate) if "=" not in rate else bpw,
+        "bpw": bpw,
+        "size_bytes": int(WEIGHTS * bpw / 8),
         "protocol": protocol or f"{text}-test/512x40",
         "perplexity": perplexity,
         "perplexity_se": 0.03 * perplexity,

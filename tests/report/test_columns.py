@@ -30,8 +30,8 @@ def number(cell):
 def test_every_number_is_a_rounded_number_of_the_table(evaluations):
     table = build_table(evaluations)
     shown = {
-        "Mean depth": table.bits_paper,
-        "bpw": table.bits_true,
+        "Mean depth": table.mean_depth,
+        "bpw": table.bpw,
         "Size, MB": table.size_bytes.astype(float) / 1e6,
         "Perplexity": table.perplexity,
         "Increase over FP16": table.perplexity_increase,

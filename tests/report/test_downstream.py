@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from radio.workflow import Plan
 from radio.report.downstream import build_downstream_table, load_downstream_table, task_metrics
 from radio.report.experiment import paper_tables
 from radio.report.labels import task_set
-from radio.runtime.unavailable import absence_kept
 from radio.runtime.compose import CONFIG, compose_step
 from radio.runtime.errors import RadioError
+from radio.runtime.unavailable import failure_recorded
 from radio.steps import table as step
+from radio.workflow import JobGraph
 
 LOCAL = {"local": task_metrics(task_set("local"))}
 PAPER = {"paper": task_metrics(task_set("paper"))}
@@ -34,8 +34,8 @@ def write(root, model, method, rate, tasks, values, items="abc"):
     measured = {
         "model": model,
         "method": method.split("@")[0],
-        "bits_paper": float(rate),
-        "bits_true": float(rate) + 0.1,
+        "mean_depth": float(rate),
+        "bpw": float(rate) + 0.1,
         "size_bytes": 1000,
         "lm_eval": "0.4.13",
         "tasks": {task: {**settings, "wall_s": 1.5} for task, _ in values},
@@ -124,7 +124,7 @@ def test_every_value_of_the_papers_tables_has_its_row():
     experiment = compose_step("table", ["experiment=table_downstream_llama2"]).experiment
     paper = paper_tables(experiment, {}, CONFIG / "paper")
     assert set(paper) == {*QA, "average_qa", "gsm8k"}
-    cells = Plan().experiment("table_downstream_llama2").cells
+    cells = JobGraph().experiment("table_downstream_llama2").cells
     for task, table in paper.items():
         for model in experiment.models:
             for method, rate in cells:
@@ -136,7 +136,7 @@ def test_every_value_of_the_papers_tables_has_its_row():
 
 def test_cells_that_are_missing_or_damaged(tmp_path):
     folder = tmp_path / "m"
-    with pytest.raises(RadioError), absence_kept(folder):
+    with pytest.raises(RadioError), failure_recorded(folder):
         raise RadioError("the licence is not accepted")
     damaged = write(tmp_path, "m", "rtn", "3", "local", VALUES)
     damaged.with_suffix(".csv").unlink()

@@ -11,7 +11,7 @@ PAPER = CONFIG / "paper"
 TABLE1 = load_paper_table(PAPER / "table1_wikitext2.csv", "*")
 TABLE5 = load_paper_table(PAPER / "table5_c4.csv", "*")
 TABLES = [TABLE1, TABLE5]
-AUTHOR = "radio-paper@author_choices=true,quantizer.centre=median"
+AUTHOR = "radio-paper@follow_author_code=true,quantizer.center_on=median"
 
 
 def written(file: str) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from radio.report.scaling import (
     paper_times,
     power_law,
 )
-from radio.runtime.unavailable import keep_absence
 from radio.runtime.compose import CONFIG, compose_step
+from radio.runtime.unavailable import record_unavailable
 from radio.steps import table as step
 
 STAGES = ("prepare", "calibrate", "quantize")
@@ -96,7 +96,7 @@ def test_a_missing_stage_says_why_and_is_in_no_total_and_no_fit(tmp_path):
     stages = written(tmp_path)
     (tmp_path / "large/quantize.json").unlink()
     (tmp_path / "middle/calibrate.json").unlink()
-    keep_absence(tmp_path / "middle", "the disk is small")
+    record_unavailable(tmp_path / "middle", "the disk is small")
     (tmp_path / "small/quantize.json").write_text((tmp_path / "small/calibrate.json").read_text())
     table = build_scaling_table(stages, ["calibrate", "quantize"], PAPER)
     assert (

@@ -5,13 +5,13 @@ import pytest
 
 from radio.report.paper import load_paper_table
 from radio.report.table import CELL_COLUMNS, COLUMNS, build_table, load_table, save_table
-from radio.runtime.unavailable import absence_kept
 from radio.runtime.compose import CONFIG
 from radio.runtime.errors import RadioError
+from radio.runtime.unavailable import failure_recorded
 from tests.report.conftest import CELLS, write_evaluation
 
 CONTRACT = (
-    "model,method,bits_paper,bits_true,size_bytes,protocol,perplexity,perplexity_se,kl,"
+    "model,method,mean_depth,bpw,size_bytes,protocol,perplexity,perplexity_se,kl,"
     "top1_agreement,wall_s,"
 )
 WIKITEXT2 = "wikitext2-test/2048x141/all/bos=none/join=none"
@@ -45,7 +45,7 @@ def test_columns_and_order_of_rows(evaluations, tmp_path):
 def test_values_are_those_of_the_manifests(evaluations):
     row = build_table(evaluations).iloc[2]
     assert (row.model, row.method, row.protocol) == ("smollm2-135m", "rtn", "wikipedia-test/512x40")
-    assert (row.perplexity, row.kl, row.bits_true, row.tokens) == (660.0, 3.07, 3.04, 20440)
+    assert (row.perplexity, row.kl, row.bpw, row.tokens) == (660.0, 3.07, 3.04, 20440)
     # what quantizing took, not what evaluating took
     assert row.wall_s == 44.4
     assert row.note == ""
@@ -178,7 +178,7 @@ def test_a_missing_cell_still_has_the_papers_value(tmp_path, paper):
 
 def test_a_cell_without_weights_says_why(tmp_path):
     path = tmp_path / "llama2-7b/evaluation/rtn/4/wikitext2.json"
-    with pytest.raises(RadioError), absence_kept(tmp_path / "llama2-7b"):
+    with pytest.raises(RadioError), failure_recorded(tmp_path / "llama2-7b"):
         raise RadioError("it is gated: set HF_TOKEN")
     note = build_table([path]).note[0]
     assert note == "not run: the weights of llama2-7b are not available (it is gated: set HF_TOKEN)"

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from radio.workflow import Plan, job
+from radio.models.spec import ModelSpec
 from radio.resources.cluster import MEMORY_MARGIN, asked
 from radio.resources.memory_estimate import CalibrationFootprint, quantization_bytes
 from radio.resources.planned_shape import geometry_of
-from radio.models.spec import ModelSpec
 from radio.runtime.compose import CONFIG
 from radio.runtime.errors import RadioError
 from radio.runtime.memory import OWN_SHARE
+from radio.workflow import JobGraph, job
 
-PLAN = Plan()
+PLAN = JobGraph()
 NODE = {"device": "a100", "memory_gb": 240}
 NAMES = {"method": "radio", "rate": "3", "data": "c4", "calibration": "random-sign"}
 RULES = "".join(path.read_text() for path in (CONFIG.parent / "workflow/rules").glob("*.smk"))
 
 
-def of(step: str, model: str, plan: Plan = PLAN, attempt: int = 1, **names: str):  # type: ignore[no-untyped-def]
+def of(step: str, model: str, plan: JobGraph = PLAN, attempt: int = 1, **names: str):  # type: ignore[no-untyped-def]
     return asked(plan, job(step, {**NAMES, "model": model, **names}), **NODE, attempt=attempt)
 
 
@@ -66,7 +66,7 @@ def test_what_is_told_to_stream_asks_for_less(step: str, group: str) -> None:
 def test_an_evaluation_that_streams_asks_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = of("evaluate", "opt-30b").mem_mb
     monkeypatch.setenv("RADIO_STREAMING", "true")
-    other = Plan(overrides=("seed=1",))  # configurations are composed once in a process
+    other = JobGraph(overrides=("seed=1",))  # configurations are composed once in a process
     assert of("evaluate", "opt-30b", plan=other).mem_mb < 0.5 * whole
 
 
@@ -81,7 +81,7 @@ def test_only_sequences_of_one_phase_are_in_memory_together() -> None:
 
 
 def test_a_model_of_unknown_size_gets_a_node(tmp_path: Path) -> None:
-    plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
+    plan = JobGraph(config=shutil.copytree(CONFIG, tmp_path / "config"))
     text = (CONFIG / "model/opt-125m.yaml").read_text()
     head, _, tail = text.partition("architecture:")
     rest = tail[tail.index("\ngroup_rows") :]

@@ -8,28 +8,28 @@ from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from radio.calibrate.random_sign import RandomSign
-from radio.pack.file import compress, save_quantized
+from radio.calibrate.statistics import save_statistics
 from radio.cli import main
 from radio.commands.plan_check import ratios
-from radio.resources.job_estimate import PASSES, read_device, readings
-from radio.resources.file_size import checkpoint_bytes, statistics_bytes, stored
+from radio.models import BlockwiseBackward, ModelSpec, StreamedModel, load_model
+from radio.models.load import count_parameters
+from radio.pack.file import assemble, save_quantized
+from radio.quantize.blockwise import MethodInputs, quantize_layers
 from radio.quantize.methods.awq import Awq
 from radio.quantize.methods.fp16 import Fp16
 from radio.quantize.methods.owq import Owq
 from radio.quantize.methods.radio import Radio
 from radio.quantize.methods.rtn import Rtn
-from radio.models import ModelSpec, Recomputing, StreamedModel, load_model
-from radio.resources.model_shape import Geometry
-from radio.models.load import count_parameters
-from radio.resources.flops import calibration_flops
-from radio.quantize.blockwise import Given, quantize_layers
 from radio.rate import target
 from radio.report.scaling import load_scaling_table
 from radio.report.table import save_table
+from radio.resources.file_size import checkpoint_bytes, statistics_bytes, stored
+from radio.resources.flops import calibration_flops
+from radio.resources.job_estimate import PASSES, read_device, readings
+from radio.resources.model_shape import Geometry
 from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors
-from radio.calibrate.statistics import save_statistics
 from tests.tiny import state_in, tiny_llama, tiny_opt
 
 # parameters as the model cards and the checkpoints have them, tied ones once
@@ -71,7 +71,7 @@ def test_every_model_of_the_paper_has_a_plan_offline(capsys):
     papers = [name for name in options("model") if name.startswith(("opt-", "llama2-"))]
     assert len(papers) == 12  # eleven, and opt-nano
     for name in papers:
-        assert main(["plan", f"model={name}", "method=radio", "target.bits=3"]) == 0
+        assert main(["plan", f"model={name}", "method=radio", "target.bpw=3"]) == 0
         told = capsys.readouterr().out
         assert "3.000 true bits a weight" in told and "time, calibration" in told, name
 
@@ -110,7 +110,7 @@ def test_operations_are_those_that_torch_counts(checkpoint, tmp_path, output):
         model = load_model(checkpoint)
         whole = model
         if recomputed:
-            model = Recomputing(StreamedModel(checkpoint, torch.float32), 2)
+            model = BlockwiseBackward(StreamedModel(checkpoint, torch.float32), 2)
             whole = model.streamed.model
         whole.set_attn_implementation("eager")  # torch counts no operations of the fused one
         with FlopCounterMode(display=False) as counter:
@@ -127,13 +127,13 @@ METHODS = {"rtn": Rtn(24), "awq": Awq(32, ranges=1, exponents=1), "owq": Owq(), 
 @pytest.mark.parametrize("name", METHODS)
 def test_bytes_of_methods_of_one_depth(checkpoint, tmp_path, name):
     method, bits = METHODS[name], 16.0 if name == "fp16" else 3.0
-    given = Given(blocks=IDS) if name in ("awq", "owq") else Given()
+    given = MethodInputs(blocks=IDS) if name in ("awq", "owq") else MethodInputs()
     model = load_model(checkpoint)
-    quantized = compress(model, quantize_layers(model, method, bits, given))
+    quantized = assemble(model, quantize_layers(model, method, bits, given))
     save_quantized(tmp_path / "q", quantized)
     planned = stored(Geometry.of_checkpoint(checkpoint), method, bits, GROUP_ROWS)
     payload = sum(tensor.nbytes for tensor in load_tensors(tmp_path / "q")[0].values())
-    assert planned.bits_true == pytest.approx(quantized.bits_true(), rel=1e-9)
+    assert planned.bpw == pytest.approx(quantized.bpw(), rel=1e-9)
     assert planned.file_bytes == pytest.approx(payload, abs=1)
 
 
@@ -148,12 +148,14 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
     assert geometry.groups(GROUP_ROWS) == groups
     depths = {name: torch.full(e.grad_var.shape, 3).byte() for name, e in statistics.items()}
     model, method = load_model(checkpoint), Radio(fit="moments")
-    quantized = compress(model, quantize_layers(model, method, 3.0, Given(statistics, depths)))
+    quantized = assemble(
+        model, quantize_layers(model, method, 3.0, MethodInputs(statistics, depths))
+    )
     planned = stored(geometry, method, 3.0, GROUP_ROWS)
-    assert planned.bits_true == pytest.approx(quantized.bits_true(), rel=1e-3)
-    for kind, amount in (("bits", planned.bits_true), ("size", f"{planned.file_bytes / 1e6}MB")):
+    assert planned.bpw == pytest.approx(quantized.bpw(), rel=1e-3)
+    for kind, amount in (("bits", planned.bpw), ("size", f"{planned.file_bytes / 1e6}MB")):
         same = stored(geometry, method, target(kind, amount), GROUP_ROWS)
-        assert same.bits_true == pytest.approx(planned.bits_true, rel=1e-3)
+        assert same.bpw == pytest.approx(planned.bpw, rel=1e-3)
         assert same.file_bytes == pytest.approx(planned.file_bytes, rel=1e-3)
 
 
@@ -164,7 +166,7 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
         (["device=abacus", "rate_bits=3"], "unknown device 'abacus'"),
         (["target.kl=0.1"], "target.kl=0.1 is met by measuring"),
         (["target.size=10MB"], "target.size=10MB is out of reach: this model and method reach 58"),
-        (["target.bits=30"], "target.bits=30 is out of reach"),
+        (["target.bpw=30"], "target.bpw=30 is out of reach"),
         (["method=rtn", "target.size=90MB"], "target.size=90MB does not suit a method without"),
         (["rate_bits=3", "calibration.estimator.sequences=8"], "pilot_sequences=8 must lie"),
         (
@@ -198,7 +200,7 @@ def test_the_page_on_running_has_the_numbers_of_the_plan(capsys):
     table = [line.strip("| \n").split(" | ") for line in page.splitlines() if line[:1] == "|"]
     names, rows = table[0][1:], table[2:6]
     for model, *values in rows:
-        assert main(["plan", f"model={model}", "method=radio", "target.bits=3"]) == 0
+        assert main(["plan", f"model={model}", "method=radio", "target.bpw=3"]) == 0
         told = dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
         assert values == [told[name].partition(" (")[0] for name in names]
 
@@ -207,7 +209,7 @@ def test_a_plan_has_all_steps_that_hold_the_model_and_keeps_to_the_memory_allowe
     capsys, monkeypatch
 ):
     def told(*words: str) -> dict[str, str]:
-        assert main(["plan", "model=llama2-7b", "target.bits=3", *words]) == 0
+        assert main(["plan", "model=llama2-7b", "target.bpw=3", *words]) == 0
         return dict(re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
 
     learned, loop = told("method=radio-plus"), told("method=radio-paper")
@@ -265,7 +267,7 @@ def test_a_calibration_that_reads_blocks_reads_them_as_often_as_planned(checkpoi
     estimator = RandomSign(GROUP_ROWS, 3, 1, "float32", "hidden")
     geometry = Geometry.of_checkpoint(checkpoint)
     for at_once, times in ((1, 6), (2, 4)):
-        model = Recomputing(StreamedModel(checkpoint, torch.float32), at_once)
+        model = BlockwiseBackward(StreamedModel(checkpoint, torch.float32), at_once)
         before = model.streamed.weights_read_bytes
         estimator.run(model, IDS, 0, state_in(tmp_path))
         read = model.streamed.weights_read_bytes - before

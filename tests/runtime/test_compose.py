@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from radio.workflow import ARTIFACTS, Plan
 from radio.runtime.compose import compose_step, options, steps
 from radio.runtime.errors import RadioError
+from radio.workflow import ARTIFACTS, JobGraph
 
 
 def test_every_step_of_the_workflow_composes() -> None:
@@ -76,4 +76,4 @@ def test_a_yaml_file_that_is_not_yaml(tmp_path: Path) -> None:
     with pytest.raises(RadioError, match=sentence):
         compose_step("prepare", config=tmp_path)
     with pytest.raises(RadioError, match=sentence):
-        Plan(config=tmp_path).arguments("prepare", model="opt-125m")
+        JobGraph(config=tmp_path).arguments("prepare", model="opt-125m")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from radio.runtime import device
-from radio.runtime.device import CPU, devices, making_on, moved
+from radio.runtime.device import CPU, default_device, devices, to_device
 from radio.runtime.errors import RadioError
 
 ROOT = Path(__file__).parents[2]
@@ -78,17 +78,17 @@ class Parts:
 
 def test_moved_reaches_into_dataclasses_tuples_and_mappings():
     parts = Parts(torch.ones(2), (torch.ones(3), torch.ones(4)), "word")
-    held = moved({"parts": parts, "none": None}, torch.device("meta"))
+    held = to_device({"parts": parts, "none": None}, torch.device("meta"))
     found = held["parts"]
     assert [t.device.type for t in (found.numbers, *found.more)] == ["meta"] * 3
     assert (found.word, held["none"], parts.numbers.device) == ("word", None, CPU)
-    assert moved(parts, CPU) is parts
+    assert to_device(parts, CPU) is parts
 
 
 def test_where_code_that_names_no_device_makes_tensors():
-    with making_on(torch.device("meta")):
+    with default_device(torch.device("meta")):
         assert torch.zeros(2).is_meta
-    with making_on(CPU):
+    with default_device(CPU):
         assert torch.zeros(2).device == CPU
 
 

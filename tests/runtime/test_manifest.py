@@ -51,7 +51,7 @@ def test_a_job_that_goes_on_says_so(cfg, state):
 
 
 def test_content(cfg):
-    content = made(cfg, bits_true=3.1, method="radio", codes=[1, 2])
+    content = made(cfg, bpw=3.1, method="radio", codes=[1, 2])
     assert content["step"] == "quantize"
     assert content["artifact"] == cfg.out
     assert content["config"]["model"] == {"name": "opt-nano", "seed": 7}
@@ -65,7 +65,7 @@ def test_content(cfg):
     assert 5e7 < content["peak_memory_bytes"] < 1e12
     if sys.platform == "linux":
         assert min(content["read_bytes"], content["written_bytes"]) >= 0
-    assert content["measured"] == {"bits_true": 3.1, "method": "radio", "codes": [1, 2]}
+    assert content["measured"] == {"bpw": 3.1, "method": "radio", "codes": [1, 2]}
 
 
 def test_traffic_is_that_of_the_block(cfg, monkeypatch, tmp_path):

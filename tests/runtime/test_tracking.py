@@ -21,7 +21,7 @@ KEY = "0" * 40
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch, tmp_path):
+def empty_layer(monkeypatch, tmp_path):
     """No key, no settings of whoever runs the tests, and no network."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from radio.allocate.layers import allocate_layers
-from radio.targets.bytes import PADDING_BYTES, mean_depth
-from radio.pack.file import compress, file_bytes, save_quantized
-from radio.quantize.methods.radio import Radio
+from radio.calibrate.statistics import LayerStatistics
 from radio.models import decoder_linears, load_model
 from radio.models.load import skeleton
-from radio.quantize.blockwise import Given, quantize_layers
+from radio.pack.file import assemble, file_bytes, save_quantized
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.methods.radio import Radio
 from radio.rate import target
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
+from radio.targets.bytes import PADDING_BYTES, mean_depth
 from radio.theory.codebook import companded
 from radio.theory.grouping import cluster_rows, locations_and_scales
 from tests.tiny import tiny_llama, tiny_opt
@@ -41,8 +41,8 @@ def setting(request, tmp_path):
     """Checkpoint, method, codebooks: without and with biases, a table in the file, short lines."""
     make = tiny_opt if request.param == "opt" else tiny_llama
     learned = request.param == "learned"
-    line_bits = 8 if request.param == "bytes" else 16
-    method = Radio("learned" if learned else "companded", "moments", line_bits=line_bits)
+    scale_bits = 8 if request.param == "bytes" else 16
+    method = Radio("learned" if learned else "companded", "moments", scale_bits=scale_bits)
     return make(tmp_path / "model"), method, BOOKS if learned else None
 
 
@@ -52,8 +52,8 @@ def compressed(setting, asked):
     statistics = statistics_of(model)
     rate_bits = mean_depth(asked, skeleton(path), method, statistics, books)
     depths, _ = allocate_layers(statistics, rate_bits, "exact")
-    given = Given(statistics, depths, books)
-    quantized = compress(model, quantize_layers(model, method, rate_bits, given))
+    given = MethodInputs(statistics, depths, books)
+    quantized = assemble(model, quantize_layers(model, method, rate_bits, given))
     # the padding of codes, and the last group that did not fit
     slack_bits = 8 * PADDING_BYTES * len(statistics) / quantized.weights() + 16 / 1000
     return quantized, slack_bits
@@ -61,8 +61,8 @@ def compressed(setting, asked):
 
 @pytest.mark.parametrize("bits", ["4.0", "5.5", "8.0"])
 def test_true_bits_keep_to_the_target(setting, bits):
-    quantized, slack_bits = compressed(setting, target("bits", bits))
-    assert float(bits) - slack_bits <= quantized.bits_true() <= float(bits)
+    quantized, slack_bits = compressed(setting, target("bpw", bits))
+    assert float(bits) - slack_bits <= quantized.bpw() <= float(bits)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
@@ -81,7 +81,7 @@ def test_the_file_keeps_to_its_size(setting, share, tmp_path):
     assert size <= file_bytes(quantized) <= size + 40 * tensors
 
 
-@pytest.mark.parametrize("asked", [("bits", "0.1"), ("bits", "12"), ("size", "1MB")])
+@pytest.mark.parametrize("asked", [("bpw", "0.1"), ("bpw", "12"), ("size", "1MB")])
 def test_refuses_what_is_out_of_reach(setting, asked):
     with pytest.raises(RadioError, match=r"is out of reach: this model and method reach \d"):
         compressed(setting, target(*asked))

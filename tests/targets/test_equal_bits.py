@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from radio.pack.file import load_quantized
 from radio.cli import main
+from radio.pack.file import load_quantized
 from radio.report.table import build_table
 from radio.runtime.files import write_json
 from tests.tiny import tiny_llama
@@ -37,7 +37,7 @@ def quantized(folder: Path, *overrides: str) -> dict[str, Any]:
     out = folder / "q.safetensors"
     assert main(["quantize", f"out={out}", *overrides]) == 0
     measured: dict[str, Any] = json.loads(out.with_suffix(".json").read_text())["measured"]
-    assert measured["bits_true"] == load_quantized(out).bits_true()
+    assert measured["bpw"] == load_quantized(out).bpw()
     return measured
 
 
@@ -45,27 +45,27 @@ def quantized(folder: Path, *overrides: str) -> dict[str, Any]:
 def test_spends_at_most_what_was_asked_and_nearly_all_of_it(
     bits: float, model: str, tmp_path: Path
 ) -> None:
-    measured = quantized(tmp_path, "method=rtn", f"target.bits={bits}", model)
+    measured = quantized(tmp_path, "method=rtn", f"target.bpw={bits}", model)
     # one run more in the 64 columns costs a scale and a zero point: (16 + 8) / 64 at most
-    assert bits - 0.375 < measured["bits_true"] <= bits
-    assert measured["bits_paper"] == measured["rate_bits"] < measured["bits_true"]
+    assert bits - 0.375 < measured["bpw"] <= bits
+    assert measured["mean_depth"] == measured["rate_bits"] < measured["bpw"]
     assert measured["settings"]["group_cols"] in range(1, 129)
 
 
 def test_a_rate_asked_as_depth_solves_nothing(model: str, tmp_path: Path) -> None:
     measured = quantized(tmp_path, "method=rtn", "rate_bits=3", model)
     assert measured["settings"]["group_cols"] is None
-    assert measured["bits_paper"] == 3 < measured["bits_true"]
+    assert measured["mean_depth"] == 3 < measured["bpw"]
 
 
 @pytest.mark.parametrize(
     "overrides, sentence",
     [
-        (["target.bits=1.1"], "target.bits=1.1 is out of reach: this model and method reach 1.2"),
+        (["target.bpw=1.1"], "target.bpw=1.1 is out of reach: this model and method reach 1.2"),
         (["target.size=1MB"], "method=rtn, whose settings are solved for true bits alone"),
         (["target.kl=0.1"], "method=rtn, whose settings are solved for true bits alone"),
         (
-            ["target.bits=3", "method.quantizer.group_cols=64"],
+            ["target.bpw=3", "method.quantizer.group_cols=64"],
             "method.quantizer.group_cols=22, and method=rtn has group_cols=64",
         ),
     ],
@@ -81,8 +81,8 @@ def test_what_cannot_be_met_is_refused(
 
 def test_what_the_user_fixed_may_be_what_is_met(model: str, tmp_path: Path) -> None:
     fixed = ["method=rtn", "method.quantizer.group_cols=22"]
-    free = quantized(tmp_path, "method=rtn", "target.bits=3", model)
-    assert quantized(tmp_path, *fixed, "target.bits=3", model)["settings"] == free["settings"]
+    free = quantized(tmp_path, "method=rtn", "target.bpw=3", model)
+    assert quantized(tmp_path, *fixed, "target.bpw=3", model)["settings"] == free["settings"]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_the_row_of_a_table_shows_what_was_asked_and_spent(
     assert main(["reference", model, tokens, f"out={reference}"]) == 0
     inputs = [] if method == "rtn" else [tokens, "method.inputs.sequences=2"]
     inputs += ["method.quantizer.group_cols=null"]
-    measured = quantized(tmp_path, f"method={method}", *inputs, "target.bits=3", model)
+    measured = quantized(tmp_path, f"method={method}", *inputs, "target.bpw=3", model)
     assert measured["rate_bits"] == 2 and measured["settings"][solved] is not None
-    out = tmp_path / f"smollm2-135m/evaluation/{method}/bits=3/local.csv"
+    out = tmp_path / f"smollm2-135m/evaluation/{method}/bpw=3/local.csv"
     given = [model, tokens, f"artifacts.reference={reference}"]
     coded = f"artifacts.quantized={tmp_path / 'q.safetensors'}"
     assert main(["evaluate", *given, coded, f"out='{out}'"]) == 0
     (row,) = build_table([out.with_suffix(".json")]).to_dict("records")
-    assert (row["asked"], row["note"]) == ("bits=3", "")
-    assert 2 <= row["bits_paper"] < row["bits_true"] <= 3
+    assert (row["asked"], row["note"]) == ("bpw=3", "")
+    assert 2 <= row["mean_depth"] < row["bpw"] <= 3
     assert row["kl"] > 0

@@ -5,13 +5,13 @@ import torch
 
 import radio.targets.search as module
 from radio.allocate.layers import allocate_layers
-from radio.pack.file import compress, install
-from radio.data.tokens import TokenBlocks, sha256_of_ids
+from radio.data.tokens import TokenSequences, sha256_of_ids
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import compute_reference
-from radio.quantize.methods.radio import Radio
 from radio.models import head, load_model
-from radio.quantize.blockwise import Given, quantize_layers
+from radio.pack.file import assemble, install
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.methods.radio import Radio
 from radio.rate import target
 from radio.targets.search import search
 from tests.targets.test_bytes import statistics_of
@@ -23,7 +23,7 @@ def setting(tmp_path_factory):
     path = tiny_llama(tmp_path_factory.mktemp("m") / "model", initializer_range=0.3)
     ids = torch.randint(2, 300, (3, 24), generator=torch.Generator().manual_seed(1))
     statistics = statistics_of(load_model(path))
-    return path, TokenBlocks(ids, "validation", sha256_of_ids(ids)), statistics
+    return path, TokenSequences(ids, "validation", sha256_of_ids(ids)), statistics
 
 
 def run(setting, asked, state):
@@ -32,7 +32,7 @@ def run(setting, asked, state):
         path,
         Radio(),
         lambda rate_bits: allocate_layers(statistics, rate_bits, "exact")[0],
-        Given(statistics),
+        MethodInputs(statistics),
         blocks,
         target(*asked),
         0.05,
@@ -49,8 +49,8 @@ def test_what_was_found_keeps_to_the_target(setting, asked, tmp_path):
     reference = compute_reference(model, blocks.ids, blocks.sha256)
     depths, _ = allocate_layers(statistics, found.rate_bits, "exact")
     original_head = load_model(path).get_output_embeddings()
-    layers = quantize_layers(model, Radio(), found.rate_bits, Given(statistics, depths))
-    install(model, compress(model, layers))
+    layers = quantize_layers(model, Radio(), found.rate_bits, MethodInputs(statistics, depths))
+    install(model, assemble(model, layers))
     summary = evaluate(model, blocks.ids, reference, original_head).summary()
     loss = summary["kl"]
     if asked[0] != "kl":

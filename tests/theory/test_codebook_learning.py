@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from radio.theory.codebook import Codebook, companded, decode, encode
-from radio.theory.scale_fit import least_squares
 from radio.theory.codebook_learning import learn_codebooks, learn_levels
+from radio.theory.scale_fit import least_squares
 
 GAUSSIAN_3_BITS = 0.03454  # Max, 1960
 

@@ -5,7 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radio.theory.error_compensation import BLOCK_COLS, BeforeRun, inverse_factor, with_feedback
+from radio.theory.error_compensation import (
+    BLOCK_COLS,
+    BeforeRun,
+    inverse_factor,
+    with_error_compensation,
+)
 
 STEP = 0.25
 
@@ -23,8 +28,8 @@ def problem(rows: int, cols: int, seed: int = 0, dtype=torch.float64):
     return weight, inputs.T @ inputs / len(inputs)
 
 
-def damped(hessian: torch.Tensor, damping: float = 0.01) -> torch.Tensor:
-    return hessian + damping * hessian.diagonal().mean() * torch.eye(len(hessian)).to(hessian)
+def damped(hessian: torch.Tensor, damping_frac: float = 0.01) -> torch.Tensor:
+    return hessian + damping_frac * hessian.diagonal().mean() * torch.eye(len(hessian)).to(hessian)
 
 
 def output_error(error: torch.Tensor, hessian: torch.Tensor) -> float:
@@ -42,12 +47,12 @@ def optimal_brain(weight: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     return result
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.01, 0.3])
-def test_the_factor_is_upper_and_squares_to_the_inverse(damping):
+@pytest.mark.parametrize("damping_frac", [0.0, 0.01, 0.3])
+def test_the_factor_is_upper_and_squares_to_the_inverse(damping_frac):
     _, hessian = problem(1, 20)
-    upper = inverse_factor(hessian, damping)
+    upper = inverse_factor(hessian, damping_frac)
     assert torch.equal(upper, upper.triu()) and (upper.diagonal() > 0).all()
-    product = upper.T @ upper @ damped(hessian, damping)
+    product = upper.T @ upper @ damped(hessian, damping_frac)
     torch.testing.assert_close(product, torch.eye(20).double(), rtol=0, atol=1e-9)
 
 
@@ -62,7 +67,7 @@ def test_the_factor_is_gptqs():
 @given(seed=st.integers(0, 30), rows=st.integers(1, 5), cols=st.integers(1, 24))
 def test_equals_optimal_brain_quantization(seed, rows, cols):
     weight, hessian = problem(rows, cols, seed)
-    result = with_feedback(weight, inverse_factor(hessian), rounded)
+    result = with_error_compensation(weight, inverse_factor(hessian), rounded)
     wanted = optimal_brain(weight, damped(hessian))
     torch.testing.assert_close(result, wanted, rtol=0, atol=1e-9)
 
@@ -70,7 +75,7 @@ def test_equals_optimal_brain_quantization(seed, rows, cols):
 @pytest.mark.parametrize("cols", [BLOCK_COLS - 1, BLOCK_COLS, BLOCK_COLS + 1, 2 * BLOCK_COLS + 5])
 def test_equals_optimal_brain_quantization_across_blocks(cols):
     weight, hessian = problem(3, cols)
-    result = with_feedback(weight, inverse_factor(hessian), rounded)
+    result = with_error_compensation(weight, inverse_factor(hessian), rounded)
     torch.testing.assert_close(result, optimal_brain(weight, damped(hessian)), rtol=0, atol=1e-9)
 
 
@@ -78,9 +83,11 @@ def test_equals_optimal_brain_quantization_across_blocks(cols):
 def test_block_size_is_a_matter_of_speed(block, monkeypatch):
     weight, hessian = problem(4, 150)
     factor = inverse_factor(hessian)
-    wanted = with_feedback(weight, factor, rounded)
+    wanted = with_error_compensation(weight, factor, rounded)
     monkeypatch.setattr("radio.theory.error_compensation.BLOCK_COLS", block)
-    torch.testing.assert_close(with_feedback(weight, factor, rounded), wanted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        with_error_compensation(weight, factor, rounded), wanted, rtol=0, atol=1e-9
+    )
 
 
 def test_feedback_lowers_the_output_error():
@@ -89,7 +96,7 @@ def test_feedback_lowers_the_output_error():
     for seed in range(40):
         weight, hessian = problem(8, 32, seed)
         plain = output_error(rounded(0, weight) - weight, hessian)
-        fed = with_feedback(weight, inverse_factor(hessian), rounded)
+        fed = with_error_compensation(weight, inverse_factor(hessian), rounded)
         ratios.append(output_error(fed - weight, hessian) / plain)
     ratios = torch.tensor(ratios)
     assert ratios.mean() < 0.5 and (ratios < 1).float().mean() > 0.95
@@ -98,7 +105,7 @@ def test_feedback_lowers_the_output_error():
 def test_uncorrelated_inputs_get_no_feedback():
     weight = torch.randn(8, 32)
     factor = inverse_factor(torch.diag(torch.rand(32) + 0.1))
-    assert torch.equal(with_feedback(weight, factor, rounded), rounded(0, weight))
+    assert torch.equal(with_error_compensation(weight, factor, rounded), rounded(0, weight))
 
 
 def test_order_is_that_of_permuted_columns():
@@ -111,14 +118,14 @@ def test_order_is_that_of_permuted_columns():
         turns.append(j)
         return rounded(j, column)
 
-    result = with_feedback(weight, inverse_factor(hessian, order=order), noted, order)
+    result = with_error_compensation(weight, inverse_factor(hessian, order=order), noted, order)
     permuted = inverse_factor(hessian[order][:, order])
-    wanted = with_feedback(weight[:, order], permuted, rounded)
+    wanted = with_error_compensation(weight[:, order], permuted, rounded)
     assert turns == order.tolist()
     assert torch.equal(result[:, order], wanted)
     as_they_stand = torch.arange(140)
-    same = with_feedback(weight, inverse_factor(hessian), rounded, as_they_stand)
-    assert torch.equal(same, with_feedback(weight, inverse_factor(hessian), rounded))
+    same = with_error_compensation(weight, inverse_factor(hessian), rounded, as_they_stand)
+    assert torch.equal(same, with_error_compensation(weight, inverse_factor(hessian), rounded))
 
 
 @pytest.mark.parametrize("run_cols", [1, 5, 76, BLOCK_COLS, BLOCK_COLS + 20, 1000])
@@ -133,8 +140,8 @@ def test_a_run_is_seen_after_the_errors_of_all_before_it(run_cols):
         seen[start] = run.clone()
 
     factor = inverse_factor(hessian, order=order)
-    result = with_feedback(weight, factor, rounded, order, BeforeRun(run_cols, see))
-    assert torch.equal(result, with_feedback(weight, factor, rounded, order))
+    result = with_error_compensation(weight, factor, rounded, order, BeforeRun(run_cols, see))
+    assert torch.equal(result, with_error_compensation(weight, factor, rounded, order))
     assert list(seen) == list(range(0, cols, run_cols))
     for start, run in seen.items():
         before, after = order[:start], order[start:]
@@ -155,34 +162,36 @@ def test_codes_kept_by_the_callback_decode_to_the_result():
         return codes[:, j] * STEP
 
     before = weight.clone()
-    result = with_feedback(weight, inverse_factor(hessian), coded)
+    result = with_error_compensation(weight, inverse_factor(hessian), coded)
     assert torch.equal(result, codes * STEP) and result.is_contiguous()
     assert torch.equal(weight, before)
 
 
 def test_a_rounder_that_changes_nothing_leaves_the_weights():
     weight, hessian = problem(5, 140, dtype=torch.float32)
-    assert torch.equal(with_feedback(weight, inverse_factor(hessian), lambda j, c: c), weight)
+    assert torch.equal(
+        with_error_compensation(weight, inverse_factor(hessian), lambda j, c: c), weight
+    )
 
 
 def test_inputs_that_move_together_share_one_error():
     """Rank one: the output sees only the sum, and all but the last error is made up for."""
     weight, ones = torch.rand(16, 12).double(), torch.ones(12, 12).double()
-    fed = with_feedback(weight, inverse_factor(ones, 1e-6), rounded)
+    fed = with_error_compensation(weight, inverse_factor(ones, 1e-6), rounded)
     assert (fed - weight).sum(dim=1).abs().max() <= 0.51 * STEP
     assert (rounded(0, weight) - weight).sum(dim=1).abs().max() > STEP
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.01])
-def test_singular_and_nearly_indefinite_hessians(damping):
+@pytest.mark.parametrize("damping_frac", [0.0, 0.01])
+def test_singular_and_nearly_indefinite_hessians(damping_frac):
     """Fewer tokens than inputs, in float32, less a rounding error: still a factor, and a gain."""
     weight = torch.randn(8, 60)
     inputs = torch.randn(20, 60)
     hessian = inputs.T @ inputs / 20 - 1e-5 * torch.eye(60)
     assert torch.linalg.eigvalsh(hessian).min() < 0
-    upper = inverse_factor(hessian, damping)
-    assert torch.isfinite(upper).all() and torch.equal(upper, inverse_factor(hessian, damping))
-    fed = with_feedback(weight, upper, rounded)
+    upper = inverse_factor(hessian, damping_frac)
+    assert torch.isfinite(upper).all() and torch.equal(upper, inverse_factor(hessian, damping_frac))
+    fed = with_error_compensation(weight, upper, rounded)
     plain = output_error(rounded(0, weight) - weight, hessian)
     assert output_error(fed - weight, hessian) < 0.7 * plain
 
@@ -199,19 +208,20 @@ def test_dead_inputs_are_rounded_alone_and_disturb_no_other(rest):
     wanted = optimal_brain(weight[:, alive], kept + 0.01 * unit * torch.eye(27).double())
     upper = inverse_factor(hessian)
     assert (upper[dead][:, alive] == 0).all() and (upper[alive][:, dead] == 0).all()
-    result = with_feedback(weight, upper, rounded)
+    result = with_error_compensation(weight, upper, rounded)
     torch.testing.assert_close(result[:, alive], wanted, rtol=0, atol=1e-9)
     assert torch.equal(result[:, dead], rounded(0, weight[:, dead]))
 
 
 def test_all_inputs_dead():
-    assert torch.equal(inverse_factor(torch.zeros(3, 3), damping=0.0), torch.eye(3))
+    assert torch.equal(inverse_factor(torch.zeros(3, 3), damping_frac=0.0), torch.eye(3))
 
 
 def test_one_column():
     weight = torch.randn(6, 1)
     assert torch.equal(
-        with_feedback(weight, inverse_factor(torch.ones(1, 1)), rounded), rounded(0, weight)
+        with_error_compensation(weight, inverse_factor(torch.ones(1, 1)), rounded),
+        rounded(0, weight),
     )
 
 

@@ -31,12 +31,12 @@ def test_in_bytes_is_near(octave, distance, sign):
         assert abs(stored_location - location) <= allowed
 
 
-@pytest.mark.parametrize("line_bits", STORES)
+@pytest.mark.parametrize("scale_bits", STORES)
 @given(OCTAVES, st.floats(-20, 4), SIGNS)
-def test_what_a_store_returns_it_leaves(line_bits, octave, distance, sign):
+def test_what_a_store_returns_it_leaves(scale_bits, octave, distance, sign):
     scale = 2.0**octave
-    once = STORES[line_bits](*line(sign * scale * 2.0**distance, scale))
-    again = STORES[line_bits](*once)
+    once = STORES[scale_bits](*line(sign * scale * 2.0**distance, scale))
+    again = STORES[scale_bits](*once)
     assert all(map(torch.equal, once, again))
     assert all(torch.equal(part, part.half().float()) for part in once)
 

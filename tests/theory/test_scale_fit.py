@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radio.theory.codebook import Codebook, companded, decode, encode, uniform
-from radio.theory.scale_fit import FITS, SEARCH_GRID, least_squares, refitted, search, with_gain
 from radio.theory.scale_codec import STORES, in_bytes, in_float16
+from radio.theory.scale_fit import FITS, SEARCH_GRID, least_squares, refitted, search, with_gain
 
 
 def normal_groups(seed: int, groups: int = 5, numel: int = 97) -> torch.Tensor:
@@ -39,14 +39,14 @@ def test_search_finds_the_best_point_of_the_grid(bits, store):
     location, scale = moments_of(groups)
     found_location, found_scale = search(groups, location, scale, codebook, store)
 
-    centre = store(location, scale)[0]
-    lines = [store(centre, scale * f) for f in torch.exp2(SEARCH_GRID)]
+    center_on = store(location, scale)[0]
+    lines = [store(center_on, scale * f) for f in torch.exp2(SEARCH_GRID)]
     errors = torch.stack([squared_error(groups, *line, codebook).sum(1) for line in lines])
     if bits:  # at depth 0 every scale is equally good, and the first is taken
         scales = torch.stack([line[1] for line in lines])
         best_scale = scales.gather(0, errors.argmin(0)[None])[0]
         torch.testing.assert_close(found_scale, best_scale)
-    lines = [store(centre + found_scale * g, found_scale) for g in SEARCH_GRID]
+    lines = [store(center_on + found_scale * g, found_scale) for g in SEARCH_GRID]
     errors = torch.stack([squared_error(groups, *line, codebook).sum(1) for line in lines])
     found = squared_error(groups, found_location, found_scale, codebook).sum(1)
     torch.testing.assert_close(found, errors.amin(0), rtol=1e-5, atol=0)

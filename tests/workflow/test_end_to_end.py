@@ -77,8 +77,8 @@ def test_killed_resumed_and_done_once(resumed: Run) -> None:
     assert list(table.index) == ["fp16", "rtn", "radio"]
     assert table.kl["fp16"] == pytest.approx(0, abs=1e-4)
     assert 0 < table.kl["radio"] < table.kl["rtn"]
-    assert table.bits_paper["radio"] == pytest.approx(3, abs=0.05)
-    assert (table.bits_true >= table.bits_paper).all()
+    assert table.mean_depth["radio"] == pytest.approx(3, abs=0.05)
+    assert (table.bpw >= table.mean_depth).all()
     assert (results / "smoke.md").is_file()
     assert not list(results.rglob(".*"))
 
@@ -97,7 +97,7 @@ def test_a_target_of_accuracy_and_a_method_that_learns(resumed: Run) -> None:
     ]
     assert found[0]["loss_validation"] <= 0.002
     assert found[0]["kl"] < 2 * 0.002  # the test text is another, and tiny
-    assert found[1]["bits_paper"] == pytest.approx(3, abs=0.05)
+    assert found[1]["mean_depth"] == pytest.approx(3, abs=0.05)
     table = pd.read_csv(resumed.folder / "results/smoke.csv").set_index("method")
     assert found[1]["kl"] < table.kl["radio"]
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from radio.workflow import ARTIFACTS, Plan, job
-from radio.workflow.config import keys_of
 from radio.runtime.compose import CONFIG, compose_step, options, steps
 from radio.runtime.errors import RadioError
+from radio.workflow import ARTIFACTS, JobGraph, job
+from radio.workflow.config import keys_of
 
-PLAN = Plan()
+PLAN = JobGraph()
 
 
 @pytest.mark.parametrize("name", options("experiment"))
@@ -54,7 +54,7 @@ def test_a_model_is_calibrated_on_its_text(model: str, data: str) -> None:
 
 
 def test_an_added_method_needs_no_edit_elsewhere(tmp_path: Path) -> None:
-    plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
+    plan = JobGraph(config=shutil.copytree(CONFIG, tmp_path / "config"))
     (plan.config / "method/mine.yaml").write_text(
         f"name: mine\nlabel: Mine\nneeds: [statistics]\ncalibration: random-sign\n{QUANTIZER}"
     )
@@ -72,7 +72,7 @@ def test_an_added_method_needs_no_edit_elsewhere(tmp_path: Path) -> None:
     ],
 )
 def test_a_method_that_cannot_be_made(tmp_path: Path, needs: str, sentence: str) -> None:
-    plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
+    plan = JobGraph(config=shutil.copytree(CONFIG, tmp_path / "config"))
     (plan.config / "method/mine.yaml").write_text(f"name: mine\n{needs}\n{QUANTIZER}")
     with pytest.raises(RadioError, match=sentence):
         plan.inputs("quantize", model="opt-nano", method="mine", rate="3")
@@ -102,7 +102,7 @@ def test_stages_are_jobs_behind_the_quantized_model(tmp_path: Path) -> None:
         f"results/random-opt-125m/quantized/radio@{settings}/3.json",
     ]
     assert len(manifests) == 4 * 6
-    few = Plan(overrides=("experiment.models=[random-opt-350m]",))
+    few = JobGraph(overrides=("experiment.models=[random-opt-350m]",))
     assert len(few.inputs("table", experiment="table_scaling")["evaluations"]) == 4
     bad = plan_with(tmp_path, "stages: [calibrate]\ncells: [{method: rtn, rates: [3]}]\n")
     with pytest.raises(
@@ -121,7 +121,7 @@ def test_a_figure_is_drawn_from_what_it_names() -> None:
 
 
 def test_overrides_reach_the_steps_that_have_their_key() -> None:
-    plan = Plan(overrides=("data.context_tokens=64", "model.group_rows=8", "seed=1"))
+    plan = JobGraph(overrides=("data.context_tokens=64", "model.group_rows=8", "seed=1"))
     assert plan.overrides_of("table") == ["seed=1"]
     assert plan.overrides_of("calibrate") == ["model.group_rows=8", "seed=1"]
     assert plan.overrides_of("tokenize") == list(plan.overrides)
@@ -147,11 +147,11 @@ def test_the_keys_of_a_step_are_those_of_its_configuration(step: str) -> None:
 )
 def test_overrides_that_cannot_be_meant(override: str, sentence: str) -> None:
     with pytest.raises(RadioError, match=sentence):
-        Plan(overrides=(override,)).overrides_of("prepare")
+        JobGraph(overrides=(override,)).overrides_of("prepare")
 
 
 def test_an_experiment_that_is_not_whole(tmp_path: Path) -> None:
-    plan = Plan(config=shutil.copytree(CONFIG, tmp_path / "config"))
+    plan = JobGraph(config=shutil.copytree(CONFIG, tmp_path / "config"))
     (plan.config / "experiment/bad.yaml").write_text(
         "name: bad\ntitle: Bad\nmodels: []\ndata: [c4]\n"
     )
@@ -159,9 +159,9 @@ def test_an_experiment_that_is_not_whole(tmp_path: Path) -> None:
         plan.experiment("bad")
 
 
-def plan_with(folder: Path, experiment: str) -> Plan:
+def plan_with(folder: Path, experiment: str) -> JobGraph:
     """The plan of the project with one experiment more, `mine`, on one model and text."""
-    plan = Plan(config=shutil.copytree(CONFIG, folder / "config"))
+    plan = JobGraph(config=shutil.copytree(CONFIG, folder / "config"))
     head = "name: mine\ntitle: Mine\nmodels: [opt-nano]\ndata: [wikipedia]\n"
     (plan.config / "experiment/mine.yaml").write_text(head + experiment)
     return plan
@@ -177,13 +177,13 @@ def test_cells_without_rates_have_those_of_the_experiment(tmp_path: Path) -> Non
 def test_methods_are_matched_by_true_bits(tmp_path: Path) -> None:
     plan = plan_with(
         tmp_path,
-        "match: bits_true\nrates: [3.0, 2.5]\ncells:\n  - {method: fp16, rates: [16]}\n"
+        "match: bpw\nrates: [3.0, 2.5]\ncells:\n  - {method: fp16, rates: [16]}\n"
         "  - {method: rtn}\n  - {method: radio, rates: [kl=0.2]}\n",
     )
-    cells = (("fp16", "16"), ("rtn", "bits=3"), ("rtn", "bits=2.5"), ("radio", "kl=0.2"))
+    cells = (("fp16", "16"), ("rtn", "bpw=3"), ("rtn", "bpw=2.5"), ("radio", "kl=0.2"))
     assert plan.experiment("mine").cells == cells
-    overrides = plan.arguments("quantize", model="opt-nano", method="rtn", rate="bits=2.5")
-    assert "target.bits=2.5" in overrides
+    overrides = plan.arguments("quantize", model="opt-nano", method="rtn", rate="bpw=2.5")
+    assert "target.bpw=2.5" in overrides
 
 
 @pytest.mark.parametrize(
@@ -221,13 +221,13 @@ def test_every_cell_gets_what_its_steps_ask_for(name: str) -> None:
         assert {read_as.get(need, need) for need in config.needs} | {"model"} == set(inputs)
         if "allocation" in config.needs:
             above = PLAN.inputs("allocate", **names)
-            assert ("distortion" in above) == bool(config.measured)
+            assert ("distortion" in above) == bool(config.use_measured_distortion)
             counted = "codebook" in config.needs and rate.startswith(("bits=", "size="))
             assert ("codebook" in above) == counted
 
 
 @pytest.mark.parametrize(
-    "method", ["radio@iterations=8", "rtn@author_choices=true", "radio@name=x"]
+    "method", ["radio@iterations=8", "rtn@follow_author_code=true", "radio@name=x"]
 )
 def test_a_setting_that_would_do_nothing_is_refused(method: str) -> None:
     with pytest.raises(RadioError, match="which no step of"):
@@ -243,14 +243,14 @@ def test_the_papers_tables_have_a_row_that_makes_the_authors_choices(
 ) -> None:
     """Rounds of 16 samples, as in opt_all.sh, llama_all.sh and llama_bit_depth.sh (seannz/cvxq)."""
     experiment = PLAN.experiment(name)
-    (method,) = {method for method, _ in experiment.cells if "author_choices=true" in method}
+    (method,) = {method for method, _ in experiment.cells if "follow_author_code=true" in method}
     cell = {"model": experiment.models[0], "method": method, "rate": "3"}
     estimator = PLAN.compose("refine", **cell).refinement.estimator
-    assert (estimator.author_choices, estimator.iterations) == (True, rounds)
+    assert (estimator.follow_author_code, estimator.iterations) == (True, rounds)
     assert (estimator.batch, estimator.validate_every) == (16, validate_every)
     for quantizer in (
         estimator.draft,
         estimator.final,
         PLAN.compose("quantize", **cell).method.quantizer,
     ):
-        assert (quantizer.centre, quantizer.levels) == ("median", "companded")
+        assert (quantizer.center_on, quantizer.levels) == ("median", "companded")

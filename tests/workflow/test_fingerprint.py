@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from radio.workflow import Job, Plan, job
-from radio.workflow.fingerprint import recipe
 from radio.runtime.compose import CONFIG, PACKAGE
+from radio.workflow import Job, JobGraph, job
+from radio.workflow.fingerprint import fingerprint
 
 NOBODY: set[str] = set()
 REPORT = {"table", "figure"}
@@ -26,11 +26,11 @@ ALL = {"prepare", *TOKENIZED, *QUANTIZED}
 
 def recipes(config: Path, package: Path) -> dict[Job, str]:
     """Recipes of all jobs behind the main table's figure."""
-    plan = Plan(config=config, package=package)
+    plan = JobGraph(config=config, package=package)
     waiting, found = [job("figure", {"figure": "rate_distortion_smollm2"})], {}
     while waiting:
         each = waiting.pop()
-        found[each] = recipe(plan, each.step, **dict(each.names))
+        found[each] = fingerprint(plan, each.step, **dict(each.names))
         waiting.extend(plan.upstream(each))
     return found
 
@@ -85,18 +85,18 @@ def test_settings_of_the_machine_are_known_by_their_place(tmp_path: Path) -> Non
         edit(
             config / "figure/scaling.yaml", "\n  - {step: table, experiment: table_scaling}", " []"
         )
-        found.add(recipe(Plan(config=config), "figure", figure="scaling"))
+        found.add(fingerprint(JobGraph(config=config), "figure", figure="scaling"))
     assert len(found) == 2
 
 
 @pytest.mark.parametrize(
     "file, users",
     [
-        ("methods/rtn.py", RTNS),
-        ("methods/radio.py", RADIO),
-        ("calibrate.py", CALIBRATED),
-        ("allocate.py", RADIO),
-        ("steps/method_inputs.py", {*QUANTIZED, *EVALUATED, *REPORT}),
+        ("quantize/methods/rtn.py", RTNS),
+        ("quantize/methods/radio.py", RADIO),
+        ("calibrate/random_sign.py", CALIBRATED),
+        ("allocate/layers.py", RADIO),
+        ("quantize/method_inputs.py", {*QUANTIZED, *EVALUATED, *REPORT}),
         ("data/wikipedia.py", TOKENIZED),
         ("data/hub.py", NOBODY),
         ("models/gguf.py", ALL),
@@ -121,8 +121,8 @@ def test_edited_code_changes_the_recipes_of_its_users(
     "file, users",
     [
         ("kernels/csrc/lanes.h", {"bench", "decode"}),
-        ("kernels/ggml.py", {"bench", "decode"}),
-        ("kernels/bench.py", {"bench"}),
+        ("benchmark/ggml.py", {"bench", "decode"}),
+        ("benchmark/matmul.py", {"bench"}),
     ],
 )
 def test_edited_kernels_are_timed_again(tmp_path: Path, file: str, users: set[str]) -> None:
@@ -133,8 +133,8 @@ def test_edited_kernels_are_timed_again(tmp_path: Path, file: str, users: set[st
     )
     names = {"model": "smollm2-135m", "method": "rtn", "rate": "3"}
     before, after = (
-        {step: recipe(plan, step, **names) for step in ("bench", "decode", "quantize")}
-        for plan in (Plan(), Plan(package=package))
+        {step: fingerprint(plan, step, **names) for step in ("bench", "decode", "quantize")}
+        for plan in (JobGraph(), JobGraph(package=package))
     )
     assert {step for step in before if before[step] != after[step]} == users
 
@@ -166,10 +166,10 @@ def changed(before: dict[Job, str], after: dict[Job, str]) -> set[str]:
 
 
 RECIPES = """
-from radio.workflow import Plan
-from radio.workflow.fingerprint import recipe
+from radio.workflow import JobGraph
+from radio.workflow.fingerprint import fingerprint
 names = {"model": "smollm2-135m", "data": "wikipedia", "method": "radio", "rate": "3"}
-print([recipe(Plan(), step, **names) for step in ("tokenize", "quantize", "evaluate", "ledger")])
+print([fingerprint(JobGraph(), step, **names) for step in ("tokenize", "quantize", "evaluate", "ledger")])
 """
 
 

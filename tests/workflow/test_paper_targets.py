@@ -6,19 +6,19 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from radio.workflow import Plan, paper
 from radio.resources.machine_limits import why_too_large
-from radio.workflow.reproduction import SPEEDUP, comparison_of
-from radio.workflow.manifests import manifests_digest
-from radio.workflow.paper import fitting_targets, paper_numbers, paper_targets
-from radio.runtime.unavailable import keep_absence
 from radio.runtime.compose import CONFIG, compose_step, options
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
+from radio.runtime.unavailable import record_unavailable
 from radio.steps import ledger
+from radio.workflow import JobGraph, paper
+from radio.workflow.manifests import manifests_digest
+from radio.workflow.paper import fitting_targets, paper_numbers, paper_targets
+from radio.workflow.reproduction import SPEEDUP, comparison_of
 from tests.report.conftest import write_evaluation
 
-PLAN = Plan()
+PLAN = JobGraph()
 SIZES = CONFIG / "paper/models.csv"
 SPECS = OmegaConf.to_container(compose_step("ledger", ["out=x"]))
 RULES = (CONFIG.parent / "workflow/rules/paper.smk").read_text()
@@ -92,7 +92,7 @@ def test_our_comparison_of_a_table_is_read_from_manifests(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     protocol = "c4-test/2048x256/first"
     write_evaluation(Path("results"), "opt-1.3b", "c4", ("rtn", "3", 3.01, 4100.0, 3.0), protocol)
-    keep_absence(Path("results/opt-13b"), "there is no network")
+    record_unavailable(Path("results/opt-13b"), "there is no network")
     side = comparison_of(PLAN, SPECS["tables"]["table_3a"])
     table = pd.read_csv(CONFIG / "paper/table3a_ablation_c4.csv")
     assert set(side.ours) == {(row, "perplexity") for row in table.index}

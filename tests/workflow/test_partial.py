@@ -5,36 +5,36 @@ from pathlib import Path
 
 import pytest
 
-from radio.workflow import Plan
+from radio.runtime.errors import RadioError
+from radio.runtime.unavailable import failure_recorded, why_unavailable
+from radio.workflow import JobGraph
 from radio.workflow.partial import existing, missing_models, partial_command
 from radio.workflow.smoke import check_smoke, smoke_experiments
-from radio.runtime.unavailable import absence_kept, why_absent
-from radio.runtime.errors import RadioError
 
-PLAN = Plan()
+PLAN = JobGraph()
 
 
 def fail(folder: Path, sentence: str) -> None:
-    with pytest.raises(RadioError, match=sentence), absence_kept(folder):
+    with pytest.raises(RadioError, match=sentence), failure_recorded(folder):
         raise RadioError(sentence)
 
 
 def test_a_failure_is_kept_until_a_success(tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    assert why_absent(folder) is None
+    assert why_unavailable(folder) is None
     fail(folder, "gated")
     fail(folder, "no disk")
-    assert why_absent(folder) == "no disk"
-    with absence_kept(folder):
+    assert why_unavailable(folder) == "no disk"
+    with failure_recorded(folder):
         pass
-    assert why_absent(folder) is None
+    assert why_unavailable(folder) is None
     assert list(folder.iterdir()) == []
 
 
 def test_a_failure_that_is_no_ones_input_is_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), absence_kept(tmp_path):
+    with pytest.raises(ZeroDivisionError), failure_recorded(tmp_path):
         raise ZeroDivisionError
-    assert why_absent(tmp_path) is None
+    assert why_unavailable(tmp_path) is None
 
 
 def test_missing_models_are_those_of_the_experiment(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from radio.workflow import Plan, job
 from radio.resources.cluster import asked
+from radio.workflow import JobGraph, job
 from tests.workflow.slurm import MISSING, slurm
 from tests.workflow.snake import ROOT, snakemake
 from tests.workflow.test_end_to_end import RESOURCES, local
@@ -38,7 +38,7 @@ def test_jobs_run_and_a_killed_one_asks_for_more(tmp_path: Path) -> None:
     assert [each["TresPerJob"] for each in jobs] == ["", *["gres:gpu:1"] * 2]
     overrides = json.loads((tmp_path / "config.json").read_text())["overrides"]
     prepare = job("prepare", {"model": "local"})
-    wanted = asked(Plan(tuple(overrides)), prepare, device="a100", memory_gb=240)
+    wanted = asked(JobGraph(tuple(overrides)), prepare, device="a100", memory_gb=240)
     memory = [each["MinMemoryNode"] for each in jobs]
     assert memory == [f"{wanted.mem_mb}M", "200M", "1200M"]
     assert jobs[0]["TimeLimit"] == f"00:{wanted.runtime}:00"
@@ -53,7 +53,7 @@ def test_the_profile_sizes_jobs_without_a_slurm_too(tmp_path: Path) -> None:
     names = {"model": "random-opt-125m", "method": "radio", "rate": "3"}
     for step in ("prepare", "calibrate", "allocate", "quantize"):
         of = job(step, names | {"calibration": "random-sign"})
-        wanted = asked(Plan(), of, device="a100", memory_gb=240)
+        wanted = asked(JobGraph(), of, device="a100", memory_gb=240)
         assert f"mem_mb={wanted.mem_mb}," in asks[step]
         assert f"runtime={wanted.runtime}" in asks[step]
     assert "mem_mb=4000," in asks["tokenize"] and "gpu" not in asks["tokenize"]

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from radio.workflow import Plan
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
+from radio.workflow import JobGraph
 from radio.workflow.variants import full_key, join, split
 
-PLAN = Plan()
+PLAN = JobGraph()
 WORD = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 
 
@@ -37,12 +37,16 @@ def test_a_setting_is_the_end_of_a_key():
 
 
 def test_each_step_takes_what_it_has():
-    names = {"model": "opt-nano", "method": "radio@sequences=16,fit=moments,seed=1", "rate": "3"}
+    names = {
+        "model": "opt-nano",
+        "method": "radio@scale_fit=moments,seed=1,sequences=16",
+        "rate": "3",
+    }
     assert PLAN.inputs("quantize", **names)["statistics"] == (
         "results/opt-nano/statistics/random-sign@seed=1,sequences=16.safetensors"
     )
     quantize = PLAN.arguments("quantize", **names)
-    assert "method.quantizer.fit=moments" in quantize and "method=radio" in quantize
+    assert "method.quantizer.scale_fit=moments" in quantize and "method=radio" in quantize
     assert "seed=1" in quantize and not any("sequences" in word for word in quantize)
     calibrate = PLAN.arguments(
         "calibrate", model="opt-nano", calibration="random-sign@seed=1,sequences=16"

@@ -19,7 +19,7 @@ rule codebook:
         **asks("codebook"),
         gpu=1,
     params:
-        recipe=recipe_of("codebook"),
+        fingerprint=fingerprint_of("codebook"),
         overrides=overrides_of("codebook"),
         inputs=given,
     shell:
@@ -50,7 +50,7 @@ rule distortion:
         **asks("distortion"),
         gpu=1,
     params:
-        recipe=recipe_of("distortion"),
+        fingerprint=fingerprint_of("distortion"),
         overrides=overrides_of("distortion"),
         inputs=given,
     shell:
@@ -80,7 +80,7 @@ rule target:
         **asks("target"),
         gpu=1,
     params:
-        recipe=recipe_of("target"),
+        fingerprint=fingerprint_of("target"),
         overrides=overrides_of("target"),
         inputs=given,
     shell:
@@ -109,7 +109,7 @@ rule allocate:
     resources:
         **asks("allocate"),
     params:
-        recipe=recipe_of("allocate"),
+        fingerprint=fingerprint_of("allocate"),
         overrides=overrides_of("allocate"),
         inputs=given,
     shell:

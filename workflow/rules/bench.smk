@@ -28,7 +28,7 @@ rule bench:
     resources:
         gpu=1,
     params:
-        recipe=recipe_of("bench"),
+        fingerprint=fingerprint_of("bench"),
         overrides=overrides_of("bench"),
         inputs=given,
     shell:
@@ -63,7 +63,7 @@ rule decode:
         "../../environment.yml"
     threads: all_cores
     params:
-        recipe=recipe_of("decode"),
+        fingerprint=fingerprint_of("decode"),
         overrides=overrides_of("decode"),
         inputs=given,
     shell:

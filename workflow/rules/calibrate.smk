@@ -19,7 +19,7 @@ rule calibrate:
         **asks("calibrate"),
         gpu=1,
     params:
-        recipe=recipe_of("calibrate"),
+        fingerprint=fingerprint_of("calibrate"),
         overrides=overrides_of("calibrate"),
         inputs=given,
     shell:
@@ -50,7 +50,7 @@ rule refine:
         **asks("refine"),
         gpu=1,
     params:
-        recipe=recipe_of("refine"),
+        fingerprint=fingerprint_of("refine"),
         overrides=overrides_of("refine"),
         inputs=given,
     shell:

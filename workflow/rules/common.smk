@@ -5,7 +5,7 @@ is_smoke, is_partial = (
     str(config[name]).lower() == "true" for name in ("smoke", "partial")
 )
 shortened = config["smoke_overrides"] if is_smoke else []
-plan = Plan(overrides=(*shortened, *config["overrides"]))
+plan = JobGraph(overrides=(*shortened, *config["overrides"]))
 # for jobs that have a machine for themselves; a cluster has no number of cores
 all_cores = workflow.resource_settings.cores or 16
 # experiments whose tables are in the graph; what this machine makes of the paper, once it is asked
@@ -51,9 +51,9 @@ def overrides_of(step):
     return looked_up(plan.arguments, step)
 
 
-def recipe_of(step):
+def fingerprint_of(step):
     """Function for `params`: the digest of all that decides the numbers of a job of `step`."""
-    return looked_up(recipe, plan, step)
+    return looked_up(fingerprint, plan, step)
 
 
 def asks(step):

@@ -20,7 +20,7 @@ rule reference:
         **asks("reference"),
         gpu=1,
     params:
-        recipe=recipe_of("reference"),
+        fingerprint=fingerprint_of("reference"),
         overrides=overrides_of("reference"),
         inputs=given,
     shell:
@@ -54,7 +54,7 @@ rule evaluate:
         **asks("evaluate"),
         gpu=1,
     params:
-        recipe=recipe_of("evaluate"),
+        fingerprint=fingerprint_of("evaluate"),
         overrides=overrides_of("evaluate"),
         inputs=given,
     shell:
@@ -85,7 +85,7 @@ rule downstream:
         **asks("downstream"),
         gpu=1,
     params:
-        recipe=recipe_of("downstream"),
+        fingerprint=fingerprint_of("downstream"),
         overrides=overrides_of("downstream"),
         inputs=given,
     shell:

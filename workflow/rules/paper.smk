@@ -202,7 +202,7 @@ rule ledger:
     conda:
         "../../environment.yml"
     params:
-        recipe=recipe_of("ledger"),
+        fingerprint=fingerprint_of("ledger"),
         overrides=overrides_of("ledger"),
         manifests=digest_of_manifests,
     shell:

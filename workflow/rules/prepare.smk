@@ -15,7 +15,7 @@ rule prepare:
     resources:
         **asks("prepare"),
     params:
-        recipe=recipe_of("prepare"),
+        fingerprint=fingerprint_of("prepare"),
         overrides=overrides_of("prepare"),
     shell:
         """
@@ -40,7 +40,7 @@ rule tokenize:
     conda:
         "../../environment.yml"
     params:
-        recipe=recipe_of("tokenize"),
+        fingerprint=fingerprint_of("tokenize"),
         overrides=overrides_of("tokenize"),
         inputs=given,
     shell:
@@ -65,7 +65,7 @@ rule items:
     conda:
         "../../environment.yml"
     params:
-        recipe=recipe_of("items"),
+        fingerprint=fingerprint_of("items"),
         overrides=overrides_of("items"),
     shell:
         """

@@ -19,7 +19,7 @@ rule quantize:
         **asks("quantize"),
         gpu=1,
     params:
-        recipe=recipe_of("quantize"),
+        fingerprint=fingerprint_of("quantize"),
         overrides=overrides_of("quantize"),
         inputs=given,
     shell:

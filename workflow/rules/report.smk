@@ -26,7 +26,7 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        recipe=recipe_of("table"),
+        fingerprint=fingerprint_of("table"),
         overrides=overrides_of("table"),
         inputs=cells,
     shell:
@@ -66,7 +66,7 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        recipe=recipe_of("figure"),
+        fingerprint=fingerprint_of("figure"),
         overrides=overrides_of("figure"),
         inputs=given,
     shell:

@@ -26,7 +26,7 @@ from radio.theory.scale_codec import from_bytes, to_bytes
 DEPTH_FIELD_BITS = 4
 # an index of a cluster takes at most a byte
 MAX_CLUSTERS = 256
-# types of locations and of scales, by line_bits
+# types of locations and of scales, by scale_bits
 LINES = {16: ([torch.float16], [torch.float16]), 8: ([torch.int8], [torch.uint8])}
 
 
@@ -41,7 +41,7 @@ class Companded:
     Attributes:
         codebook: levels of depths 1..8, one after the other; None for the companding law.
         exponent: 0 unless float16 does not hold the lines (`radio.pack.floats`).
-        line_bits: of a location and of a scale as they are stored, 16 or 8 (`radio.theory.scale_codec`).
+        scale_bits: of a location and of a scale as they are stored, 16 or 8 (`radio.theory.scale_codec`).
     """
 
     name: ClassVar[str] = "companded"
@@ -51,7 +51,7 @@ class Companded:
     location: Float16[Tensor, "clusters cols"]
     scale: Float16[Tensor, "clusters cols"]
     codebook: Float16[Tensor, " 510"] | None = None
-    line_bits: int = 16
+    scale_bits: int = 16
     exponent: int = 0
 
     @property
@@ -78,13 +78,13 @@ class Companded:
         return scaled(weight, self.exponent)
 
     def fields(self) -> dict[str, Any]:
-        lines = {} if self.line_bits == 16 else {"line_bits": self.line_bits}
+        lines = {} if self.scale_bits == 16 else {"scale_bits": self.scale_bits}
         exponent = {"exponent": self.exponent} if self.exponent else {}
         return {"shape": list(self.shape)} | lines | exponent
 
     def to_tensors(self) -> dict[str, Tensor]:
         location, scale = self.location, self.scale
-        if self.line_bits == 8:
+        if self.scale_bits == 8:
             location, scale = to_bytes(location.float(), scale.float())
         tensors = {
             "depths": pack(self.depths.flatten(), DEPTH_FIELD_BITS),
@@ -111,19 +111,19 @@ class Companded:
     def check(
         cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
     ) -> None:
-        check_names("fields", fields, {"shape"}, {"line_bits", "exponent"})
+        check_names("fields", fields, {"shape"}, {"scale_bits", "exponent"})
         required = {"weight", "depths", "location", "scale"}
         check_names("tensors", tensors, required, {"cluster", "codebook"})
         check_fields(fields, shape)
         rows, cols = shape
-        line_bits = check_integer("line_bits", fields.get("line_bits", 16), 8, 16)
+        scale_bits = check_integer("scale_bits", fields.get("scale_bits", 16), 8, 16)
         check_integer("exponent", fields.get("exponent", 0), *EXPONENTS)
-        if line_bits not in LINES:
-            raise ValueError(f"line_bits={line_bits} is neither 16 nor 8")
+        if scale_bits not in LINES:
+            raise ValueError(f"scale_bits={scale_bits} is neither 16 nor 8")
         clusters = tensors["location"].shape[0] if tensors["location"].dim() == 2 else 1
         if not 1 <= clusters <= MAX_CLUSTERS:
             raise ValueError(f"location has {clusters} clusters of rows, not 1..{MAX_CLUSTERS}")
-        for key, dtypes in zip(("location", "scale"), LINES[line_bits], strict=True):
+        for key, dtypes in zip(("location", "scale"), LINES[scale_bits], strict=True):
             check_tensor(key, tensors[key], dtypes, (clusters, cols))
         if "codebook" in tensors:
             check_tensor("codebook", tensors["codebook"], [torch.float16], (510,))
@@ -134,9 +134,9 @@ class Companded:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Companded":
-        (rows, cols), line_bits = fields["shape"], fields.get("line_bits", 16)
+        (rows, cols), scale_bits = fields["shape"], fields.get("scale_bits", 16)
         location, scale = tensors["location"], tensors["scale"]
-        if line_bits == 8:
+        if scale_bits == 8:
             location, scale = from_bytes(location, scale)
         clusters = len(location)
         depths = unpack(tensors["depths"], DEPTH_FIELD_BITS, clusters * cols).view(clusters, cols)
@@ -146,7 +146,7 @@ class Companded:
         codes = torch.zeros(rows, cols, dtype=torch.uint8)
         codebook = tensors.get("codebook")
         exponent = fields.get("exponent", 0)
-        coded = cls(codes, cluster, depths, location, scale, codebook, line_bits, exponent)
+        coded = cls(codes, cluster, depths, location, scale, codebook, scale_bits, exponent)
         start = 0
         for bits in range(1, 9):
             places = list(coded._at(bits))

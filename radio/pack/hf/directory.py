@@ -15,19 +15,19 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from radio.models import decoder_linears
+from radio.models.check import check_checkpoint
+from radio.models.config import read_config
 from radio.pack.file import FORMAT_VERSION, QuantizedModel, install, load_coded, load_quantized
 from radio.pack.hf.integrity import MANIFEST, MODEL, digests, read_checked_manifest
 from radio.pack.hf.quantizer import NAME
 from radio.pack.hf.tokenizer_files import CODE, copy_tokenizer_files
-from radio.models import decoder_linears
-from radio.models.check import check_checkpoint
-from radio.models.config import read_config
 from radio.runtime.files import atomic
 from radio.runtime.outputs import check_directory
 
 HEAD = "lm_head.weight"
 # what config.json repeats of the manifest's measurements
-TOLD = ("method", "rate_bits", "bits_paper", "bits_true")
+TOLD = ("method", "rate_bits", "mean_depth", "bpw")
 # the flag of an architecture's config that gives biases to layers whose names end so
 BIASES: dict[str, dict[str, tuple[str, ...]]] = {
     "llama": {

@@ -47,7 +47,7 @@ def read_checked_manifest(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file():
         raise RadioError(
             f"{folder} has no {MANIFEST}, so it is not a packed model, or not all of one: give the "
-            "whole directory that `radio quantize ... out=DIR` wrote"
+            "whole directory that `radio compress ... out=DIR` wrote"
         )
     manifest = read_json(folder / MANIFEST)
     files, sha256 = (_checked_words(folder, manifest, key) for key in ("files", "sha256"))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from radio.kernels.checks import checked
-from radio.kernels.layout import PackedMatrix
 from radio.kernels.dispatch import packed_linear
+from radio.kernels.layout import PackedMatrix
 from radio.pack.codecs import CODECS, Codec
 
 

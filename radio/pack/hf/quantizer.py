@@ -88,7 +88,7 @@ class RadioQuantizer(HfQuantizer):
         if checkpoint_files is None or len(checkpoint_files) != 1:
             raise RadioError(
                 f"{model.config.name_or_path} is not one model.safetensors: load the directory "
-                "that `radio quantize ... out=DIR` wrote"
+                "that `radio compress ... out=DIR` wrote"
             )
         path = Path(checkpoint_files[0])
         read_checked_manifest(path.parent)

@@ -9,12 +9,12 @@ from accelerate.hooks import add_hook_to_module
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from radio.pack.hf.linear import KernelLinear, PackedLinear, SharedTensors
 from radio.kernels.checks import check
 from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
 from radio.pack.codecs import Companded
 from radio.pack.header import SHARED, LayerHeader
+from radio.pack.hf.linear import KernelLinear, PackedLinear, SharedTensors
 from radio.runtime.errors import RadioError
 
 
@@ -103,5 +103,5 @@ def _check_fit(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: Path
 def _does_not_fit(path: Path, tensor: str) -> str:
     return (
         f"{path} does not fit config.json beside it (by {tensor}): "
-        "restore the directory as `radio quantize ... out=DIR` wrote it"
+        "restore the directory as `radio compress ... out=DIR` wrote it"
     )

@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from radio.pack.hf.integrity import TEMPLATES
 from radio.models import load_tokenizer
+from radio.pack.hf.integrity import TEMPLATES
 from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json
 

@@ -51,8 +51,8 @@ class AffineMethod:
         fit = clipped_grid if self.clip else min_max_grid
         return fit(run, bits, symmetric=self.symmetric)
 
-    def matched(
-        self, bits_true: float, shapes: Sequence[tuple[int, int]]
+    def solve_for_bits(
+        self, bpw: float, shapes: Sequence[tuple[int, int]]
     ) -> tuple["AffineMethod", float]:
         """This method with the smallest groups that the largest depth leaves room for.
 
@@ -71,10 +71,10 @@ class AffineMethod:
             )
             return 8 * size / weights
 
-        check_reach(bits_true, rate(1, whole), rate(MAX_BITS, 1))
-        bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, whole) <= bits_true)
+        check_reach(bpw, rate(1, whole), rate(MAX_BITS, 1))
+        bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, whole) <= bpw)
         sizes = range(1, whole + 1)
-        fits = bisect_left(sizes, True, key=lambda group_cols: rate(bits, group_cols) <= bits_true)
+        fits = bisect_left(sizes, True, key=lambda group_cols: rate(bits, group_cols) <= bpw)
         return replace(self, group_cols=sizes[fits]), float(bits)
 
 
@@ -87,10 +87,10 @@ def check_depth(rate_bits: float, method: str) -> None:
         )
 
 
-def check_reach(bits_true: float, low: float, high: float) -> None:
-    """Raise a `RadioError` unless the true rate `bits_true` lies between what can be reached."""
-    if not low <= bits_true <= high:
+def check_reach(bpw: float, low: float, high: float) -> None:
+    """Raise a `RadioError` unless the true rate `bpw` lies between what can be reached."""
+    if not low <= bpw <= high:
         raise RadioError(
-            f"target.bits={bits_true:g} is out of reach: this model and method reach "
+            f"target.bpw={bpw:g} is out of reach: this model and method reach "
             f"{low:.3f} to {high:.3f} bits a weight; set a target in between"
         )

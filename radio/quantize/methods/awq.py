@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from radio.models import scaling_groups as scaling_groups
+from radio.pack.codecs import QuantizedLinear
+from radio.quantize.input_stats import InputStats
 from radio.quantize.methods.affine import check_depth
 from radio.quantize.methods.base import LinearLayer
 from radio.quantize.methods.rtn import Rtn
-from radio.models import scaling_groups as folds
-from radio.quantize.input_stats import InputMoments
-from radio.pack.codecs import QuantizedLinear
 from radio.runtime.check import check_fields
 from radio.runtime.kinds import Count, at_least
 
@@ -55,21 +55,25 @@ class Awq:
         """Raise a `RadioError` unless `rate_bits` is one of 1..8."""
         check_depth(rate_bits, "awq")
 
-    def matched(self, bits_true: float, shapes: Sequence[tuple[int, int]]) -> tuple["Awq", float]:
+    def solve_for_bits(self, bpw: float, shapes: Sequence[tuple[int, int]]) -> tuple["Awq", float]:
         """This method with the groups that round to nearest would have, whose format it shares."""
-        rtn, rate_bits = Rtn(self.group_cols).matched(bits_true, shapes)
+        rtn, rate_bits = Rtn(self.group_cols).solve_for_bits(bpw, shapes)
         return replace(self, group_cols=rtn.group_cols), rate_bits
 
     def reparametrize(
-        self, block: nn.Module, inputs: Mapping[str, InputMoments], rate_bits: float
+        self, block: nn.Module, inputs: Mapping[str, InputStats], rate_bits: float
     ) -> None:
-        """Scale all that `folds` allows, each tensor by its own exponent."""
-        for fold in folds(block):
-            weight = torch.cat([reader.weight.detach() for reader in fold.readers.values()])
-            fold.divide(self.scale(weight, inputs[next(iter(fold.readers))], rate_bits))
+        """Scale all that `scaling_groups` allows, each tensor by its own exponent."""
+        for scaling_group in scaling_groups(block):
+            weight = torch.cat(
+                [reader.weight.detach() for reader in scaling_group.readers.values()]
+            )
+            scaling_group.divide(
+                self.scale(weight, inputs[next(iter(scaling_group.readers))], rate_bits)
+            )
 
     def scale(
-        self, weight: Float[Tensor, "rows cols"], inputs: InputMoments, rate_bits: float
+        self, weight: Float[Tensor, "rows cols"], inputs: InputStats, rate_bits: float
     ) -> Float[Tensor, " cols"]:
         """What inputs are best divided by: least E|Q(W s) x/s - W x|^2 over the exponents."""
 

@@ -7,9 +7,9 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from radio.quantize.input_stats import InputMoments
-from radio.pack.codecs import QuantizedLinear
 from radio.calibrate.statistics import LayerStatistics
+from radio.pack.codecs import QuantizedLinear
+from radio.quantize.input_stats import InputStats
 from radio.theory.codebook import Codebooks
 
 
@@ -32,7 +32,7 @@ class LinearLayer:
     bias: Float[Tensor, " rows"] | None = None
     statistics: LayerStatistics | None = None
     depths: UInt8[Tensor, "clusters cols"] | None = None
-    inputs: InputMoments | None = None
+    inputs: InputStats | None = None
     codebooks: Codebooks | None = None
 
 
@@ -58,7 +58,7 @@ class BlockMethod(Method, Protocol):
     """
 
     def reparametrize(
-        self, block: nn.Module, inputs: Mapping[str, InputMoments], rate_bits: float
+        self, block: nn.Module, inputs: Mapping[str, InputStats], rate_bits: float
     ) -> None:
         """Change parameters of `block` in place, but not its function.
 
@@ -74,14 +74,14 @@ class BlockMethod(Method, Protocol):
 
 
 @runtime_checkable
-class DepthMethod(Method, Protocol):
+class MixedDepthMethod(Method, Protocol):
     """A method that quantizes each group of a layer at the depth it was allocated."""
 
     def distortion(self, layer: LinearLayer) -> Float[Tensor, "clusters cols 9"]:
         """Mean squared error a weight of every group, were it quantized at depths 0..8."""
         ...
 
-    def bare(
+    def empty_layer(
         self, rows: int, statistics: LayerStatistics, codebooks: Codebooks | None, has_bias: bool
     ) -> QuantizedLinear:
         """A layer at depth 0 everywhere: all that is stored whatever the rate."""
@@ -89,27 +89,27 @@ class DepthMethod(Method, Protocol):
 
 
 @runtime_checkable
-class MatchableMethod(Method, Protocol):
+class BitsSolvableMethod(Method, Protocol):
     """A method without allocated depths that can be set to spend a given true rate.
 
-    The quantize step sets it where `target.bits` is asked, as experiments with `match: bits_true`
+    The quantize step sets it where `target.bpw` is asked, as experiments with `match: bpw`
     do of every method. What is free is None in the method's YAML; the step refuses a solution that
     changes anything else.
     """
 
-    def matched(
-        self, bits_true: float, shapes: Sequence[tuple[int, int]]
-    ) -> tuple["MatchableMethod", float]:
+    def solve_for_bits(
+        self, bpw: float, shapes: Sequence[tuple[int, int]]
+    ) -> tuple["BitsSolvableMethod", float]:
         """This method with its free setting (group size, kept columns) solved, and its rate.
 
         Args:
-            bits_true: all stored bits a weight, side information included, over all layers.
+            bpw: all stored bits a weight, side information included, over all layers.
             shapes: rows and columns of every linear layer.
 
         Returns:
-            A method that spends at most `bits_true`, and as much of it as its setting allows.
+            A method that spends at most `bpw`, and as much of it as its setting allows.
 
         Raises:
-            RadioError: no setting reaches `bits_true`; the message gives the range that can be.
+            RadioError: no setting reaches `bpw`; the message gives the range that can be.
         """
         ...

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from radio.quantize.methods.base import LinearLayer
 from radio.pack.codecs import Dense, QuantizedLinear
 from radio.pack.floats import stored
+from radio.quantize.methods.base import LinearLayer
 from radio.runtime.errors import RadioError
 
 

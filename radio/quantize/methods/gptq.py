@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.quantize.methods.affine import AffineMethod
-from radio.quantize.methods.base import LinearLayer
 from radio.pack.codecs import Affine, QuantizedLinear
 from radio.pack.floats import scaled, stored
+from radio.quantize.methods.affine import AffineMethod
+from radio.quantize.methods.base import LinearLayer
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import at_least
 from radio.theory.affine_grid import Grid, decode, encode
-from radio.theory.error_compensation import BeforeRun, inverse_factor, with_feedback
+from radio.theory.error_compensation import BeforeRun, inverse_factor, with_error_compensation
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Gptq(AffineMethod):
     """Round column by column, each after the errors of those before it were fed back into it.
 
     Attributes:
-        damping: added to the diagonal of the Hessian, in units of its mean.
+        damping_frac: added to the diagonal of the Hessian, in units of its mean.
         act_order: columns take turns by descending mean square of their inputs, and not as they
             stand. A group is always a run of inputs as they stand, since any other would have to
             be stored; so its grid must be there before the first turn.
@@ -36,7 +36,7 @@ class Gptq(AffineMethod):
             when the first of its columns has its turn.
     """
 
-    damping: Annotated[float, at_least(0)] = 0.01
+    damping_frac: Annotated[float, at_least(0)] = 0.01
     act_order: bool = False
     static_groups: bool = False
 
@@ -95,9 +95,9 @@ class Gptq(AffineMethod):
         if self.act_order:
             order = torch.arange(weight.shape[1])
             order[:cols] = hessian.diagonal()[:cols].argsort(descending=True, stable=True)
-        result = with_feedback(
+        result = with_error_compensation(
             weight,
-            inverse_factor(hessian, self.damping, order),
+            inverse_factor(hessian, self.damping_frac, order),
             quantize_column,
             order,
             before_run=None if self.static_groups else BeforeRun(group_cols, fit),

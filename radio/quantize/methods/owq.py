@@ -18,11 +18,11 @@ from typing import Annotated
 
 import torch
 
+from radio.pack.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
+from radio.pack.floats import stored
 from radio.quantize.methods.affine import check_reach
 from radio.quantize.methods.base import LinearLayer
 from radio.quantize.methods.gptq import Gptq, second_moment
-from radio.pack.codecs import KeptColumns, QuantizedLinear, kept_bytes, other_columns
-from radio.pack.floats import stored
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import at_least
 from radio.theory.affine_grid import decode, encode
@@ -69,7 +69,7 @@ class Owq(Gptq):
             return min(cols, ceil(cols * self.extra_bits / (16 - bits)))
         return _whole_columns(self.kept_weights, rows, cols)
 
-    def matched(self, bits_true: float, shapes: Sequence[tuple[int, int]]) -> tuple["Owq", float]:
+    def solve_for_bits(self, bpw: float, shapes: Sequence[tuple[int, int]]) -> tuple["Owq", float]:
         """This method at the largest depth, with as many columns kept as that leaves room for.
 
         `kept_weights` is solved for, so that columns are spread over layers as the authors do.
@@ -81,7 +81,7 @@ class Owq(Gptq):
         if self.extra_bits != Owq.extra_bits:
             raise RadioError(
                 f"method.quantizer.extra_bits={self.extra_bits} has no part in "
-                f"target.bits={bits_true:g}, which is met by kept_weights: leave "
+                f"target.bpw={bpw:g}, which is met by kept_weights: leave "
                 "it out, or set rate_bits"
             )
         layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
@@ -98,11 +98,11 @@ class Owq(Gptq):
 
         # where a layer of so many rows gets its nth column
         steps = {0} | {n * rows - rows // 2 for rows, cols in layers for n in range(1, cols + 1)}
-        check_reach(bits_true, rate(1, 0), rate(MAX_BITS, max(steps)))
-        bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, 0) <= bits_true)
+        check_reach(bpw, rate(1, 0), rate(MAX_BITS, max(steps)))
+        bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, 0) <= bpw)
         # every step is tried: a column more may be a group less, and so take fewer bytes
         spent = ((rate(bits, kept), kept) for kept in steps)
-        best = max(each for each in spent if each[0] <= bits_true)
+        best = max(each for each in spent if each[0] <= bpw)
         return replace(self, kept_weights=best[1]), float(bits)
 
 

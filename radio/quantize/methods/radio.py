@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from radio.quantize.methods.base import LinearLayer
+from radio.calibrate.statistics import LayerStatistics
 from radio.pack.codecs import Companded, QuantizedLinear
 from radio.pack.floats import normalized, stored
+from radio.quantize.methods.base import LinearLayer
 from radio.runtime.check import check_fields
 from radio.runtime.errors import RadioError
 from radio.runtime.kinds import at_least, one_of
 from radio.runtime.threads import in_threads
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import (
     Codebook,
@@ -32,10 +32,10 @@ from radio.theory.codebook import (
     nearest,
     uniform,
 )
-from radio.theory.error_compensation import inverse_factor, with_feedback
-from radio.theory.scale_fit import FITS, refitted, with_gain
+from radio.theory.error_compensation import inverse_factor, with_error_compensation
 from radio.theory.grouping import locations_and_scales, means_and_deviations
 from radio.theory.scale_codec import STORES, Store
+from radio.theory.scale_fit import FITS, refitted, with_gain
 
 # levels of all groups that are fitted at once: on a CPU the tables of their candidates stay in the
 # caches, a GPU wants much to do at a time
@@ -46,7 +46,7 @@ LAWS: dict[str, Callable[[int], Codebook]] = {
     "uniform": uniform,
 }
 LEARNED = "learned"
-CENTRES = {"median": locations_and_scales, "mean": means_and_deviations}
+CENTERS = {"median": locations_and_scales, "mean": means_and_deviations}
 # what the decoder knows by itself; other levels are stored
 KNOWN_TO_DECODER = ("companded", "companded-nearest")
 # in feedback, codes and line of a column are refined in turn; a third round moves next to nothing
@@ -66,16 +66,16 @@ class Radio:
         levels: where codes are decoded: "companded" (paper), "companded-nearest" (the same levels,
             but a weight takes the nearest of them and not that of its cell), "uniform", or
             "learned": the layer's `codebooks`.
-        fit: how each group's location and scale are chosen: "range", "moments", "search" (author's
+        scale_fit: how each group's location and scale are chosen: "range", "moments", "search" (author's
             code) or "least_squares", see `radio.theory.scale_fit`.
         correct_bias: add (W - W_q) E[x] to the bias, so that the mean output is unchanged; a
             layer without a bias gains one.
-        feedback: quantize column by column, each after the errors of those before it were fed
+        error_compensation: quantize column by column, each after the errors of those before it were fed
             back into it, with its line refitted to it. Needs the layer's `inputs`.
-        centre: what a group is centred on before its line is fitted: its "median", with the root
+        center_on: what a group is centred on before its line is fitted: its "median", with the root
             mean square about it as scale (author's code), or its "mean", with the standard
             deviation; weights at depth 0 are then 0 (paper), but for feedback, which moves them.
-        line_bits: of a group's location and of its scale, 16 (paper) or 8 (`radio.theory.scale_codec`).
+        scale_bits: of a group's location and of its scale, 16 (paper) or 8 (`radio.theory.scale_codec`).
         gain_correction: how far each group's gain <W_q, W> / <W, W> is raised towards 1 after
             coding: 0 (paper) to 1 (unbiased), see `radio.theory.scale_fit.with_gain`. Error feedback
             refits lines itself and takes 0 only.
@@ -84,16 +84,16 @@ class Radio:
     levels: Annotated[str, one_of("companded", "companded-nearest", "uniform", "learned")] = (
         "companded"
     )
-    fit: Annotated[str, one_of("range", "moments", "search", "least_squares")] = "search"
+    scale_fit: Annotated[str, one_of("range", "moments", "search", "least_squares")] = "search"
     correct_bias: bool = True
-    feedback: bool = False
-    centre: Annotated[str, one_of("median", "mean")] = "median"
-    line_bits: Annotated[int, one_of(16, 8)] = 16
+    error_compensation: bool = False
+    center_on: Annotated[str, one_of("median", "mean")] = "median"
+    scale_bits: Annotated[int, one_of(16, 8)] = 16
     gain_correction: Annotated[float, at_least(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self, "method.quantizer")
-        if self.feedback and self.gain_correction:
+        if self.error_compensation and self.gain_correction:
             raise RadioError(
                 f"method.quantizer.gain_correction={self.gain_correction} has no effect under "
                 "feedback: set method.quantizer.gain_correction=0"
@@ -117,12 +117,14 @@ class Radio:
         books = self._books(layer)
         weight, exponent = normalized(layer.weight, *UNSCALED)
         lines = self._lines(weight, layer.statistics.cluster, layer.depths, books)
-        encode_all = self._encode_with_feedback if self.feedback else self._encode
+        encode_all = (
+            self._encode_with_error_compensation if self.error_compensation else self._encode
+        )
         codes = encode_all(replace(layer, weight=weight), lines, books)
         location, scale = (line.half() for line in lines)
         cluster, table = layer.statistics.cluster, self._table(books)
         coded = Companded(
-            codes, cluster, layer.depths, location, scale, table, self.line_bits, exponent
+            codes, cluster, layer.depths, location, scale, table, self.scale_bits, exponent
         )
         quantized = QuantizedLinear(coded, None if layer.bias is None else stored(layer.bias))
         if not self.correct_bias:
@@ -134,7 +136,7 @@ class Radio:
         bias = shift if layer.bias is None else layer.bias + shift
         return quantized.with_bias(bias, added=layer.bias is None)
 
-    def bare(
+    def empty_layer(
         self, rows: int, statistics: LayerStatistics, codebooks: Codebooks | None, has_bias: bool
     ) -> QuantizedLinear:
         """A layer at depth 0 everywhere: all that is stored whatever the rate."""
@@ -147,7 +149,7 @@ class Radio:
             location=torch.zeros(clusters, cols).half(),
             scale=torch.zeros(clusters, cols).half(),
             codebook=self._table(books),
-            line_bits=self.line_bits,
+            scale_bits=self.scale_bits,
         )
         bias = torch.zeros(rows).half() if has_bias or self.correct_bias else None
         return QuantizedLinear(coded, bias, bias_added=self.correct_bias and not has_bias)
@@ -171,7 +173,7 @@ class Radio:
             for bits, book in enumerate(books[: MEASURED_BITS + 1]):
                 for cols in torch.arange(len(groups)).split(_at_once(bits, groups.device)):
                     moments = location[c, cols], scale[c, cols]
-                    line = FITS[self.fit](groups[cols], *moments, book, self._store)
+                    line = FITS[self.scale_fit](groups[cols], *moments, book, self._store)
                     codes, line = self._code(groups[cols], line, book)
                     decoded = decode(codes, *line, book)
                     error[c, cols, bits] = (decoded - groups[cols]).square().mean(dim=1)
@@ -183,7 +185,7 @@ class Radio:
 
     @property
     def _store(self) -> Store:
-        return STORES[self.line_bits]
+        return STORES[self.scale_bits]
 
     def _books(self, layer: LinearLayer) -> list[Codebook]:
         """The codebooks of depths 0..8."""
@@ -209,7 +211,7 @@ class Radio:
         for c, of_cluster in enumerate(depths):
             groups = weight[cluster == c].T.contiguous()
             self._fit(groups, location[c], scale[c], of_cluster, books)
-        if self.centre == "mean":
+        if self.center_on == "mean":
             location[depths == 0] = 0
         return location, scale
 
@@ -225,13 +227,15 @@ class Radio:
 
         def fit(cols: Tensor, book: Codebook) -> None:
             moments = location[cols], scale[cols]
-            location[cols], scale[cols] = FITS[self.fit](groups[cols], *moments, book, self._store)
+            location[cols], scale[cols] = FITS[self.scale_fit](
+                groups[cols], *moments, book, self._store
+            )
 
         in_threads(fit, _alike(depths, books), groups.device)
 
     def _moments(self, weight: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and spread of every group [clusters, cols], as they are stored."""
-        return self._store(*CENTRES[self.centre](weight, cluster, int(cluster.max()) + 1))
+        return self._store(*CENTERS[self.center_on](weight, cluster, int(cluster.max()) + 1))
 
     def _encode(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
@@ -276,15 +280,15 @@ class Radio:
             line = with_gain(groups, levels, *line, self.gain_correction, self._store)
         return codes, line
 
-    def _encode_with_feedback(
+    def _encode_with_error_compensation(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
     ) -> Tensor:
         """Codes [rows, cols] after error feedback; `lines` are overwritten by the refitted ones."""
         assert layer.statistics is not None and layer.depths is not None
         if layer.inputs is None:
             raise RadioError(
-                "method.quantizer.feedback=true needs the moments of inputs and there are none: "
-                "add inputs to `needs` in the method's YAML, or set method.quantizer.feedback=false"
+                "method.quantizer.error_compensation=true needs the moments of inputs and there are none: "
+                "add inputs to `needs` in the method's YAML, or set method.quantizer.error_compensation=false"
             )
         location, scale = lines
         depths = layer.depths.T.tolist()
@@ -304,7 +308,7 @@ class Radio:
 
         # the bias makes up for the error that the mean input causes
         hessian = layer.inputs.covariance if self.correct_bias else layer.inputs.second_moment
-        with_feedback(layer.weight, inverse_factor(hessian), quantize_column)
+        with_error_compensation(layer.weight, inverse_factor(hessian), quantize_column)
         return codes.T.contiguous()
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-from radio.quantize.methods.affine import AffineMethod
-from radio.quantize.methods.base import LinearLayer
 from radio.pack.codecs import Affine, QuantizedLinear
 from radio.pack.floats import stored
+from radio.quantize.methods.affine import AffineMethod
+from radio.quantize.methods.base import LinearLayer
 from radio.theory.affine_grid import encode
 
 

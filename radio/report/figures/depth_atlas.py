@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from radio.allocate.depths import Depths
+from radio.calibrate.statistics import LayerStatistics
 from radio.report.figures.layers import block_and_matrix
 from radio.report.figures.style import (
     COLOURS,
@@ -20,7 +21,6 @@ from radio.report.figures.style import (
     new_figure,
 )
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.allocation import MAX_BITS
 from radio.theory.grouping import cluster_sizes
 

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from radio.calibrate.statistics import LayerStatistics
 from radio.report.figures.layers import block_and_matrix
 from radio.report.figures.style import (
     COLOURS,
@@ -23,9 +24,8 @@ from radio.report.figures.style import (
     new_figure,
 )
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
-from radio.theory.grouping_gain import grouping_gain_bits, savings_bits
 from radio.theory.grouping import cluster_sizes
+from radio.theory.grouping_gain import grouping_gain_bits, savings_bits
 
 MATRIX_HEIGHT_IN, SORTED_HEIGHT_IN = 0.55, 1.9
 AXIS_HEIGHT_IN = 0.5  # of the block numbers and the titles above the bars

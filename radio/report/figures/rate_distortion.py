@@ -56,12 +56,12 @@ def rate_distortion(
     Raises:
         RadioError: no row has both a true rate and a KL divergence.
     """
-    shown = table.dropna(subset=["bits_true", "kl", "perplexity"])
+    shown = table.dropna(subset=["bpw", "kl", "perplexity"])
     # a logarithmic axis cannot show zero divergence
-    shown = shown[(shown.bits_true < UNCOMPRESSED_BITS) & (shown.kl > 0)]
+    shown = shown[(shown.bpw < UNCOMPRESSED_BITS) & (shown.kl > 0)]
     if shown.empty:
         raise RadioError(
-            "the table has no row with bits_true, kl and perplexity of a quantized model: run its "
+            "the table has no row with bpw, kl and perplexity of a quantized model: run its "
             "evaluations first (its column `note` says what is missing)"
         )
     groups = [
@@ -111,9 +111,9 @@ def _panel(
     axes.set_yscale("log")
     for method, points in rows.groupby("method", sort=False):
         colour, marker = looks[str(method)]
-        points = points.sort_values("bits_true")
+        points = points.sort_values("bpw")
         axes.errorbar(
-            points.bits_true.to_numpy(),
+            points.bpw.to_numpy(),
             points[column].to_numpy(),
             yerr=points[error].fillna(0).to_numpy(),
             color=colour,
@@ -168,8 +168,8 @@ def _label_methods(axes: Axes, names: Mapping[str, str]) -> None:
 
 def _guide(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the slope of high-rate theory, KL ~ 2^(-2R), through the end of the lowest curve."""
-    ends = rows.sort_values("bits_true").groupby("method", sort=False).tail(1)
-    end_bits, end_kl = ends.loc[ends.kl == ends.kl.min(), ["bits_true", "kl"]].to_numpy()[0]
+    ends = rows.sort_values("bpw").groupby("method", sort=False).tail(1)
+    end_bits, end_kl = ends.loc[ends.kl == ends.kl.min(), ["bpw", "kl"]].to_numpy()[0]
     rates, limits = np.array(axes.get_xlim()), axes.get_ylim()
     (line,) = axes.plot(
         rates,

@@ -7,6 +7,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from radio.allocate.depths import load_depths
+from radio.calibrate.statistics import load_statistics
 from radio.report.figures.depth_atlas import depth_atlas
 from radio.report.figures.grouping_gain import grouping_gain
 from radio.report.figures.iterations import Trace, iterations
@@ -20,7 +21,6 @@ from radio.report.scaling import load_scaling_table
 from radio.report.table import load_table
 from radio.runtime.errors import RadioError
 from radio.runtime.manifest import read_manifest
-from radio.calibrate.statistics import load_statistics
 
 
 def of_table(table: Sequence[str]) -> Figure:

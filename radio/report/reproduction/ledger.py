@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from radio.report.reproduction.cells import PaperCell
+from radio.report.formatting import join_notes
 from radio.report.paper import UNITS, PaperTable
 from radio.report.provenance import COLUMNS as PROVENANCE
 from radio.report.provenance import provenance_columns
+from radio.report.reproduction.cells import PaperCell
 from radio.report.verdict import NOT_COMPARABLE, NOT_RUN
-from radio.report.formatting import join_notes
 from radio.runtime.errors import RadioError
 
 COLUMNS = (
@@ -26,14 +26,14 @@ COLUMNS = (
     "tolerance",
     "verdict",
     "our_method",
-    "bits_true",
+    "bpw",
     "protocol",
     "wall_s",
     *PROVENANCE,
     "experiment",
     "note",
 )
-NUMBERS = ("paper", "ours", "difference", "tolerance", "bits_true", "wall_s", "peak_memory_bytes")
+NUMBERS = ("paper", "ours", "difference", "tolerance", "bpw", "wall_s", "peak_memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class OurValue:
         value: in our unit; None if it was not measured, and `note` says why.
         spread: standard deviation over seeds; None for a single seed.
         seeds: number of seeds.
-        bits_true: bits per weight with all side information.
+        bpw: bits per weight with all side information.
         protocol: label of the perplexity's protocol.
         wall_s: seconds of quantization and of the steps that it needs.
         note: remarks on the value.
@@ -62,7 +62,7 @@ class OurValue:
     value: float | None
     spread: float | None = None
     seeds: int = 1
-    bits_true: float | None = None
+    bpw: float | None = None
     protocol: str = ""
     wall_s: float | None = None
     note: str = ""
@@ -118,7 +118,7 @@ def _our_columns(cell: PaperCell, comparison: Comparison, ours: OurValue) -> dic
     factor = UNITS.get(cell.quantity, (cell.quantity, 1.0))[1]
     columns: dict[str, Any] = {
         "our_method": ours.method,
-        "bits_true": ours.bits_true,
+        "bpw": ours.bpw,
         "protocol": ours.protocol,
         "wall_s": ours.wall_s,
         "experiment": ours.experiment,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from radio.report.formatting import MISSING, word
 from radio.report.labels import numbered
 from radio.report.verdict import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
-from radio.report.formatting import MISSING, word
 from radio.report.writer import Column, Row, html_table, text_column
 
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_COMPARABLE, NOT_RUN)
@@ -126,7 +126,7 @@ def _provenance(row: Row) -> str:
         return MISSING
     parts = [
         row["our_method"],
-        f"{row['bits_true']:.3f} bpw" if pd.notna(row["bits_true"]) else "",
+        f"{row['bpw']:.3f} bpw" if pd.notna(row["bpw"]) else "",
         row["protocol"],
         f"{row['wall_s']:.0f} s" if pd.notna(row["wall_s"]) else "",
         f"{row['peak_memory_bytes'] / 1e9:.1f} GB" if pd.notna(row["peak_memory_bytes"]) else "",

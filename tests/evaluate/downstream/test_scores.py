@@ -8,13 +8,13 @@ import torch
 from radio.evaluate.downstream.scores import Score, average, change, score
 
 
-def drawn(probability: float, count: int = 400) -> list[float]:
+def sample_sequences(probability: float, count: int = 400) -> list[float]:
     generator = torch.Generator().manual_seed(round(1000 * probability))
     return (torch.rand(count, generator=generator) < probability).double().tolist()
 
 
 def test_accuracy_has_the_error_of_a_proportion():
-    values = drawn(0.3)
+    values = sample_sequences(0.3)
     share = sum(values) / 400
     assert score("acc", values).value == pytest.approx(share)
     assert score("acc", values).se == pytest.approx(math.sqrt(share * (1 - share) / 399))
@@ -23,13 +23,13 @@ def test_accuracy_has_the_error_of_a_proportion():
 def test_lm_eval_has_the_same_standard_error():
     from lm_eval.api.metrics import mean_stderr
 
-    values = drawn(0.6)
+    values = sample_sequences(0.6)
     assert score("acc", values).se == pytest.approx(mean_stderr(values))
 
 
 def test_a_change_is_paired():
     """Two models differ on three of 400 items: far less than the errors of their scores."""
-    reference = drawn(0.5)
+    reference = sample_sequences(0.5)
     values = list(reference)
     for place in [index for index, value in enumerate(reference) if value == 1.0][:3]:
         values[place] = 0.0
@@ -57,7 +57,7 @@ def test_perplexity_moves_as_under_resampling():
 
 
 def test_an_average_over_tasks():
-    parts = [score("acc", drawn(p)) for p in (0.2, 0.5, 0.9)]
+    parts = [score("acc", sample_sequences(p)) for p in (0.2, 0.5, 0.9)]
     estimate = average(parts)
     assert estimate.value == pytest.approx(sum(part.value for part in parts) / 3)
     assert estimate.se == pytest.approx(math.sqrt(sum(part.se**2 for part in parts)) / 3)

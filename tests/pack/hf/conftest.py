@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from radio.models import load_model
 from radio.pack.file import QuantizedModel, install, load_quantized, save_quantized
 from radio.pack.hf.directory import write_packed
-from radio.models import load_model
 from tests.pack.test_file import METHODS, quantized_by
 from tests.tiny import tiny_llama, tiny_opt
 
@@ -44,8 +44,8 @@ def pack(folder: Path, checkpoint: Path, quantized: QuantizedModel) -> Made:
     measured = {
         "method": "some",
         "rate_bits": 3,
-        "bits_paper": quantized.bits_paper(),
-        "bits_true": quantized.bits_true(),
+        "mean_depth": quantized.mean_depth(),
+        "bpw": quantized.bpw(),
     }
     write_packed(made.packed, made.coded, checkpoint, {"measured": measured, "size_bytes": 0})
     return made

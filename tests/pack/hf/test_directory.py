@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from radio.pack.file import compress, load_coded, load_quantized
-from radio.pack.hf.directory import write_dense, write_packed
 from radio.models import decoder_linears, load_model
+from radio.pack.file import assemble, load_coded, load_quantized
+from radio.pack.hf.directory import write_dense, write_packed
 from radio.runtime.errors import RadioError
 from radio.runtime.outputs import check_directory
 from tests.pack.hf.conftest import pack
@@ -22,7 +22,7 @@ from tests.pack.test_file import METHODS, quantized_by
 from tests.tiny import tiny_llama, tiny_opt
 
 IDS = torch.randint(2, 300, (2, 20), generator=torch.Generator().manual_seed(1))
-MANIFEST = {"measured": {"method": "x", "rate_bits": 3, "bits_paper": 3, "bits_true": 3}}
+MANIFEST = {"measured": {"method": "x", "rate_bits": 3, "mean_depth": 3, "bpw": 3}}
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_bytes_are_those_of_the_manifest_and_of_the_true_rate(make, method):
         if "bias" in header["tensors"] and not header["bias_added"]
     )
     payload = sum(tensor.nbytes for tensor in tensors.values())
-    assert told["bits_true"] * quantized.weights() / 8 == payload - rest - kept
+    assert told["bpw"] * quantized.weights() / 8 == payload - rest - kept
     assert told["quant_method"] == "radio" and told["method"] == "some"
 
 
@@ -185,7 +185,7 @@ def test_layers_without_a_bias_beside_those_with_one_get_zeros(tmp_path, biased,
         if name.rpartition(".")[2] in biased and "layers.0" in name
     }
     assert len(added) == len(biased)
-    made = pack(tmp_path, tmp_path / "model", compress(model, layers | added))
+    made = pack(tmp_path, tmp_path / "model", assemble(model, layers | added))
     write_dense(tmp_path / "dense", made.packed, torch.float32)
     dense, loading = load(tmp_path / "dense", output_loading_info=True)
     assert not any(loading.values())  # transformers would make biases up itself

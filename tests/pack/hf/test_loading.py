@@ -11,13 +11,13 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
 
-from radio.pack.file import load_coded, load_quantized
-from radio.pack.hf.directory import write_dense
-from radio.pack.hf.linear import KernelLinear, PackedLinear
 from radio.kernels.layout import packed_matrix
 from radio.models import decoder_linears
 from radio.pack.codecs import Companded
+from radio.pack.file import load_coded, load_quantized
 from radio.pack.header import SHARED
+from radio.pack.hf.directory import write_dense
+from radio.pack.hf.linear import KernelLinear, PackedLinear
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors
 from tests.faults.packed import resealed

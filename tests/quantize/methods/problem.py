@@ -2,15 +2,15 @@
 
 import torch
 
-from radio.quantize.methods.base import LinearLayer
-from radio.quantize.input_stats import InputMoments
 from radio.pack.codecs import QuantizedLinear
+from radio.quantize.input_stats import InputStats
+from radio.quantize.methods.base import LinearLayer
 
 
-def moments(inputs: torch.Tensor) -> InputMoments:
+def moments(inputs: torch.Tensor) -> InputStats:
     """Of inputs [tokens, cols]."""
     tokens = len(inputs)
-    return InputMoments(
+    return InputStats(
         inputs.mean(dim=0), inputs.T @ inputs / tokens, tokens, inputs.abs().mean(dim=0)
     )
 

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
+from radio.models import decoder_blocks, load_model, scaling_groups
+from radio.quantize.blockwise import MethodInputs, quantize_layers
+from radio.quantize.input_stats import InputStats
 from radio.quantize.methods.awq import Awq, output_errors
 from radio.quantize.methods.base import LinearLayer
 from radio.quantize.methods.rtn import Rtn
-from radio.models import decoder_blocks, folds, load_model
-from radio.quantize.input_stats import InputMoments
-from radio.quantize.blockwise import Given, quantize_layers
 from radio.runtime.errors import RadioError
 from tests.tiny import tiny_llama, tiny_opt
 
@@ -23,8 +23,8 @@ MODELS = {
 }
 
 
-def moments_of(x: torch.Tensor) -> InputMoments:
-    return InputMoments(x.mean(0), x.T @ x / len(x), len(x), x.abs().mean(0))
+def moments_of(x: torch.Tensor) -> InputStats:
+    return InputStats(x.mean(0), x.T @ x / len(x), len(x), x.abs().mean(0))
 
 
 def massive(tokens: int = 512, cols: int = 64) -> torch.Tensor:
@@ -43,7 +43,7 @@ def checkpoint(request, tmp_path):
 def test_without_exponents_and_ranges_it_is_rtn(checkpoint):
     """Code for code, scale for scale: the block is left bit for bit as it was."""
     model = load_model(checkpoint)
-    done = quantize_layers(model, Awq(16, exponents=1, ranges=1), 3.0, Given(blocks=IDS))
+    done = quantize_layers(model, Awq(16, exponents=1, ranges=1), 3.0, MethodInputs(blocks=IDS))
     for name, wanted in quantize_layers(load_model(checkpoint), Rtn(16), 3.0).items():
         for key, tensor in wanted.weight.to_tensors().items():
             assert torch.equal(done[name].weight.to_tensors()[key], tensor)
@@ -53,7 +53,11 @@ def test_the_blocks_function_stays_and_its_parameters_do_not(checkpoint):
     model = load_model(checkpoint)
     changed = copy.deepcopy(model)
     for block in decoder_blocks(changed).values():
-        readers = [each for fold in folds(block) for each in fold.readers.items()]
+        readers = [
+            each
+            for scaling_group in scaling_groups(block)
+            for each in scaling_group.readers.items()
+        ]
         inputs = {name: moments_of(massive(64, each.in_features)) for name, each in readers}
         before = {name: each.weight.clone() for name, each in readers}
         Awq(16).reparametrize(block, inputs, 3.0)
@@ -98,7 +102,7 @@ def test_a_massive_channel_gains_a_scale_and_inputs_alike_none():
     scale = Awq(16).scale(weight, moments_of(massive()), 3.0)
     assert scale.argmax() == 5 and scale.max() > 2
     assert scale.max() * scale.min() == pytest.approx(1, rel=1e-5)
-    alike = InputMoments(torch.zeros(64), torch.eye(64), 1, torch.ones(64))
+    alike = InputStats(torch.zeros(64), torch.eye(64), 1, torch.ones(64))
     assert torch.equal(Awq(16).scale(weight, alike, 3.0), torch.ones(64))
 
 
@@ -155,7 +159,7 @@ def test_beats_rtn_where_a_channel_is_massive(tmp_path):
     for name, method in (("awq", Awq(32)), ("rtn", Rtn(32)), ("exact", None)):
         model = planted()
         if method is not None:
-            quantize_layers(model, method, 3.0, Given(blocks=IDS))
+            quantize_layers(model, method, 3.0, MethodInputs(blocks=IDS))
         with torch.no_grad():
             logits[name] = model(IDS).logits
     error = {name: float((logits[name] - logits["exact"]).square().mean()) for name in logits}

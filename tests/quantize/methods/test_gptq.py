@@ -22,7 +22,7 @@ def optimal_brain(of: LinearLayer, method: Gptq, bits: int) -> torch.Tensor:
     """Column by column in float64, the inverse of the remaining Hessian explicit at every step."""
     weight, hessian = of.weight.double(), of.inputs.second_moment.double()
     cols, unit = weight.shape[1], hessian.diagonal().mean()
-    hessian = hessian + method.damping * unit * torch.eye(cols).double()
+    hessian = hessian + method.damping_frac * unit * torch.eye(cols).double()
     order = hessian.diagonal().argsort(descending=True) if method.act_order else torch.arange(cols)
     size = method.group_cols or cols
     find = clipped_grid if method.clip else min_max_grid
@@ -69,7 +69,7 @@ def test_equals_optimal_brain_quantization(group_cols, bits):
         {"static_groups": True},
         {"static_groups": True, "act_order": True},
         {"static_groups": True, "act_order": True, "clip": True},
-        {"damping": 0.1},
+        {"damping_frac": 0.1},
     ],
     ids=str,
 )
@@ -166,8 +166,8 @@ def test_the_bias_stays():
 def test_refuses_what_it_cannot_do():
     with pytest.raises(RadioError, match="moments of the inputs of w"):
         Gptq().quantize(LinearLayer("w", torch.ones(2, 2)), 3.0)
-    with pytest.raises(RadioError, match="damping=-1"):
-        Gptq(damping=-1.0)
+    with pytest.raises(RadioError, match="damping_frac=-1"):
+        Gptq(damping_frac=-1.0)
     with pytest.raises(RadioError, match=r"rate_bits=3\.5 does not suit gptq"):
         Gptq().check_rate(3.5)
 

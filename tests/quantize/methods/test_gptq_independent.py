@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from radio.quantize.input_stats import InputStats
 from radio.quantize.methods.base import LinearLayer
 from radio.quantize.methods.gptq import Gptq
-from radio.quantize.input_stats import InputMoments
 from radio.theory.affine_grid import Grid, decode
 from tests.quantize.methods.problem import output_error
 
@@ -30,7 +30,7 @@ def given(name: str) -> LinearLayer:
     upper = torch.zeros(cols, cols)
     upper[*torch.triu_indices(cols, cols)] = FIXTURE[f"{name}.second_moment"]
     second = upper + upper.triu(1).T
-    return LinearLayer(name, weight, inputs=InputMoments(second[0], second, 1, second[0]))
+    return LinearLayer(name, weight, inputs=InputStats(second[0], second, 1, second[0]))
 
 
 def method(setting: str) -> tuple[Gptq, int]:

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radio.quantize.methods.base import LinearLayer, MatchableMethod
+from radio.quantize.input_stats import InputStats
+from radio.quantize.methods.base import BitsSolvableMethod, LinearLayer
 from radio.quantize.methods.gptq import Gptq
 from radio.quantize.methods.owq import Owq
 from radio.quantize.methods.rtn import Rtn
-from radio.quantize.input_stats import InputMoments
 from radio.runtime.errors import RadioError
 
 SHAPES = [(6, 20), (6, 20), (3, 20), (14, 20), (6, 37)]
@@ -21,7 +21,7 @@ def true_rate(method, bits: float) -> float:
     """Of what is stored, layer by layer."""
     size = 0
     for rows, cols in SHAPES:
-        inputs = InputMoments(torch.zeros(cols), torch.eye(cols), 10, torch.ones(cols))
+        inputs = InputStats(torch.zeros(cols), torch.eye(cols), 10, torch.ones(cols))
         layer = LinearLayer("w", torch.randn(rows, cols), inputs=inputs)
         size += method.quantize(layer, bits).stored_bytes()
     return 8 * size / sum(rows * cols for rows, cols in SHAPES)
@@ -39,7 +39,7 @@ METHODS = {
 @settings(max_examples=25)
 @given(name=st.sampled_from(list(METHODS)), target=st.floats(3.5, 8.0))
 def test_spends_at_most_the_target_and_the_next_setting_would_exceed_it(name, target):
-    found, bits = METHODS[name].matched(target, SHAPES)
+    found, bits = METHODS[name].solve_for_bits(target, SHAPES)
     spent = true_rate(found, bits)
     assert spent <= target
     if isinstance(found, Owq):
@@ -61,12 +61,12 @@ def test_spends_at_most_the_target_and_the_next_setting_would_exceed_it(name, ta
 
 
 def test_a_matched_method_differs_in_its_free_setting_alone():
-    method = Gptq(64, symmetric=True, clip=True, damping=0.1)
-    found, bits = method.matched(3.5, [(576, 576)])
+    method = Gptq(64, symmetric=True, clip=True, damping_frac=0.1)
+    found, bits = method.solve_for_bits(3.5, [(576, 576)])
     assert replace(found, group_cols=64) == method and bits == 3
     assert found.group_cols == 32  # 3 + 16 / 32
-    assert isinstance(found, MatchableMethod)
-    kept, bits = Owq().matched(3.1, [(576, 576), (1536, 576)])
+    assert isinstance(found, BitsSolvableMethod)
+    kept, bits = Owq().solve_for_bits(3.1, [(576, 576), (1536, 576)])
     assert replace(kept, kept_weights=None) == Owq() and bits == 3
     # as many weights in each layer, in whole columns
     assert kept.kept_cols(576, 576, 3) == pytest.approx(kept.kept_weights / 576, abs=0.5)
@@ -77,16 +77,16 @@ def test_a_matched_method_differs_in_its_free_setting_alone():
 @pytest.mark.parametrize("target", [0.5, 1.0, 40.0])
 def test_refuses_what_is_out_of_reach(method, target):
     with pytest.raises(RadioError, match=r"reach 1\.\d+ to \d+\.\d+ bits"):
-        method.matched(target, SHAPES)
+        method.solve_for_bits(target, SHAPES)
 
 
 def test_large_models_take_no_time():
     """All layers of Llama-2-7B."""
     shapes = ([(4096, 4096)] * 4 + [(11008, 4096)] * 2 + [(4096, 11008)]) * 32
-    assert Rtn().matched(3.25, shapes)[0].group_cols == 77
-    assert Owq().matched(3.02, shapes)[0].kept_weights > 0
+    assert Rtn().solve_for_bits(3.25, shapes)[0].group_cols == 77
+    assert Owq().solve_for_bits(3.02, shapes)[0].kept_weights > 0
 
 
 def test_refuses_a_second_number_of_kept_columns():
     with pytest.raises(RadioError, match=r"extra_bits=0\.4 has no part in target\.bits=3\.1"):
-        Owq(extra_bits=0.4).matched(3.1, SHAPES)
+        Owq(extra_bits=0.4).solve_for_bits(3.1, SHAPES)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from radio.calibrate.statistics import LayerStatistics
+from radio.quantize.input_stats import InputStats
 from radio.quantize.methods.base import LinearLayer
 from radio.quantize.methods.radio import Radio
-from radio.quantize.input_stats import InputMoments
 from radio.runtime.compose import compose_step
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
 from radio.theory.codebook import lloyd_max
-from radio.theory.scale_fit import FITS
 from radio.theory.grouping import cluster_mean
+from radio.theory.scale_fit import FITS
 
 
 def compose_method(name: str) -> Radio:
@@ -159,7 +159,7 @@ def test_gain_corrections_that_are_refused(settings, words):
         Radio(**settings)
 
 
-@pytest.mark.parametrize("words", [{"levels": "compandid"}, {"fit": "least-squares"}])
+@pytest.mark.parametrize("words", [{"levels": "compandid"}, {"scale_fit": "least-squares"}])
 def test_unknown_words(words):
     with pytest.raises(RadioError, match="is not accepted: set one of"):
         Radio(**words)
@@ -215,12 +215,12 @@ def test_refuses_rates_out_of_range(rate):
         Radio().check_rate(rate)
 
 
-def correlated_inputs(cols: int = 24) -> InputMoments:
+def correlated_inputs(cols: int = 24) -> InputStats:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(400, cols // 3, generator=generator) @ torch.randn(
         cols // 3, cols, generator=generator
     ) + torch.randn(cols, generator=generator)
-    return InputMoments(x.mean(0), x.T @ x / len(x), len(x), x.abs().mean(0))
+    return InputStats(x.mean(0), x.T @ x / len(x), len(x), x.abs().mean(0))
 
 
 @pytest.mark.parametrize("levels", ["companded", "learned"])
@@ -229,10 +229,14 @@ def test_feedback_lowers_the_error_of_the_centred_output(levels):
     inputs = correlated_inputs()
     given = replace(layer(depth=3), inputs=inputs)
     error = {}
-    for feedback in (False, True):
-        quantized = Radio(levels, "least_squares", feedback=feedback).quantize(given, 3.0)
+    for error_compensation in (False, True):
+        quantized = Radio(levels, "least_squares", error_compensation=error_compensation).quantize(
+            given, 3.0
+        )
         change = quantized.weight.decode() - given.weight
-        error[feedback] = float(torch.einsum("ri,ij,rj->", change, inputs.covariance, change))
+        error[error_compensation] = float(
+            torch.einsum("ri,ij,rj->", change, inputs.covariance, change)
+        )
         # the bias is right for the inputs that the layer will see
         shift = -change @ inputs.mean
         torch.testing.assert_close(quantized.bias.float(), shift, rtol=1e-3, atol=1e-3)
@@ -241,15 +245,15 @@ def test_feedback_lowers_the_error_of_the_centred_output(levels):
 
 def test_feedback_keeps_depths_and_codes_within_them():
     given = replace(layer(), inputs=correlated_inputs())
-    coded = Radio("learned", "least_squares", feedback=True).quantize(given, 3.0).weight
+    coded = Radio("learned", "least_squares", error_compensation=True).quantize(given, 3.0).weight
     assert torch.equal(coded.depths, given.depths)
     by_row = given.depths[given.statistics.cluster].long()
     assert (coded.codes.long() < 2**by_row).all()
 
 
 def test_feedback_without_inputs_is_refused():
-    with pytest.raises(RadioError, match="feedback=true needs the moments of inputs"):
-        Radio(feedback=True).quantize(layer(), 3.0)
+    with pytest.raises(RadioError, match="error_compensation=true needs the moments of inputs"):
+        Radio(error_compensation=True).quantize(layer(), 3.0)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
@@ -265,9 +269,9 @@ def test_the_nearest_level_beats_that_of_the_cell(depth):
 
 def test_the_paper_centres_on_means_and_prunes_to_zero():
     given = layer(depth=0)
-    decoded = Radio(fit="moments", centre="mean").quantize(given, 0.5).weight.decode()
+    decoded = Radio(fit="moments", center_on="mean").quantize(given, 0.5).weight.decode()
     assert (decoded == 0).all()
-    coded = Radio(fit="moments", centre="mean").quantize(layer(depth=3), 3.0).weight
+    coded = Radio(fit="moments", center_on="mean").quantize(layer(depth=3), 3.0).weight
     for c in range(2):
         group = given.weight[given.statistics.cluster == c]
         torch.testing.assert_close(coded.location[c].float(), group.mean(0), rtol=1e-2, atol=1e-4)
@@ -276,7 +280,7 @@ def test_the_paper_centres_on_means_and_prunes_to_zero():
 @pytest.mark.parametrize("levels, bias", [("companded", True), ("learned", False)])
 def test_bare_is_what_is_stored_at_depth_zero(levels, bias):
     given = layer(depth=0, bias=torch.zeros(96) if bias else None)
-    bare = Radio(levels).bare(96, given.statistics, LEARNED, has_bias=bias)
+    bare = Radio(levels).empty_layer(96, given.statistics, LEARNED, has_bias=bias)
     quantized = Radio(levels).quantize(given, 0.5)
     assert bare.stored_bytes() == quantized.stored_bytes()
     assert bare.weight.code_bits() == 0 and bare.bias_added == quantized.bias_added

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from radio.calibrate.statistics import LayerStatistics
 from radio.report.figures.depth_atlas import depth_atlas
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
 from tests.report.figures.conftest import assert_equal_bytes, assert_half_a_page_without_overlaps
 
 SHAPES = {"self_attn.q_proj": (12, 8, 1), "fc1": (20, 8, 3), "fc2": (8, 20, 1)}

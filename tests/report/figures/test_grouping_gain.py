@@ -4,9 +4,9 @@ import matplotlib.patches
 import pytest
 import torch
 
+from radio.calibrate.statistics import LayerStatistics
 from radio.report.figures.grouping_gain import gain, grouping_gain
 from radio.runtime.errors import RadioError
-from radio.calibrate.statistics import LayerStatistics
 from tests.report.figures.conftest import (
     assert_equal_bytes,
     assert_half_a_page_without_overlaps,

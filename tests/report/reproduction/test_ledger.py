@@ -2,10 +2,10 @@
 
 import pytest
 
+from radio.report.paper import load_paper_table
 from radio.report.reproduction.cells import PaperCell
 from radio.report.reproduction.ledger import COLUMNS, Comparison, OurValue, build_ledger
 from radio.report.reproduction.page import page
-from radio.report.paper import load_paper_table
 from radio.runtime.compose import CONFIG
 from tests.report.conftest import write_evaluation
 
