@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 
 from radio.runtime.artifacts import content_digest
 from radio.runtime.errors import RadioError
-from radio.runtime.files import atomic
+from radio.runtime.files import atomic, replace
 from radio.runtime.manifest import recorded
 
 # forked, so that a trial costs milliseconds
 PROCESSES = multiprocessing.get_context("fork")
-TRIALS = 25
+TRIALS = 20
 WRITERS = 2
 
 
@@ -92,6 +92,20 @@ def test_one_of_several_writers_of_a_directory_wins_whole(tmp_path):
         assert [writer.exitcode for writer in writers] == [0] * WRITERS
         assert len({(out / name).read_text() for name in ("a", "b")}) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["OUT"]
+
+
+def test_renames_of_two_writers_do_not_mix_however_long_they_take(tmp_path, monkeypatch):
+    """Renames take different times, so that without a lock the last of each file may differ."""
+    wait = random.SystemRandom()
+
+    def slow(*arguments: Path) -> None:
+        replace(*arguments)
+        time.sleep(wait.uniform(0, 0.03))
+
+    monkeypatch.setattr("radio.runtime.manifest.replace", slow)
+    for _ in range(8):
+        raced(tmp_path / "x.csv")
+        assert len(published(tmp_path / "x.csv")) == 1
 
 
 def forever(out: Path) -> None:
