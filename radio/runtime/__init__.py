@@ -1,1 +1,1 @@
-"""What every step stands on: errors, files, wheels, configuration, manifests, W&B, progress."""
+"""Shared base of all steps: errors, files, wheels, configuration, manifests, W&B, progress."""

@@ -1,6 +1,6 @@
-"""What a job reads: artifacts of the right kind, all of one model, checked before the work starts.
+"""Check the artifacts that a job reads: right kind, one model, before the work starts.
 
-A manifest has the digest of its artifact as `identity`, and under `made_from` the model and the
+A manifest holds the digest of its artifact as `identity`. Its `made_from` lists the model and the
 artifacts that it was made from.
 """
 
@@ -18,7 +18,7 @@ from radio.runtime.outputs import manifest_path
 
 log = logging.getLogger(__name__)
 
-# the steps whose artifact a key under `artifacts` takes
+# steps whose artifact each key under `artifacts` accepts
 MADE_BY = {
     "model": ("prepare",),
     "tokens": ("tokenize",),
@@ -33,9 +33,10 @@ MADE_BY = {
 }
 # keys that take a list of paths
 LISTS = {("decode", "quantized"), ("bench", "allocation")}
-# artifacts that others are fitted to group by group: a job's artifacts must go by the same ones
+# artifacts fitted to others group by group: all artifacts of a job must be fitted to the same ones
 FITTED_TO = ("statistics", "codebook", "distortion")
-# what must agree between an artifact's model and the job's; tokens depend on the tokenizer alone
+# fields that must agree between an artifact's model and the job's; tokens depend on the tokenizer
+# only
 MODEL_FIELDS = {"weights_sha256": "weights", "config_sha256": "config.json"}
 TOKENS_FIELDS = {"tokenizer_sha256": "tokenizer"}
 
@@ -50,7 +51,7 @@ class Artifact:
 
     @property
     def model(self) -> dict[str, Any] | None:
-        """Name and digests of its model; None if an older radio wrote its manifest."""
+        """Name and digests of the artifact's model; None if an older radio wrote its manifest."""
         if self.key != "model":
             model = self.manifest.get("made_from", {}).get("model")
             return dict(model) if model else None
@@ -65,10 +66,10 @@ class Artifact:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest, given its own path or its artifact's.
+    """Read a manifest, given its own path or the path of its artifact.
 
     Raises:
-        RadioError: it is absent, not JSON, or JSON of another kind.
+        RadioError: the file is absent, not JSON, or not a manifest.
     """
     path = manifest_path(path)
     content = read_json(path)
@@ -78,17 +79,17 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def check_artifacts(step: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the job's manifest says under `made_from`, after checking all that it reads.
+    """Check all artifacts that a job reads; return the `made_from` of the job's manifest.
 
-    Absent files are left to the step, which names them when it opens them.
+    Absent files are ignored here: the step reports them when it opens them.
 
     Args:
         step: name of the step.
         config: its resolved configuration.
 
     Raises:
-        RadioError: an artifact is of another kind than its key takes, is not the one that its
-            manifest describes, or is of another model or of other artifacts than the rest.
+        RadioError: an artifact has the wrong kind for its key, does not match its manifest, or
+            belongs to another model or to other artifacts than the rest.
     """
     artifacts = list(_opened(step, config.get("artifacts") or {}))
     model = next((each.model for each in artifacts if each.key == "model"), None)
@@ -114,9 +115,10 @@ def check_artifacts(step: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def content_digest(path: Path) -> str:
-    """Return the SHA-256 of a file; of a safetensors file, that of its size and its header.
+    """Return the SHA-256 of a file; for a safetensors file, of its size and header.
 
-    The header of a file of `save_tensors` holds the CRC-32 of each tensor, which reading compares.
+    The header of a file written by `save_tensors` holds the CRC-32 of each tensor, which is
+    verified on reading.
     """
     with path.open("rb") as file:
         if path.suffix != ".safetensors":
@@ -127,7 +129,7 @@ def content_digest(path: Path) -> str:
 
 
 def _opened(step: str, given: Mapping[str, Any]) -> Iterator[Artifact]:
-    """Open the manifests of the artifacts that are given and exist."""
+    """Yield the artifacts that are given and exist, with their manifests."""
     for key in MADE_BY:
         value = given.get(key)
         is_list = (step, key) in LISTS
@@ -141,7 +143,7 @@ def _opened(step: str, given: Mapping[str, Any]) -> Iterator[Artifact]:
 
 
 def _open(key: str, value: Any) -> Artifact | None:
-    """Open an artifact's manifest and compare both; None if there is no such file."""
+    """Open an artifact's manifest and verify the artifact; None if the file does not exist."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise RadioError(f"artifacts.{key}={value!r} is not a path: give that {_of_what(key)}")
     path, named = Path(value).expanduser(), f"artifacts.{key}={value}"
@@ -175,7 +177,7 @@ def _of_what(key: str) -> str:
 
 
 def _check_chosen(prepared: Artifact, model: Mapping[str, Any] | None) -> None:
-    """Refuse a configured model that is not the one that `radio prepare` recorded."""
+    """Refuse a configured model that differs from the one that `radio prepare` recorded."""
     made = prepared.manifest.get("config", {}).get("model", {})
     if model is None or not made:
         return
@@ -199,7 +201,7 @@ def _check_chosen(prepared: Artifact, model: Mapping[str, Any] | None) -> None:
 
 
 def _check_name(artifact: Artifact, name: str | None, model: Mapping[str, Any] | None) -> None:
-    """Refuse a model's name that is not that of the artifact's model."""
+    """Refuse a model name that differs from that of the artifact's model."""
     if model is not None and name not in (None, model.get("name")):
         raise RadioError(
             f"model={model.get('name')} is not the model of {artifact}, which is {name}: set "
@@ -208,7 +210,7 @@ def _check_name(artifact: Artifact, name: str | None, model: Mapping[str, Any] |
 
 
 def _check_same_model(artifact: Artifact, its: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    """Refuse an artifact that was made from another model, or another tokenizer, than the job's."""
+    """Refuse an artifact that was made from another model or tokenizer than the job's."""
     for field, noun in (TOKENS_FIELDS if artifact.key == "tokens" else MODEL_FIELDS).items():
         one, other = its.get(field), model.get(field)
         if one and other and one != other:

@@ -1,4 +1,4 @@
-"""Objects that a configuration describes by a `_target_`."""
+"""Build the objects that a configuration describes by `_target_`."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ def build(settings: Any, key: str, kind: Any) -> Any:
 
     Args:
         settings: a mapping with a `_target_` and its arguments.
-        key: where they are in the configuration, as the command line has it.
+        key: its place in the configuration, as written on the command line.
         kind: class or protocol that the object must be an instance of.
 
     Raises:
-        RadioError: it cannot be built, or is of another kind.
+        RadioError: the object cannot be built, or has the wrong kind.
     """
     try:
         made = instantiate(settings)
@@ -41,5 +41,5 @@ def build(settings: Any, key: str, kind: Any) -> Any:
 
 
 def _functions(kind: type) -> list[str]:
-    """Names that a class or protocol asks for."""
+    """Return the names that a class or protocol requires."""
     return sorted(name for name in vars(kind) if not name.startswith("_")) or [kind.__name__]

@@ -1,8 +1,8 @@
-"""Are settings of their declared kinds? One sentence for the first that is not.
+"""Check settings against their declared kinds; report the first that does not fit.
 
-`check` takes plain Python values, as YAML has them, and a type hint: a scalar type, a union, a
-mapping or sequence, a dataclass, or one of `radio.runtime.kinds`. A mapping with a `_target_` must
-have the arguments of the class or function that it names (`radio.runtime.signature`).
+`check` takes plain Python values, as in YAML, and a type hint: a scalar type, a union, a mapping or
+sequence, a dataclass, or one of `radio.runtime.kinds`. A mapping with a `_target_` must have the
+arguments of the class or function that it names (`radio.runtime.signature`).
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ class Absent:
 
 ABSENT = Absent()
 SHOWN_CHARACTERS = 60
-# keys of Hydra's beside the arguments of a `_target_`
+# Hydra's own keys next to the arguments of a `_target_`
 HYDRAS: dict[str, Any] = {
     "_target_": str,
     "_partial_": bool,
@@ -42,8 +42,8 @@ def check(value: Any, hint: Any, key: str) -> None:
 
     Args:
         value: plain Python, or `ABSENT`.
-        hint: what is accepted.
-        key: name of the setting, as the command line has it.
+        hint: accepted type.
+        key: name of the setting, as written on the command line.
 
     Raises:
         RadioError: the value, or one inside it, is not accepted.
@@ -52,11 +52,11 @@ def check(value: Any, hint: Any, key: str) -> None:
 
 
 def check_fields(of: object, key: str) -> None:
-    """Check the fields of a dataclass instance, for those who build it from Python.
+    """Check the fields of a dataclass instance that was built in Python.
 
     Args:
         of: the instance.
-        key: where its fields are in a step's configuration.
+        key: the place of its fields in a step's configuration.
 
     Raises:
         RadioError: a value is not accepted.
@@ -67,7 +67,7 @@ def check_fields(of: object, key: str) -> None:
 
 
 def refused(key: str, value: Any, accepted: str) -> RadioError:
-    """Return the error of a setting whose value is not accepted."""
+    """Return the error for a setting whose value is not accepted."""
     return RadioError(f"{key}={_shown(value)} is not accepted: set {accepted}")
 
 
@@ -102,14 +102,14 @@ def _check(value: Any, hint: Any, key: str, whole: Any) -> None:
             check(item, arguments[0] if arguments else Any, f"{key}[{index}]")
     elif hint in SCALARS or hint is None or hint is NoneType:
         _require(_is_scalar(value, hint), key, value, whole)
-    # else an object of a class that YAML cannot spell
+    # otherwise an object of a class that YAML cannot express
 
 
 def check_arguments(value: Mapping[str, Any], accepted: Signature, key: str) -> None:
-    """Check names and values of the arguments of a class, function or dataclass.
+    """Check the names and values of the arguments of a class, function or dataclass.
 
     Raises:
-        RadioError: one is unknown, missing or not accepted.
+        RadioError: an argument is unknown, missing or not accepted.
     """
     given = {str(name): item for name, item in value.items()}
     above = f"{key}." if key else ""
@@ -124,7 +124,7 @@ def check_arguments(value: Mapping[str, Any], accepted: Signature, key: str) -> 
 
 
 def _check_target(value: Mapping[str, Any], key: str) -> None:
-    """Check the arguments of what a `_target_` names."""
+    """Check the arguments of the class or function that a `_target_` names."""
     target, own = value["_target_"], {name for name in value if name in HYDRAS}
     for name in own:
         check(value[name], HYDRAS[name], f"{key}.{name}")
@@ -154,7 +154,7 @@ def _check_inside(value: Any, key: str) -> None:
 
 
 def _check_union(value: Any, options: tuple[Any, ...], key: str, whole: Any) -> None:
-    """Check against several hints; the complaint is about the only one that is not null."""
+    """Check against several hints; if only one is not null, the error is about that one."""
     if value is None and NoneType in options:
         return
     others = [option for option in options if option is not NoneType]
@@ -169,7 +169,7 @@ def _check_union(value: Any, options: tuple[Any, ...], key: str, whole: Any) -> 
 
 
 def _check_rule(value: Any, rule: Any, key: str, whole: Any) -> None:
-    """Check what the type does not say; `value` has the right type."""
+    """Check a condition beyond the type; `value` has the right type."""
     if isinstance(rule, Rule):
         known = not (isinstance(value, Mapping) and ABSENT in value.values())
         _require(not known or rule.holds(value), key, value, whole)
@@ -187,7 +187,7 @@ def _check_rule(value: Any, rule: Any, key: str, whole: Any) -> None:
 
 
 def _of_dataclass(kind: type) -> Signature:
-    """Return the arguments of a dataclass that is imported."""
+    """Return the arguments of an imported dataclass."""
     empty = dataclasses.MISSING
     fields = dataclasses.fields(kind)
     needed = (f.name for f in fields if f.default is empty and f.default_factory is empty)
@@ -195,7 +195,7 @@ def _of_dataclass(kind: type) -> Signature:
 
 
 def _is_scalar(value: Any, hint: Any) -> bool:
-    """Return whether a value is of a scalar type and, if a number, finite and of a usable size."""
+    """Return whether a value has a scalar type and, if a number, is finite and of usable size."""
     if hint is None or hint is NoneType:
         return value is None
     if hint is int:
@@ -207,7 +207,7 @@ def _is_scalar(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """Return what a hint accepts, in words.
+    """Return a description of the values that a hint accepts.
 
     >>> describe(int | None), describe(bool | Literal["auto"])
     ('an integer, or null', 'true, false or auto')
@@ -245,7 +245,7 @@ def _is_a(hint: Any, kind: type) -> bool:
 
 
 def _near(name: str, known: Iterable[str], key: str) -> str:
-    """Return the names that may have been meant, or all."""
+    """Return the most similar known names, or all if none is similar."""
     near = difflib.get_close_matches(name, known, n=2)
     if near:
         return f"did you mean {' or '.join(near)}?"
@@ -253,7 +253,7 @@ def _near(name: str, known: Iterable[str], key: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as YAML has it, shortened."""
+    """Return a value as written in YAML, shortened."""
     is_word = value is None or isinstance(value, bool)
     text = {None: "null", True: "true", False: "false"}[value] if is_word else _text(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."

@@ -1,8 +1,8 @@
-"""Hydra's composition of a step's configuration, with its complaints in one sentence each.
+"""Compose a step's configuration with Hydra; report each error in one sentence.
 
-The command line and the workflow share this. Hydra decides hyperparameters and nothing else: it
-runs nothing, logs nothing and makes no folders. Folders in `$RADIO_CONFIG_DIRS` (separated as in
-`$PATH`) may add models, texts, methods, calibrations and experiments of your own.
+The command line and the workflow share this module. Hydra only resolves hyperparameters: it runs
+nothing, logs nothing and creates no folders. Folders in `$RADIO_CONFIG_DIRS` (separated as in
+`$PATH`) may add your own models, texts, methods, calibrations and experiments.
 """
 
 import difflib
@@ -23,14 +23,14 @@ from radio.runtime.schema import check_step
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG = PACKAGE.parent / "config"
-# keys that say where, how fast and for whom a job runs; never what it finds
+# keys that set where, how fast and for whom a job runs; they do not change its result
 MACHINE = {
     *("out", "artifacts", "wandb"),
     *("device", "threads", "streaming", "memory_gb", "activation_cache"),
 }
 NOUNS = {"data": "text"}
 
-# an environment variable, unless it is unset or empty
+# value of an environment variable, unless it is unset or empty
 OmegaConf.register_new_resolver(
     "radio.env", lambda name, default: os.environ.get(name) or default, replace=True
 )
@@ -42,10 +42,10 @@ def compose_step(step: str, overrides: Sequence[str] = (), config: Path = CONFIG
     Args:
         step: name of the step and of its YAML file.
         overrides: in Hydra's grammar: "model=opt-125m", "seed=1".
-        config: folder of the steps' YAML files and of the groups.
+        config: folder of the steps' YAML files and the config groups.
 
     Raises:
-        RadioError: an unknown step, group option or key, or an override that cannot be read.
+        RadioError: the step, a group option or a key is unknown, or an override cannot be parsed.
     """
     if step not in steps(config):
         raise RadioError(unknown("step", step, steps(config)))
@@ -58,7 +58,7 @@ def compose_step(step: str, overrides: Sequence[str] = (), config: Path = CONFIG
 
 
 def _composed(step: str, overrides: Sequence[str], config: Path) -> DictConfig:
-    """Let Hydra compose, and say in a sentence what it says of bad input."""
+    """Compose with Hydra and turn its errors about bad input into one sentence."""
     folders = [folder.as_uri() for folder in _extra_folders()]
     search = [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
     try:
@@ -94,7 +94,7 @@ def _check_choice(override: str, config: Path) -> None:
 
 
 def quoted(override: str) -> str:
-    """Quote a value that Hydra's grammar has no characters for, such as a path with a tilde.
+    """Quote a value with characters that Hydra's grammar does not allow, such as `~` in a path.
 
     >>> quoted("model.path=~/opt"), quoted("seed=1")
     ("model.path='~/opt'", 'seed=1')
@@ -120,7 +120,7 @@ def expand_home(cfg: DictConfig) -> None:
 
 
 def _paths(node: DictConfig) -> Iterator[tuple[DictConfig, str]]:
-    """Return the mappings at any depth that have a key `path`."""
+    """Yield the mappings at any depth that have a key `path`, with that key."""
     for key in map(str, node):
         value = _known(node, key)
         if key == "path":
@@ -130,20 +130,20 @@ def _paths(node: DictConfig) -> Iterator[tuple[DictConfig, str]]:
 
 
 def _known(node: DictConfig, key: str) -> Any:
-    """Return a value that is given as it stands; None if it is missing or an interpolation."""
+    """Return a literal value; None if it is missing or an interpolation."""
     if key not in node or OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
         return None
     return node[key]
 
 
 def steps(config: Path = CONFIG) -> list[str]:
-    """Names of the steps, sorted: a module in `radio/steps` and a YAML file of the same name."""
+    """Return the sorted names of all steps: a module in `radio/steps` with a YAML file."""
     names = sorted(path.stem for path in (PACKAGE / "steps").glob("*.py"))
     return [name for name in names if (config / f"{name}.yaml").is_file()]
 
 
 def options(group: str, config: Path = CONFIG, *, saying: str = "") -> list[str]:
-    """Names that the group has a YAML file for that has the text `saying`, sorted."""
+    """Return the sorted options of a config group whose YAML file contains the text `saying`."""
     folders = [config, *_extra_folders()]
     files = [path for folder in folders for path in folder.glob(f"{group}/*.yaml")]
     return sorted(
@@ -152,7 +152,7 @@ def options(group: str, config: Path = CONFIG, *, saying: str = "") -> list[str]
 
 
 def unknown(noun: str, name: str, known: Iterable[str]) -> str:
-    """Sentence for a name that does not exist: near names first, then all of them.
+    """Return the message for an unknown name: similar names first, then all known names.
 
     >>> unknown("model", "opt-125", ["opt-125m", "llama2-7b"])
     "unknown model 'opt-125': did you mean opt-125m? There are llama2-7b, opt-125m"
@@ -164,7 +164,7 @@ def unknown(noun: str, name: str, known: Iterable[str]) -> str:
 
 
 def _extra_folders() -> list[Path]:
-    """Folders of `$RADIO_CONFIG_DIRS`, absolute."""
+    """Return the folders of `$RADIO_CONFIG_DIRS` as absolute paths."""
     folders = [
         Path(name).resolve()
         for name in os.environ.get("RADIO_CONFIG_DIRS", "").split(os.pathsep)
@@ -182,7 +182,7 @@ def _bad_override(
     config: Path,
     error: Exception,
 ) -> str:
-    """Name the key of an override that `step` does not have, or repeat what Hydra says."""
+    """Return a message that names the key that `step` lacks, or Hydra's own message."""
     match = re.match(r"Could not override '([^']+)'", str(error))
     if match is None:
         given = f" {' '.join(overrides)}" if overrides else ""
@@ -201,12 +201,12 @@ def _bad_override(
 
 
 def _groups(config: Path) -> set[str]:
-    """Names of the config groups."""
+    """Return the names of the config groups."""
     return {path.name for path in config.iterdir() if path.is_dir()}
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all values below `node`."""
+    """Yield the dotted names of all values below `node`."""
     for key in node:
         value = None if OmegaConf.is_missing(node, key) else node._get_node(key)
         if isinstance(value, DictConfig) and not value._is_none():
@@ -216,6 +216,6 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _first_line(error: Exception) -> str:
-    """What an exception says, without Hydra's footers."""
+    """Return the message of an exception without Hydra's footers."""
     lines = str(error).splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

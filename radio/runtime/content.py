@@ -1,7 +1,7 @@
-"""SHA-256 of files that may change under an unchanged path.
+"""SHA-256 of files whose content may change under the same path.
 
-To hash a large file takes long, so its SHA-256 is remembered in `$RADIO_CACHE/sha256` with the
-file's path, size, modification and change times and inode, and is used as long as these agree.
+Hashing a large file is slow, so its SHA-256 is cached in `$RADIO_CACHE/sha256` with the file's
+path, size, modification and change times and inode. It is reused as long as these agree.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from radio.runtime.wheel import REPOSITORY, cache_dir
 
 log = logging.getLogger(__name__)
 
-# files of a checkpoint that decide numbers: weights, configuration, tokenizer
+# files of a checkpoint that decide results: weights, configuration, tokenizer
 DECIDING = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja")
-# less than this is hashed as fast as a remembered SHA-256 is read
+# smaller files are hashed as fast as a cached SHA-256 is read
 REMEMBERED_BYTES = 16 << 20
-# a file may change once more within the resolution of its time stamps
+# a file may change again within the resolution of its time stamps
 SETTLED_NS = 2 * 10**9
 
 
 class Stamp(NamedTuple):
-    """What tells whether a file is as it was."""
+    """File attributes that show whether a file has changed."""
 
     path: str
     size: int
@@ -37,7 +37,7 @@ class Stamp(NamedTuple):
 
 
 def sha256_of_files(paths: Sequence[Path]) -> str:
-    """Return the SHA-256, in hexadecimal, of the bytes of all files in order.
+    """Return the hexadecimal SHA-256 of the bytes of all files in order.
 
     Raises:
         OSError: a file is absent or cannot be read.
@@ -46,7 +46,7 @@ def sha256_of_files(paths: Sequence[Path]) -> str:
 
 
 def checkpoint_digest(checkpoint: Path) -> str:
-    """Return the SHA-256 of the names and the content of all files that decide a model's numbers.
+    """Return the SHA-256 of the names and contents of all files that decide a model's results.
 
     Raises:
         OSError: a file cannot be read.
@@ -57,10 +57,11 @@ def checkpoint_digest(checkpoint: Path) -> str:
 
 
 def digests_of_paths(config: Any) -> list[str]:
-    """Return the SHA-256 of what each `path` in a step's configuration names, at any depth.
+    """Return the SHA-256 of everything that a step's configuration names by `path`.
 
-    A checkpoint counts by `checkpoint_digest`, a folder of texts by the files that its `source`
-    names. What is absent or cannot be read counts as such: the step itself says so.
+    Keys `path` are found at any depth. A checkpoint is hashed by `checkpoint_digest`, a folder of
+    texts by the files that its `source` names. Absent or unreadable files get a digest of their
+    own: the step itself reports them.
 
     Args:
         config: plain Python values.
@@ -73,7 +74,7 @@ def _is_path(value: Any) -> bool:
 
 
 def _nodes(config: Any) -> Iterator[Mapping[str, Any]]:
-    """All mappings of a configuration, at any depth."""
+    """Yield all mappings of a configuration, at any depth."""
     if isinstance(config, Mapping):
         yield config
     for value in config.values() if isinstance(config, Mapping) else config:
@@ -82,9 +83,9 @@ def _nodes(config: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _digest_of(node: Mapping[str, Any]) -> str:
-    """Digest of the file or folder at a node's `path`."""
+    """Return the digest of the file or folder at a node's `path`."""
     path = Path(node["path"]).expanduser()
-    # the packaged text is named relative to the repository
+    # the path of the packaged text is relative to the repository
     path = path if path.exists() else REPOSITORY / path
     try:
         if path.is_file():
@@ -98,7 +99,7 @@ def _digest_of(node: Mapping[str, Any]) -> str:
 
 
 def _stamp(path: Path) -> Stamp:
-    """Stamp of a file, behind symbolic links."""
+    """Return the stamp of a file; symbolic links are followed."""
     path = path.resolve()
     state = path.stat()
     return Stamp(str(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
@@ -106,7 +107,7 @@ def _stamp(path: Path) -> Stamp:
 
 @cache
 def _remembered(stamps: tuple[Stamp, ...]) -> str:
-    """SHA-256 of the files with these stamps, out of the cache if it is there."""
+    """Return the SHA-256 of the files with these stamps, from the cache if possible."""
     if sum(stamp.size for stamp in stamps) < REMEMBERED_BYTES:
         return _sha256(stamps)
     name = hashlib.sha256(repr([stamp.path for stamp in stamps]).encode()).hexdigest()[:32]
@@ -114,7 +115,7 @@ def _remembered(stamps: tuple[Stamp, ...]) -> str:
     content = {"files": [list(stamp) for stamp in stamps]}
     try:
         kept = read_json(record) if record.exists() else {}
-    except (RadioError, OSError):  # damaged: written again below
+    except (RadioError, OSError):  # damaged: rewritten below
         kept = {}
     if kept.get("files") == content["files"] and isinstance(kept.get("sha256"), str):
         return str(kept["sha256"])
@@ -129,7 +130,7 @@ def _remembered(stamps: tuple[Stamp, ...]) -> str:
 
 
 def _sha256(stamps: Sequence[Stamp]) -> str:
-    """SHA-256 of the bytes of all files in order."""
+    """Return the SHA-256 of the bytes of all files in order."""
     sha256 = hashlib.sha256()
     for stamp in stamps:
         with open(stamp.path, "rb") as file:

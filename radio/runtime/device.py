@@ -1,4 +1,4 @@
-"""What a job computes on: the CPU, a GPU, or several. The only module that asks torch for GPUs."""
+"""Devices of a job: the CPU, one GPU or several. The only module that queries torch for GPUs."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from radio.runtime.errors import RadioError
 
-# one, or several that a model is spread over
+# one device, or several that a model is distributed over
 Devices = tuple[torch.device, ...]
 CPU = torch.device("cpu")
 ON_CPU: Devices = (CPU,)
@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 
 def gpus() -> Devices:
-    """All GPUs that torch sees; to look makes none of them used."""
+    """Return all GPUs that torch sees, without initialising CUDA on them."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return tuple(torch.device("cuda", index) for index in range(count))
 
 
 def devices(setting: str) -> Devices:
-    """What `device` in a step's configuration stands for.
+    """Return the devices that `device` in a step's configuration stands for.
 
     Args:
-        setting: "auto", a GPU where there is one; "cpu"; "cuda", the first GPU; "cuda:N"; or
-            "spread", all GPUs.
+        setting: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" (the first GPU),
+            "cuda:N", or "spread" (all GPUs).
 
     Raises:
-        RadioError: another word, or a GPU that is not there.
+        RadioError: the setting is unknown, or there is no such GPU.
     """
     there = gpus()
     known = {"auto": there[:1] or ON_CPU, "cpu": ON_CPU}
@@ -48,36 +48,36 @@ def devices(setting: str) -> Devices:
 
 
 def free_bytes(gpu: torch.device) -> int:
-    """Memory of a GPU that nobody has taken."""
+    """Return the free memory of a GPU in bytes."""
     return int(torch.cuda.mem_get_info(gpu)[0])
 
 
 def name_of(device: torch.device) -> str:
-    """Name of a GPU's model, or "cpu"."""
+    """Return the model name of a GPU, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def gpus_used() -> str | None:
-    """Models of the GPUs that this process has computed on, None if on none."""
+    """Return the models of the GPUs that this process has computed on; None if it used none."""
     used = Counter(name_of(gpu) for gpu, peak in _peaks().items() if peak > 0)
     named = (name if count == 1 else f"{count} x {name}" for name, count in used.items())
     return ", ".join(named) or None
 
 
 def gpu_peak_bytes() -> int:
-    """What torch held at most, summed over GPUs."""
+    """Return the peak memory that torch held, summed over GPUs."""
     return sum(_peaks().values())
 
 
 def _peaks() -> dict[torch.device, int]:
-    """Peak memory by GPU; of none where none was begun to be used."""
+    """Return the peak memory by GPU; empty if CUDA was not initialised."""
     if not torch.cuda.is_initialized():
         return {}
     return {gpu: torch.cuda.max_memory_allocated(gpu) for gpu in gpus()}
 
 
 def to_device(value: T, device: torch.device) -> T:
-    """`value` with its tensors on `device`, those inside dataclasses, tuples and mappings too."""
+    """Return `value` with its tensors on `device`, also inside dataclasses, tuples and mappings."""
     result: T = _moved(value, device)
     return result
 
@@ -93,11 +93,11 @@ def _moved(value: Any, device: torch.device) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         parts = {each.name: getattr(value, each.name) for each in fields(value)}
         there = _moved(parts, device)
-        # what layers have in common stays the same object where it was there already
+        # an object that layers share stays the same object if its tensors are already on the device
         return value if all(there[name] is parts[name] for name in parts) else type(value)(**there)
     return value
 
 
 def default_device(device: torch.device) -> AbstractContextManager[object]:
-    """Where code that names no device makes its tensors; on the CPU it does so anyway."""
+    """Return a context in which `device` is the default for new tensors (no-op on the CPU)."""
     return nullcontext() if device == CPU else device

@@ -1,4 +1,4 @@
-"""The types that models compute in, by their names in settings."""
+"""Types that models compute in, by their names in settings."""
 
 import torch
 
@@ -8,10 +8,10 @@ FLOATING = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": tor
 
 
 def parse_dtype(key: str, name: str) -> torch.dtype:
-    """The type that the setting `key` names.
+    """Return the type that the setting `key` names.
 
     Raises:
-        RadioError: it names none of these.
+        RadioError: the name is unknown.
     """
     if name not in FLOATING:
         raise RadioError(f"{key}={name} is unknown: set {', '.join(FLOATING)}")

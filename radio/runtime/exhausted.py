@@ -1,7 +1,7 @@
-"""Errors that say that a machine, not its input, is at fault: no memory, no disk, no network.
+"""Errors of an exhausted machine, not of its input: no memory, no disk, no network.
 
-Such an error passes when the machine has more to give, so it is never kept as the reason why a
-model is unavailable (`radio.runtime.unavailable`).
+Such an error may disappear when resources are free again, so it is never recorded as the reason why
+a model is unavailable (`radio.runtime.unavailable`).
 """
 
 import errno
@@ -10,22 +10,22 @@ from radio.runtime.errors import MachineError
 from radio.runtime.memory import available_bytes
 
 GB = 1e9
-# what torch's and safetensors' errors of their own classes say
+# messages of torch's and safetensors' own error classes
 WORDS = (
     *("can't allocate memory", "Cannot allocate memory"),
     *("not enough memory", "out of memory", "bad_alloc"),
 )
-# CUDA's class is known by its name, so that torch need not be imported
+# CUDA's class is matched by name, so that torch need not be imported
 CLASSES = ("OutOfMemoryError",)
 
 
 def exhausted(error: BaseException, doing: str, needed_bytes: int | None) -> MachineError | None:
-    """Return a sentence for an error of too little memory, None for any other error.
+    """Return a `MachineError` if `error` means too little memory, else None.
 
     Args:
-        error: what was raised.
+        error: the exception.
         doing: what the memory was for ("reading DIR").
-        needed_bytes: what that takes at least; None if it is not known.
+        needed_bytes: least memory that this takes; None if unknown.
     """
     if not _of_memory(error):
         return None
@@ -37,7 +37,7 @@ def exhausted(error: BaseException, doing: str, needed_bytes: int | None) -> Mac
 
 
 def _of_memory(error: BaseException) -> bool:
-    """Return whether this error, or what caused it, says that memory ran out."""
+    """Return whether this error, or one that caused it, means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ in CLASSES:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:

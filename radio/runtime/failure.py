@@ -1,4 +1,4 @@
-"""Errors that are not bad input: a sentence for the user, and the traceback in a file."""
+"""Errors that are not bad input: one sentence for the user, and the traceback in a file."""
 
 import os
 import platform
@@ -17,11 +17,11 @@ def failure(error: Exception, arguments: Sequence[str]) -> str:
     """Write the traceback of `error` to a file and return the sentence that names it.
 
     The file is in `logs/errors` of the working directory, or in the folder of temporary files if
-    that cannot be written.
+    that is not writable.
 
     Args:
-        error: what a command raised.
-        arguments: of the command line.
+        error: the exception that a command raised.
+        arguments: the command line's arguments.
     """
     lines = (str(error).strip() or "no message").splitlines()
     said = f"{type(error).__name__}: {' '.join(lines[:2])}"

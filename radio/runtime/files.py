@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, checked reads."""
+"""Atomic writes and checked reads: a file is either complete or absent."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from typing import Any
 from radio.runtime.errors import MachineError, RadioError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# names in a scratch folder: the file that its living process locks, and a directory being replaced
+# names in a scratch folder: the file that its living process locks; a directory being replaced
 OWNER, OLD = ".owner", ".old"
 
 
@@ -23,9 +23,9 @@ OWNER, OLD = ".owner", ".old"
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a scratch path in the folder of `path`; rename it to `path` if the block succeeds.
 
-    The block may create a file or a directory there; its files get the mode that the umask leaves
-    to new ones, whatever library wrote them. A file never takes the place of a directory, nor the
-    reverse. On any error the scratch is removed, and a full disk becomes a `RadioError`.
+    The block may create a file or a directory there. Its files get the mode that the umask gives to
+    new files, whichever library wrote them. A file never replaces a directory, nor the reverse. On
+    any error the scratch path is removed; a full disk becomes a `RadioError`.
     """
     with scratch_folder(path) as folder:
         scratch = folder / path.name
@@ -37,13 +37,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder next to `path`, which lives as long as the block.
+    """Yield a new folder next to `path` that exists as long as the block.
 
-    Folders that killed processes left for the same `path` are removed first: a living process
-    holds a lock on a file in its own. Folders above that are new and stay empty are removed too.
+    Folders that killed processes left for the same `path` are removed first; a living process holds
+    a lock on a file in its own folder. Newly created parent folders that stay empty are removed
+    too.
 
     Raises:
-        RadioError: the disk is full, now or in the block.
+        RadioError: the disk is full, before or inside the block.
     """
     created = [folder for folder in path.absolute().parents if not folder.exists()]
     folder = owner = None
@@ -68,7 +69,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
         if owner is not None:
             owner.close()
-        with suppress(OSError):  # the first that is not empty ends it
+        with suppress(OSError):  # stop at the first folder that is not empty
             for above in created:
                 above.rmdir()
 
@@ -77,8 +78,8 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold an exclusive lock on `folder` against other processes that rename files in it.
 
-    It is held for renames only, never for a job, so that it is soon free. Where the file system
-    has no such locks (some network file systems), there is none.
+    The lock is held only for renames, never for a whole job, so it is released soon. On file
+    systems without locks (some network file systems) nothing is locked.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -90,10 +91,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def replace(path: Path, made: Path, folder: Path) -> None:
-    """Rename `made` to `path`; an older directory is first moved whole into the scratch `folder`.
+    """Rename `made` to `path`; an existing directory is first moved into the scratch `folder`.
 
     Raises:
-        RadioError: one of them is a directory and the other is not.
+        RadioError: one is a directory and the other is not.
     """
     if os.path.lexists(path) and _is_directory(path) != _is_directory(made):
         kind = "a directory" if _is_directory(path) else "not a directory"
@@ -104,10 +105,10 @@ def replace(path: Path, made: Path, folder: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a `path` that cannot be written before the work starts; nothing is left there.
+    """Refuse a `path` that is not writable before the work starts; create nothing there.
 
     Raises:
-        RadioError: it cannot be written.
+        RadioError: the path is not writable.
     """
     folder = next(each for each in path.absolute().parents if each.exists())
     try:
@@ -122,20 +123,20 @@ def check_writable(path: Path) -> None:
 
 
 def _prefix(path: Path) -> str:
-    """First part of the names of scratch folders for `path`, which no other program uses."""
+    """Return the prefix of the scratch folders for `path`, which no other program uses."""
     return f".{path.name}.radio-"
 
 
 def _is_directory(path: Path) -> bool:
-    """Whether `path` is a directory itself, not a link to one."""
+    """Return whether `path` itself is a directory, not a link to one."""
     return path.is_dir() and not path.is_symlink()
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove scratch folders for `path` whose process is dead; the folder of `path` is locked.
+    """Remove scratch folders for `path` whose process is dead; the caller holds the lock.
 
-    A process that was killed while it replaced a directory has moved the older one into its
-    scratch folder; that one gets its name back.
+    A process that was killed while replacing a directory has moved the old one into its scratch
+    folder; the old directory is moved back.
     """
     prefix = _prefix(path)
     for folder in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
@@ -147,19 +148,19 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _has_living_owner(folder: Path) -> bool:
-    """Whether a process holds the lock in a scratch folder, or that cannot be known."""
+    """Return whether a process holds the lock in a scratch folder; True if unknown."""
     try:
         with (folder / OWNER).open("r+b") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return False  # killed before it made the file: both happens under the folder's lock
+        return False  # killed before it created the file: both happen under the folder's lock
     except OSError:
         return True
     return False
 
 
 def grant_mode(made: Path, scratch_home: Path) -> None:
-    """Give a file, or all files of a directory, the mode of a file that `open` creates here."""
+    """Give a file, or all files of a directory, the mode that `open` gives a new file here."""
     probe = scratch_home / f"{made.name}.mode"
     probe.touch()
     mode = stat.S_IMODE(probe.stat().st_mode)
@@ -169,7 +170,7 @@ def grant_mode(made: Path, scratch_home: Path) -> None:
 
 
 def _says_no_space(error: Exception) -> bool:
-    """Whether the disk is full, in whatever wrapping (OSError, safetensors, torch) it is told."""
+    """Return whether the disk is full, whichever class reports it (OSError, safetensors, torch)."""
     number = getattr(error, "errno", None)
     return number in NO_SPACE or any(os.strerror(code) in str(error) for code in NO_SPACE)
 
@@ -185,7 +186,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object written by `write_json`.
 
     Raises:
-        RadioError: the file is absent or is not a JSON object.
+        RadioError: the file is absent or not a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,8 +1,7 @@
-"""Digests of what decides a number: settings and code.
+"""Digests of the settings and the code that decide a result.
 
-Comments, docstrings, labels and the settings of the machine are left out, so that editing them
-invalidates nothing. Files are read as UTF-8 whatever the locale, so that digests are the same
-everywhere.
+Comments, docstrings, labels and machine settings are excluded, so that editing them invalidates
+nothing. Files are read as UTF-8 whatever the locale, so that digests are the same everywhere.
 """
 
 import ast
@@ -15,12 +14,12 @@ from typing import Any
 
 from radio.runtime.compose import MACHINE, PACKAGE
 
-# words of the report, which reads them from the YAML files itself
+# labels of the report, which reads them from the YAML files itself
 WORDS = {"label", "note", "title"}
-# what only plans go by
+# used by plans only
 PLANS = {"architecture"}
 INFRASTRUCTURE = "radio.runtime"
-# what `radio prepare` runs for one kind of source alone (`source.kind` in a model's YAML)
+# modules that `radio prepare` runs only for one kind of source (`source.kind` in a model's YAML)
 CODE_OF_KIND = {
     "hub": {"radio.models.hub"},
     "wheel": {"radio.models.gguf"},
@@ -40,13 +39,13 @@ def digest_of_text(path: Path) -> str:
 
 
 def deciding_settings(config: Mapping[Any, Any], left_out: Collection[str] = WORDS | PLANS) -> Any:
-    """Return the part of a step's configuration that decides its numbers.
+    """Return the part of a step's configuration that decides its results.
 
     Args:
         config: plain Python values.
-        left_out: keys that decide nothing, at any depth.
+        left_out: keys that do not affect results, at any depth.
     """
-    # of the top level alone: `device` is also a word of figures
+    # top level only: `device` is also a key of figures
     numbers = {key: value for key, value in config.items() if key not in MACHINE}
     return _without(numbers, left_out)
 
@@ -72,8 +71,8 @@ def code_digest(
 ) -> str:
     """Return the digest of `modules` and of all modules of the package that they import.
 
-    Imports are followed to any depth. Modules of `radio.runtime` and those in `skipped` do not
-    count. Of modules that are compiled on first use, the sources in their folder `csrc` count.
+    Imports are followed to any depth. Modules of `radio.runtime` and those in `skipped` are not
+    included. For modules that are compiled on first use, the sources in their folder `csrc` are.
     """
     found: dict[str, str] = {}
     waiting = list(modules)
@@ -103,7 +102,7 @@ def walk(config: Any) -> Iterator[tuple[str, Any]]:
 
 @cache
 def _code(source: Path, package: Path) -> tuple[str, tuple[str, ...]]:
-    """Digest of a file's syntax without docstrings, and the modules it imports."""
+    """Return the digest of a file's syntax tree without docstrings, and the modules it imports."""
     tree = _parsed(source)
     imported = tuple(sorted(set(_imports(tree, package))))
     for node in ast.walk(tree):
@@ -119,7 +118,7 @@ def _parsed(source: Path) -> ast.Module:
 
 
 def _imports(tree: ast.Module, package: Path) -> Iterator[str]:
-    """Modules of the package that a file imports; a name re-exported is followed to its home."""
+    """Yield the modules of the package that a file imports; re-exports are followed."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("radio."))
@@ -128,7 +127,7 @@ def _imports(tree: ast.Module, package: Path) -> Iterator[str]:
 
 
 def _home(module: str, name: str, package: Path) -> str:
-    """Module that defines `name` of `from module import name`."""
+    """Return the module that defines `name` in `from module import name`."""
     if _file(f"{module}.{name}", package) is not None:
         return f"{module}.{name}"
     source = _file(module, package)
@@ -141,7 +140,7 @@ def _home(module: str, name: str, package: Path) -> str:
 
 @cache
 def _file(module: str, package: Path) -> Path | None:
-    """Source of a module: of ours under `package`, of others wherever Python finds them."""
+    """Return a module's source: under `package` for our own, else where Python finds it."""
     if module.split(".")[0] != "radio":
         spec = importlib.util.find_spec(module)
         return Path(spec.origin) if spec and spec.origin else None
@@ -151,7 +150,7 @@ def _file(module: str, package: Path) -> Path | None:
 
 
 def _without(config: Any, keys: Collection[str]) -> Any:
-    """The configuration less `keys`, at any depth."""
+    """Return the configuration without `keys`, at any depth."""
     if isinstance(config, dict):
         return {key: _without(value, keys) for key, value in config.items() if key not in keys}
     return config

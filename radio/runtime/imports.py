@@ -1,4 +1,4 @@
-"""Modules that are imported once another one is."""
+"""Import a module as soon as another one is imported."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def when_imported(name: str, ours: str) -> None:
-    """Import the module `ours` right after the module `name`, now if that is there already."""
+    """Import the module `ours` right after the module `name`; now if `name` is already imported."""
     if name in sys.modules:
         importlib.import_module(ours)
     else:
@@ -18,13 +18,13 @@ def when_imported(name: str, ours: str) -> None:
 
 
 class _Follower(MetaPathFinder):
-    """Waits for one module to be looked up, and lets its loader import another one behind it."""
+    """Wait for one module to be looked up; let its loader import another one afterwards."""
 
     def __init__(self, name: str, ours: str) -> None:
         self.name, self.ours = name, ours
 
     def find_spec(self, name: str, _path: Any, _target: Any = None) -> ModuleSpec | None:
-        """The specification that others find, its loader extended; None for all other modules."""
+        """Return the spec that other finders give, loader extended; None for other modules."""
         if name != self.name:
             return None
         sys.meta_path.remove(self)

@@ -1,11 +1,11 @@
-"""Every artifact says how it was made: a JSON manifest beside it, written by `recorded`.
+"""Write a JSON manifest next to every artifact: how it was made and what was measured.
 
     with recorded("evaluate", cfg, output_path(cfg.out)) as (staged, measured):
         ...                                   # write the artifact to the path `staged`
         measured["perplexity"] = 21.4         # measurements, names carrying their unit
 
-`results/a/b.csv` gets `results/a/b.json`; where the artifact is itself the JSON (`prepare`), the
-manifest is the artifact. Tables read manifests and never recompute what they say.
+`results/a/b.csv` gets `results/a/b.json`. Where the artifact itself is the JSON file (`prepare`),
+it is also the manifest. Tables read manifests and never recompute their values.
 """
 
 import importlib.metadata
@@ -65,31 +65,31 @@ def recorded(
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Time the block that makes `out`, write its manifest, and report the job to W&B.
 
-    The block writes to a scratch folder. At its end, artifact, companions and manifest get their
-    names under one lock, the manifest first: of two processes that write the same `out`, the last
-    one wins with all its files, and until then an earlier output stays as it was. A process that
-    is killed between two renames leaves a manifest whose `identity` its artifact does not have.
-    If the block raises, nothing is written.
+    The block writes to a scratch folder. At its end, artifact, companions and manifest are renamed
+    under one lock, the manifest first. If two processes write the same `out`, the last one wins
+    with all its files; until then an earlier output stays unchanged. A process that is killed
+    between two renames leaves a manifest whose `identity` does not match its artifact. If the block
+    raises, nothing is written.
 
     Args:
         step: name of the step, as on the command line.
-        cfg: its composed config; `cfg.seed` and `cfg.threads` are read where present.
+        cfg: its composed config; `cfg.seed` and `cfg.threads` are read if present.
         out: path of the artifact that the block makes.
-        companions: suffixes of the files that it makes next to `out`, such as ".md".
+        companions: suffixes of the other files that it makes next to `out`, such as ".md".
 
     Yields:
-        The path to write the artifact to, of the same name as `out`; companions go next to it.
-        And a dictionary to fill with measurements: numbers, strings, None, or lists and mappings
-        of these. A number that is not finite becomes null and is named in `not_finite`.
+        The path to write the artifact to, with the same name as `out` (companions go next to it),
+        and a dictionary for measurements: numbers, strings, None, or lists and mappings of these. A
+            non-finite number becomes null and is listed in `not_finite`.
 
     Raises:
-        RadioError: a config value that must be given is missing (`???`), `wandb.mode` is unknown,
-            `out` cannot be written or holds something else, an artifact that the step reads is
-            not of its kind or of another model, or the disk is full.
-        TypeError: a measurement is not of the kinds above.
+        RadioError: a required config value is missing (`???`), `wandb.mode` is unknown, `out` is
+            not writable or holds something else, an artifact that the step reads has the wrong kind
+            or belongs to another model, or the disk is full.
+        TypeError: a measurement has another type.
     """
     config = resolved(cfg)
-    configured_mode(cfg)  # a typo must not cost an hour's work at its end
+    configured_mode(cfg)  # a typo must not lose an hour's work at its end
     inputs = list(paths_in(config))
     check_output(step, out, companions, inputs)
     made_from = check_artifacts(step, config)
@@ -139,23 +139,23 @@ def recorded(
 def _publish(
     step: str, out: Path, folder: Path, companions: Sequence[str], inputs: Iterable[Path]
 ) -> list[Path]:
-    """Give the files in the scratch `folder` their names next to `out`; returns these, sorted."""
+    """Move the files in the scratch `folder` next to `out`; return their new paths, sorted."""
     suffixes = dict.fromkeys([".json", *companions, out.suffix])
     made = [folder / out.with_suffix(suffix).name for suffix in suffixes]
     for file in made:
         grant_mode(file, folder)
     with locked(out.parent):
-        check_output(step, out, companions, inputs)  # the job may have taken days
+        check_output(step, out, companions, inputs)  # checked again: the job may have taken days
         for file in made:
             replace(out.parent / file.name, file, folder)
     return sorted(out.parent / file.name for file in made)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain Python values, interpolations filled in.
+    """Return the config as plain Python values with interpolations resolved.
 
     Raises:
-        RadioError: a value that must be given is still `???`.
+        RadioError: a required value is still `???`.
     """
     try:
         content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -168,7 +168,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Version of the code as `git describe` tells it; "unknown" outside a git checkout."""
+    """Return the code version from `git describe`; "unknown" outside a git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     folder = Path(__file__).parent
     try:
@@ -181,7 +181,7 @@ def commit() -> str:
 
 
 def _split_finite(measured: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """JSON values of `measured`, and the names of the numbers that JSON has no word for."""
+    """Return `measured` as JSON values, and the names of its non-finite numbers."""
     not_finite: list[str] = []
 
     def clean(value: Any, name: str) -> Any:
@@ -206,7 +206,7 @@ def _split_finite(measured: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 
 
 def _versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can move a number, without importing them."""
+    """Return the versions of Python and of the libraries that affect results, without imports."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -217,7 +217,7 @@ def _versions() -> dict[str, str]:
 
 
 def _device(threads: int | None) -> dict[str, Any]:
-    """Names of the GPUs that were used, else of the processor, and the number of threads."""
+    """Return the names of the GPUs that were used, else of the CPU, and the number of threads."""
     if "torch" not in sys.modules:
         return {"name": _processor(), "threads": threads or os.cpu_count()}
     import torch
@@ -228,7 +228,7 @@ def _device(threads: int | None) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Model name of the processor; the architecture where the system does not tell."""
+    """Return the model name of the CPU, or the architecture if the system does not report it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How much memory a job may take, and keeps."""
+"""Memory: how much a job may use, and how it returns freed memory."""
 
 import ctypes
 import os
@@ -10,30 +10,30 @@ from typing import Any
 
 from radio.runtime.errors import RadioError
 
-# of the job alone, less what the workflow's own processes beside it take
+# fraction of the job's own memory; the rest is for the workflow's processes
 OWN_SHARE = 0.9
-# of the machine, where nobody says
+# fraction of the machine's memory if nothing else is set
 SHARE = 0.5
-# a control group that Slurm makes for a job
+# a control group that Slurm creates for a job
 JOB = re.compile(r"/job_\d+(/|$)")
 
 
 def memory_for_job(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that a job may take where nobody says: its grant from Slurm, or half of all there is.
+    """Return a job's default memory in bytes: its Slurm grant, or half of the machine's memory.
 
     Args:
-        proc: what the system tells of this process.
-        root: where the system shows control groups.
+        proc: `/proc/self` of this process.
+        root: root of the control groups.
     """
     of_job = any(JOB.search(group) for _, group in _groups(proc))
     return int(memory_bytes(proc, root) * (OWN_SHARE if of_job else SHARE))
 
 
 def allowed_bytes(memory_gb: Any, default: int) -> int:
-    """Bytes that a job may take: its setting `memory_gb`, or `default` where that is null.
+    """Return the bytes that a job may use: its setting `memory_gb`, or `default` if null.
 
     Raises:
-        RadioError: it is not a positive number.
+        RadioError: the setting is not a positive number.
     """
     if memory_gb is None:
         return default
@@ -43,21 +43,21 @@ def allowed_bytes(memory_gb: Any, default: int) -> int:
 
 
 def memory_bytes(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory of this machine, or of the part of it that this process is confined to."""
+    """Return the memory of this machine, or the limit of this process if lower."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in _limits(proc, root):
         try:
             found.append(int(limit.read_text(encoding="utf-8")))
-        except (OSError, ValueError):  # there is none; "max"
+        except (OSError, ValueError):  # no such file, or "max"
             continue
     return min(found)
 
 
 def available_bytes(proc: Path = Path("/proc")) -> int:
-    """Return the memory that this process can still take: the system's, and below its own limit.
+    """Return the memory that this process can still take: the system's, within its own limit.
 
     Args:
-        proc: where the system shows its state and that of this process.
+        proc: `/proc`, which shows the state of the system and of this process.
     """
     found = [memory_bytes()]
     if (free := _field(proc / "meminfo", "MemAvailable")) is not None:
@@ -69,7 +69,7 @@ def available_bytes(proc: Path = Path("/proc")) -> int:
 
 
 def _field(file: Path, name: str) -> int | None:
-    """Return a field of the system's, in bytes; None if it is not shown."""
+    """Return a field of a system file in bytes; None if it is not shown."""
     try:
         found = re.search(rf"^{name}:\s*(\d+) kB", file.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
@@ -78,10 +78,10 @@ def _field(file: Path, name: str) -> int | None:
 
 
 def release_free_memory() -> None:
-    """Let the system have what was freed, where the allocator keeps it (glibc does).
+    """Return freed memory to the system if the allocator kept it (as glibc does).
 
-    Tensors of megabytes that come and go leave holes: of OPT-350M's weights, read one after
-    another, 1.3 GB stayed. It takes milliseconds.
+    Tensors of megabytes that are created and freed leave holes: after reading OPT-350M's weights
+    one by one, 1.3 GB stayed allocated. The call takes milliseconds.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -89,8 +89,8 @@ def release_free_memory() -> None:
 
 
 def _limits(proc: Path, root: Path) -> Iterator[Path]:
-    """Files that may have a limit: of the process's control groups and of all around them."""
-    yield root / "memory.max"  # of a container, which sees its own group as the root
+    """Yield files that may hold a limit: of the process's control groups and all parent groups."""
+    yield root / "memory.max"  # in a container, which sees its own group as the root
     yield root / "memory/memory.limit_in_bytes"
     for version, group in _groups(proc):
         top, name = (
@@ -101,7 +101,7 @@ def _limits(proc: Path, root: Path) -> Iterator[Path]:
 
 
 def _groups(proc: Path) -> list[tuple[int, str]]:
-    """Version and path of the control groups that confine this process's memory."""
+    """Return version and path of the control groups that limit this process's memory."""
     try:
         lines = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""What a step or a command may write: a free path, or one that holds its own earlier output.
+"""Output paths of a step or command: a free path, or its own earlier output.
 
-Everything else is refused before any work, so that no file of a user is ever replaced.
+Everything else is refused before any work, so that no user file is ever overwritten.
 """
 
 import os
@@ -15,17 +15,17 @@ from radio.runtime.files import check_writable, read_json
 
 # steps whose artifact is the manifest itself
 MANIFEST_ONLY = ("prepare", "target")
-# suffixes of the states that a killed job resumes from; they are next to its artifact
+# suffixes of the states next to an artifact, from which a killed job resumes
 STATES = (".partial", ".parts", ".inputs")
-# bytes of the longest file name that leaves room for the names of scratch folders and states
+# maximum bytes of a file name; leaves room for the names of scratch folders and states
 LONGEST_NAME = 200
 
 
 def output_path(out: Any) -> Path:
-    """Return the path `out` of a file, `~` expanded, after checking that it can name one.
+    """Return the file path `out` with `~` expanded, after checking that it can name a file.
 
     Raises:
-        RadioError: it is not text, or empty, a folder's name, too long, or not valid UTF-8.
+        RadioError: it is not text, is empty, names a folder, is too long, or is not valid UTF-8.
     """
     if not isinstance(out, str) or not out:
         raise RadioError(f"out={out!r} is not a path: give the path of a file")
@@ -48,17 +48,17 @@ def output_path(out: Any) -> Path:
 def check_output(
     step: str, out: Path, companions: Sequence[str] = (), inputs: Iterable[Path] = ()
 ) -> None:
-    """Refuse `out` unless it is free, or an earlier output of `step` with its manifest.
+    """Refuse `out` unless it is free or an earlier output of `step` with its manifest.
 
     Args:
         step: name of the step that writes `out`, its manifest and its companions.
         out: path of a file.
-        companions: suffixes of what the step writes next to it, such as ".md".
+        companions: suffixes of the other files that the step writes next to it, such as ".md".
         inputs: files and directories that the step reads.
 
     Raises:
-        RadioError: something else is there, `out` is in a directory that the step reads, its
-            suffix is that of another file of the step, or it cannot be written.
+        RadioError: something else exists at the path, `out` is in a directory that the step reads,
+            its suffix is that of another file of the step, or it is not writable.
     """
     _check_suffix(step, out, companions)
     written = {out, manifest_path(out), *(out.with_suffix(suffix) for suffix in companions)}
@@ -77,15 +77,15 @@ def check_output(
 def check_directory(
     step: str, out: str | Path, manifest_name: str, inputs: Iterable[Path] = ()
 ) -> Path:
-    """Return the path of a directory that `step` may write: absent, empty, or its own earlier one.
+    """Return the path of a directory that `step` may write: absent, empty, or its earlier output.
 
-    An earlier one has a manifest of `step` that names all other files in it.
+    An earlier output has a manifest of `step` that names all other files in it.
 
     Raises:
-        RadioError: something else is there, it is a directory that the step reads or is in or
-            around one, or it cannot be written.
+        RadioError: something else exists at the path, the directory is in or around one that the
+            step reads, or it is not writable.
     """
-    path = output_path(re.sub("(?<=[^/])/+$", "", str(out)))  # "OUT/" names a directory, too
+    path = output_path(re.sub("(?<=[^/])/+$", "", str(out)))  # "OUT/" also names a directory
     try:
         if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
             raise RadioError(f"out={path} is {_kind(path)}: name a directory")
@@ -117,7 +117,7 @@ def manifest_path(out: Path) -> Path:
 
 
 def paths_in(config: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the files and directories that a step's resolved configuration names as its inputs."""
+    """Yield the files and directories that a step's resolved configuration names as inputs."""
     given = [config.get("artifacts")]
     given += [(config.get(key) or {}).get("path") for key in ("model", "data")]
     while given:
@@ -147,7 +147,7 @@ def _check_inputs(out: Path, written: Iterable[Path], inputs: Iterable[Path]) ->
         try:
             replaced, is_folder = real.get(os.path.realpath(source)), source.is_dir()
         except (OSError, ValueError):
-            continue  # no name of a file: the step says so when it opens it
+            continue  # not a file name: the step reports it on opening
         if replaced:
             raise RadioError(f"out={out} would replace {replaced}, an input: give another path")
         if is_folder and _is_inside(out, source):
@@ -169,7 +169,7 @@ def _check_replaceable(step: str, out: Path, path: Path, ours: bool) -> None:
 
 
 def _is_earlier_output(step: str, out: Path) -> bool:
-    """Whether the manifest of `out` says that `step` wrote it."""
+    """Return whether the manifest of `out` says that `step` wrote it."""
     manifest = manifest_path(out)
     if not manifest.is_file():
         return False
@@ -190,7 +190,7 @@ def _foreign(step: str, folder: Path, manifest_name: str) -> str | None:
 
 
 def _written_files(step: str, manifest: Path) -> set[str]:
-    """Names of the files in a directory that `step` wrote, by its manifest; empty without one."""
+    """Return the files in a directory that `step` wrote, from its manifest; empty without one."""
     try:
         content = read_json(manifest)
     except RadioError:
@@ -200,12 +200,12 @@ def _written_files(step: str, manifest: Path) -> set[str]:
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    """Whether `path` is `folder` or below it, links resolved."""
+    """Return whether `path` is `folder` or below it, with links resolved."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _kind(path: Path) -> str:
-    """Name what is at `path`, a link not followed."""
+    """Return the kind of file at `path`, without following a link."""
     mode = path.lstat().st_mode
     kinds = {
         stat.S_ISLNK: "a symbolic link",

@@ -1,4 +1,4 @@
-"""What a device does at best, to compare a job with in the same process."""
+"""Peak speed of a device, measured in the same process as the job it is compared with."""
 
 import time
 from collections.abc import Callable
@@ -10,19 +10,19 @@ SIZE, STREAM_BYTES, TURNS = 1024, 2**28, 5
 
 
 def matmul_flops_per_s(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second of a product of two square matrices that fit in a processor's caches."""
+    """Return operations per second of a product of two square matrices that fit in CPU caches."""
     a, b = torch.ones(2, SIZE, SIZE, dtype=dtype, device=device)
     return 2 * SIZE**3 / _least_s(lambda: (a @ b)[0, 0])
 
 
 def read_bytes_per_s(device: torch.device) -> float:
-    """Bytes a second that a sum over more than the caches hold reads from memory."""
+    """Return bytes per second that a sum over more data than the caches hold reads from memory."""
     stream = torch.ones(STREAM_BYTES // 4, device=device)
     return STREAM_BYTES / _least_s(stream.sum)
 
 
 def _least_s(call: Callable[[], Tensor]) -> float:
-    """Seconds of the fastest of some calls, each until its number is there."""
+    """Return the seconds of the fastest of several calls, each until its result is available."""
     taken = []
     for _ in range(TURNS):
         start = time.perf_counter()

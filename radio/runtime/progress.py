@@ -1,4 +1,4 @@
-"""Progress with an estimate of what is left, readable on a terminal and in a log file."""
+"""Progress with an estimate of the time left, readable on a terminal and in a log file."""
 
 import sys
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
-    """Iterate over `items`, showing count, rate and time left; a log file gets a line in 10 s."""
+    """Iterate over `items`, showing count, rate and time left; log files get a line per 10 s."""
     return tqdm(items, desc=what, total=total, **_style())
 
 
 def progress_bar(what: str, total: int, done: int) -> "tqdm[NoReturn]":
-    """The same for work that ends in steps of unequal size: call `update` with each."""
+    """Return a progress bar for steps of unequal size: call `update` after each step."""
     return tqdm(desc=what, total=total, initial=done, **_style())
 
 

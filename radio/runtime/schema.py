@@ -1,8 +1,9 @@
-"""What each step's configuration holds: the keys and the kinds of their values.
+"""Schema of each step's configuration: its keys and the kinds of their values.
 
-A dataclass per config group and per step. Groups that classes describe refer to these: the fields
-of a model's YAML are those of `ModelSpec`, and a mapping with a `_target_` has the arguments of
-what the target names, in this project or outside (`$RADIO_CONFIG_DIRS`). All other keys are closed.
+There is one dataclass per config group and per step. Groups that classes describe refer to these
+classes: the fields of a model's YAML are those of `ModelSpec`, and a mapping with a `_target_` has
+the arguments of its target, in this project or outside (`$RADIO_CONFIG_DIRS`). No other keys are
+accepted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,15 +39,15 @@ from radio.runtime.kinds import (
 
 Target = Annotated[Mapping[str, Any], Built()]
 Model = Annotated[Mapping[str, Any], Fields("radio.models.spec.ModelSpec")]
-# a rate above the depths that codes have is float16's
+# rates above the largest code depth are float16's
 RateBits = Annotated[float, above(0, 16)]
 Split = Annotated[str, one_of("calibration", "validation", "test")]
-# one job's; more are a mistake, and too many do not start
+# threads of one job; a larger number is a mistake, and too many threads fail to start
 Threads = Annotated[int, at_least(1, 1024)]
 Device = Annotated[
     str, matching(r"auto|cpu|cuda(:\d+)?|spread", "auto, cpu, cuda, cuda:N or spread")
 ]
-# settings that environment variables give where the command line does not (config/device.yaml,
+# settings that environment variables set unless the command line does (config/device.yaml,
 # config/memory.yaml)
 VARIABLES = {
     "device": "RADIO_DEVICE",
@@ -58,7 +59,7 @@ PAIR = Rule("of two, rows and columns", lambda value: len(value) == 2)
 
 @dataclass(kw_only=True)
 class Wandb:
-    """Where a job is logged."""
+    """W&B logging of a job."""
 
     mode: Annotated[str, one_of("auto", "online", "offline", "disabled")]
     project: Word
@@ -75,7 +76,7 @@ class Inputs:
 
 @dataclass(kw_only=True)
 class Method:
-    """A method and what is made for it upstream."""
+    """A method and the artifacts that it needs."""
 
     name: Word
     quantizer: Target
@@ -90,7 +91,7 @@ class Method:
 
 @dataclass(kw_only=True)
 class Estimated:
-    """How statistics are measured: in one pass, or in the rounds of a refinement."""
+    """How statistics are measured: in one pass, or in the iterations of the paper's loop."""
 
     name: Word
     estimator: Target
@@ -116,7 +117,7 @@ class Average:
 
 @dataclass(kw_only=True)
 class Tasks:
-    """A set of downstream tasks, and where items come from that lm-eval does not bring."""
+    """A set of downstream tasks, and the source of items that lm-eval does not provide."""
 
     name: Word
     items_from: Target | None
@@ -136,7 +137,7 @@ class Cell:
 
 @dataclass(kw_only=True)
 class Times:
-    """The paper's times beside ours."""
+    """The paper's times next to ours."""
 
     file: File
     method: Word
@@ -165,7 +166,7 @@ class Experiment:
 
 @dataclass(kw_only=True)
 class Figure:
-    """A figure: the jobs it is drawn from and the function that draws it."""
+    """A figure: the jobs that it shows and the function that draws it."""
 
     name: Word
     inputs: Sequence[Mapping[str, Any]]
@@ -174,7 +175,7 @@ class Figure:
 
 @dataclass(kw_only=True)
 class Targets:
-    """What may be asked in place of a mean depth; `radio.rate` reads the amounts."""
+    """Targets that may replace a mean depth; `radio.rate` parses the amounts."""
 
     bpw: float | Word | None
     size: float | Word | None
@@ -184,7 +185,7 @@ class Targets:
 
 @dataclass(kw_only=True)
 class Step:
-    """What every step takes."""
+    """Settings of every step."""
 
     out: File
     seed: Seed
@@ -194,7 +195,7 @@ class Step:
 
 @dataclass(kw_only=True)
 class OnDevice:
-    """A step that computes on the CPU or GPUs."""
+    """A step that computes on the CPU or on GPUs."""
 
     device: Device
 
@@ -209,7 +210,7 @@ class Held:
 
 @dataclass(kw_only=True)
 class Rated:
-    """A step that is asked for a mean depth or a target."""
+    """A step that takes a mean depth or a target."""
 
     rate_bits: RateBits | None
     target: Targets
@@ -243,7 +244,7 @@ class ModelArtifact:
 
 @dataclass(kw_only=True)
 class TextArtifacts(ModelArtifact):
-    """The model and a text in its tokens."""
+    """The model and a text tokenized for it."""
 
     tokens: File
 
@@ -306,7 +307,7 @@ class Codebook(Step, OnDevice, OfModel):
 
 @dataclass(kw_only=True)
 class DistortionArtifacts(StatisticsArtifacts):
-    """What errors are measured with."""
+    """Inputs of the measurement of distortions."""
 
     codebook: File | None
 
@@ -320,7 +321,7 @@ class Distortion(Step, OnDevice, OfModel, OfMethod):
 
 @dataclass(kw_only=True)
 class TargetArtifacts(StatisticsArtifacts):
-    """What a target's search reads."""
+    """Inputs of the search for a target."""
 
     tokens: File
     codebook: File | None
@@ -339,7 +340,7 @@ class TargetStep(Step, OnDevice, Rated, OfModel, OfMethod):
 
 @dataclass(kw_only=True)
 class AllocateArtifacts:
-    """What depths are solved from."""
+    """Inputs of the allocation of depths."""
 
     model: File | None
     statistics: File
@@ -357,7 +358,7 @@ class Allocate(Step, Rated, OfModel, OfMethod):
 
 @dataclass(kw_only=True)
 class QuantizeArtifacts(ModelArtifact):
-    """What a method needs."""
+    """Inputs of a method."""
 
     statistics: File | None
     allocation: File | None
@@ -374,7 +375,7 @@ class Quantize(Step, OnDevice, Held, Rated, OfModel, OfMethod):
 
 @dataclass(kw_only=True)
 class EvaluateArtifacts(TextArtifacts):
-    """What an evaluation compares."""
+    """Inputs of an evaluation."""
 
     reference: File
     quantized: File
@@ -391,7 +392,7 @@ class Evaluate(Step, OnDevice, Held, OfModel):
 
 @dataclass(kw_only=True)
 class DownstreamArtifacts(ModelArtifact):
-    """What is run on which items."""
+    """Inputs of the downstream tasks."""
 
     quantized: File | None
     task_items: File | None
@@ -434,7 +435,7 @@ class FigureStep(Step):
 
 @dataclass(kw_only=True)
 class AllocatedFor:
-    """Whose allocations products are timed with."""
+    """The models and methods whose allocations are benchmarked."""
 
     model: Word
     method: Word
@@ -442,7 +443,7 @@ class AllocatedFor:
 
 @dataclass(kw_only=True)
 class BenchArtifacts:
-    """Allocations whose depths are drawn."""
+    """Allocations whose depths are used."""
 
     allocation: Sequence[File]
 
@@ -464,7 +465,7 @@ class Bench(Step, OnDevice):
 
 @dataclass(kw_only=True)
 class PackedBy:
-    """Whose quantized models are decoded with."""
+    """The methods whose quantized models generate text."""
 
     method: Word
     rates: Sequence[RateBits | Word]
@@ -472,7 +473,7 @@ class PackedBy:
 
 @dataclass(kw_only=True)
 class DecodeArtifacts(ModelArtifact):
-    """Quantized models to decode with."""
+    """Quantized models that generate text."""
 
     quantized: Sequence[File]
 
@@ -520,7 +521,7 @@ SCHEMAS: dict[str, type] = {
 
 
 def check_step(step: str, cfg: DictConfig) -> None:
-    """Check the composed configuration of a step; `???` is left to who runs it.
+    """Check the composed configuration of a step; `???` is left to the code that runs the step.
 
     Raises:
         RadioError: a key is unknown or missing, or a value is not accepted.
@@ -533,11 +534,10 @@ def check_step(step: str, cfg: DictConfig) -> None:
 
 
 def plain(node: Any, key: str = "") -> Any:
-    """Return a configuration as Python values, interpolations filled in.
+    """Return a configuration as Python values with interpolations resolved.
 
     Raises:
-        RadioError: an interpolation cannot be resolved, for another reason than a key that is not
-            there.
+        RadioError: an interpolation cannot be resolved, except when its key is undefined.
     """
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
         above_it = f"{key}." if key else ""

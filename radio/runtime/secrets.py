@@ -1,4 +1,4 @@
-"""Passwords and tokens in addresses, which no log and no manifest may show."""
+"""Mask passwords and tokens in addresses, so that no log or manifest shows them."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ def masked(text: str) -> str:
 
 
 def masked_values(value: Any) -> Any:
-    """Return a resolved configuration with all its text masked."""
+    """Return a resolved configuration with all text masked."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, Mapping):
@@ -30,8 +30,8 @@ def masked_values(value: Any) -> Any:
 
 
 class MaskingFormatter(logging.Formatter):
-    """Format log records, tracebacks included, masked."""
+    """Format log records, including tracebacks, with addresses masked."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, or the lines, of a record."""
+        """Return the formatted record, masked."""
         return masked(super().format(record))

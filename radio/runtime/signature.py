@@ -1,7 +1,7 @@
 """Arguments of a class or function, read from its source without importing it.
 
-Settings are checked when a job graph is built, and torch takes seconds to import. Names that only
-an import could resolve are `Any`, and a class or function that is not written out in the source of
+Settings are checked when a job graph is built, and importing torch takes seconds. Annotations that
+only an import could resolve become `Any`. A class or function that is not defined in the source of
 its module is imported.
 """
 
@@ -25,7 +25,7 @@ Definition = ast.ClassDef | ast.FunctionDef
 
 @dataclass(frozen=True)
 class Signature:
-    """What a call accepts.
+    """The arguments that a call accepts.
 
     Attributes:
         hints: type hint of each argument.
@@ -38,7 +38,7 @@ class Signature:
     is_open: bool = False
 
 
-# of what is not written out: any arguments
+# for a definition that is not in the source: any arguments
 UNKNOWN = Signature({}, frozenset(), is_open=True)
 
 
@@ -47,7 +47,7 @@ def signature(target: str) -> Signature:
     """Return the arguments of the class or function with the dotted name `target`.
 
     Raises:
-        LookupError: there is none; the message says which part is missing.
+        LookupError: it does not exist; the message says which part is missing.
     """
     module, _, name = target.rpartition(".")
     found = _definition(module, name)
@@ -58,9 +58,9 @@ def signature(target: str) -> Signature:
 
 
 def source_file(module: str) -> Path | None:
-    """Return the source of a module: of this package without importing anything, else as found.
+    """Return a module's source file; for this package, without importing anything.
 
-    None stands for a module that does not exist, or has no source.
+    Return None if the module does not exist or has no source.
     """
     if module.split(".")[0] == "radio":
         path = PACKAGE.joinpath(*module.split(".")[1:])
@@ -75,7 +75,7 @@ def source_file(module: str) -> Path | None:
 
 
 def _import(module: str, name: str) -> None:
-    """Raise a `LookupError` unless the module has the name once it is imported."""
+    """Raise a `LookupError` unless the imported module has the name."""
     if not module:
         raise LookupError("a dotted name, MODULE.NAME, is needed")
     try:
@@ -89,7 +89,7 @@ def _import(module: str, name: str) -> None:
 
 
 def _definition(module: str, name: str) -> tuple[Definition, str] | None:
-    """Return the definition of a name and the module that has it; None if it is not written out."""
+    """Return the definition of a name and its module; None if it is not in the source."""
     tree = _tree(module)
     for node in tree.body if tree is not None else ():
         if isinstance(node, Definition) and node.name == name:
@@ -132,7 +132,7 @@ def _signature(node: Definition, module: str) -> Signature:
 
 
 def _of_base(base: ast.expr, module: str) -> Signature:
-    """Return the arguments of a base class; of `ABC` and protocols there are none."""
+    """Return the arguments of a base class; empty for `ABC` and protocols."""
     name = ast.unparse(base)
     if name in ("ABC", "object", "Protocol"):
         return Signature({}, frozenset())
@@ -141,7 +141,7 @@ def _of_base(base: ast.expr, module: str) -> Signature:
 
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr, bool]]:
-    """Return name, annotation and whether there is a default of a dataclass's own arguments."""
+    """Yield name, annotation and whether there is a default, for a dataclass's own fields."""
     for part in node.body:
         if not isinstance(part, ast.AnnAssign) or not isinstance(part.target, ast.Name):
             continue
@@ -157,7 +157,7 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr, bool]]:
 
 
 def _of_function(args: ast.arguments, *, bound: bool) -> Signature:
-    """Return the arguments of a function; of a bound one without the first."""
+    """Return the arguments of a function; for a bound one, without the first."""
     positional = [*args.posonlyargs, *args.args]
     without_default = positional[: len(positional) - len(args.defaults)]
     named = [(each, each in without_default) for each in positional[int(bound) :]]
@@ -171,7 +171,7 @@ def _of_function(args: ast.arguments, *, bound: bool) -> Signature:
 
 
 class _Names(dict[str, Any]):
-    """Names that annotations use; any other is `Any`."""
+    """Names used in annotations; unknown names are `Any`."""
 
     def __missing__(self, name: str) -> Any:
         return getattr(builtins, name, Any)
@@ -183,10 +183,10 @@ NAMES = _Names(
 
 
 def _hint(annotation: ast.expr) -> Any:
-    """Return the type of an annotation, `Any` where it is not made of known names."""
+    """Return the type of an annotation; `Any` if it uses unknown names."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval").body
     try:
         return eval(ast.unparse(annotation), {"__builtins__": {}}, NAMES)
-    except Exception:  # what an annotation may do wrong has no common base class
+    except Exception:  # errors in annotations share no base class
         return Any

@@ -1,4 +1,4 @@
-"""The state of a job that can be killed and resumed: saved whole, used only if nothing changed.
+"""State of a resumable job: saved atomically, used only if nothing has changed.
 
 state = StateStore.of_job("calibrate", cfg, out)
 kept = state.load()                       # tensors and numbers, or None: start from the beginning
@@ -24,12 +24,12 @@ from radio.runtime.tensors import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 
-# seconds from one save of a job's state to the next
+# seconds between two saves of a job's state
 SAVE_EVERY_S = 30.0
 
 
 def state_key(*parts: object) -> str:
-    """Return the SHA-256 of all that decides a job's result, by the `repr` of each part."""
+    """Return the SHA-256 of all that decides a job's result, from the `repr` of each part."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -37,7 +37,7 @@ def job_key(step: str, cfg: DictConfig) -> str:
     """Return the `state_key` of a step: its settings, code, and the content of all its inputs.
 
     Inputs are the artifacts, and all files of the checkpoint of `artifacts.model` that decide
-    numbers (embeddings and norms too).
+    results (including embeddings and norms).
 
     Raises:
         RadioError: an artifact is absent or cannot be read.
@@ -62,11 +62,12 @@ def job_key(step: str, cfg: DictConfig) -> str:
 
 @dataclass(frozen=True)
 class StateStore:
-    """Where a job keeps what it has done so far.
+    """Saved progress of a job.
 
     Attributes:
-        path: of the file.
-        key: of all that decides the job's result; a state under another key is not used.
+        path: file of the state.
+        key: digest of everything that decides the job's result; a state with another key is not
+            used.
     """
 
     path: Path
@@ -78,9 +79,9 @@ class StateStore:
         return cls(state_path(out), job_key(step, cfg))
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the tensors and numbers saved last, or None if there are none for this key.
+        """Return the tensors and numbers saved last, or None if there is no state for this key.
 
-        A state that is damaged or of another key is removed, and the log says so.
+        A state that is damaged or has another key is removed and logged.
         """
         if not self.path.is_file():
             return None
@@ -95,7 +96,7 @@ class StateStore:
         return tensors, metadata["content"]
 
     def save(self, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
-        """Write tensors and JSON values, atomically.
+        """Write tensors and JSON values atomically.
 
         Raises:
             RadioError: the disk is full.
@@ -112,7 +113,7 @@ class StateStore:
 
 
 def state_path(out: Path) -> Path:
-    """Return where the job that makes `out` keeps its state.
+    """Return the path of the state of the job that makes `out`.
 
     >>> state_path(Path("statistics/random-sign.safetensors")).name
     'random-sign.safetensors.partial'

@@ -1,7 +1,7 @@
-"""Files of tensors, written atomically.
+"""Tensor files, written atomically.
 
-Each carries a CRC-32 of every tensor (its name, kind, shape and bytes) and of its metadata: what a
-disk or a network flips is found when the file is read.
+Each file carries a CRC-32 of every tensor (name, dtype, shape and bytes) and of its metadata, so
+that bits flipped by a disk or a network are detected on reading.
 """
 
 import json
@@ -27,9 +27,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
-    """Bytes of the file that `save_tensors` would write, or a few more: at most 40 a tensor.
+    """Return the bytes that `save_tensors` would write, or up to 40 bytes per tensor more.
 
-    The header names each tensor's kind, shape and place; places are taken to be long numbers.
+    The header stores each tensor's dtype, shape and offsets; offsets are counted as long numbers.
     """
     place = 10**12
     header: dict[str, Any] = {
@@ -37,17 +37,17 @@ def tensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) ->
         for name, tensor in tensors.items()
     }
     header["__metadata__"] = _header(metadata, [_hexadecimal(0)] * len(tensors))
-    # eight bytes of length in front, and padding to a multiple of eight
+    # plus the 8-byte length in front and padding to a multiple of 8 bytes
     words = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
     return 16 + words + sum(tensor.nbytes for tensor in tensors.values())
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of `save_tensors` as (tensors, metadata); tensors are mapped, not copied.
+    """Read a file of `save_tensors` as (tensors, metadata); tensors are memory-mapped.
 
     Raises:
-        RadioError: the file is absent, truncated, altered, not one of ours, or from before there
-            were checksums.
+        RadioError: the file is absent, truncated, altered, not one of ours, or older than the
+            checksums.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -69,19 +69,20 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _header(metadata: Mapping[str, Any], sums: Sequence[str]) -> dict[str, str]:
-    """Our part of a file's header, its own checksum in front.
+    """Return our entry of a file's header, with its own checksum in front.
 
-    It is one word, since safetensors writes several in any order, and equal files must be equal.
+    It is a single entry, since safetensors writes several in any order, and equal files must have
+    equal bytes.
     """
     text = json.dumps({"crc32": " ".join(sums), "metadata": metadata}, sort_keys=True)
     return {"radio": f"{_hexadecimal(zlib.crc32(text.encode()))} {text}"}
 
 
 def _read_header(word: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the metadata and the checksums of tensors.
+    """Return the metadata and the checksums of the tensors.
 
     Raises:
-        ValueError: the word was altered, or is of a version without checksums.
+        ValueError: the entry was altered, or its version has no checksums.
     """
     if word.startswith("{"):
         raise ValueError("it is of an old version of radio, which wrote no checksums")
@@ -95,7 +96,7 @@ def _read_header(word: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _sums(tensors: Mapping[str, Tensor]) -> list[str]:
-    """CRC-32 of contiguous tensors' names, kinds, shapes and bytes, in the order of their names."""
+    """Return the CRC-32 of each contiguous tensor (name, dtype, shape, bytes), sorted by name."""
     sums = []
     for name, tensor in sorted(tensors.items()):
         what = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -1,4 +1,4 @@
-"""Small independent jobs, several at once."""
+"""Run small independent jobs in parallel threads."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +10,10 @@ import torch
 def in_threads(
     work: Callable[..., None], jobs: Iterable[tuple[object, ...]], device: torch.device
 ) -> None:
-    """Call `work` with each of `jobs`, on a CPU as many at once as torch may use threads.
+    """Call `work` with each of `jobs`; on the CPU, in as many threads as torch may use.
 
-    For tensors that fit in a cache: torch's own threads gain nothing on them. Jobs must not write
-    where another reads or writes. The first error is raised when all have ended.
+    This is for tensors that fit in a cache, where torch's own threads gain nothing. A job must not
+    write where another one reads or writes. The first error is raised when all jobs have ended.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
@@ -25,4 +25,4 @@ def in_threads(
             for done in [pool.submit(work, *job) for job in jobs]:
                 done.result()
     finally:
-        torch.set_num_threads(threads)  # of threads that are yet to be
+        torch.set_num_threads(threads)  # for threads created later

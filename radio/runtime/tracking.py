@@ -1,10 +1,10 @@
-"""Weights & Biases: one run per job, online or offline, never at the job's expense.
+"""Weights & Biases: one run per job, online or offline; its failures never affect the job.
 
-`cfg.wandb.mode` is `online`, `offline`, `disabled` or `auto`; `auto` follows `$WANDB_MODE`, else
-is online where an API key is at hand and the server answers, else offline. Offline runs lie in
-`logs/wandb` (or `$WANDB_DIR/wandb`) until `wandb sync logs/wandb/offline-run-*` uploads them.
-Runs are grouped by experiment: the workflow says in `$WANDB_RUN_GROUP` which tables it is making.
-A job is logged once, when its artifact is complete; whatever W&B does wrong ends as one warning.
+`cfg.wandb.mode` is `online`, `offline`, `disabled` or `auto`. `auto` follows `$WANDB_MODE` if set;
+otherwise it is online if there is an API key and the server answers, else offline. Offline runs are
+stored in `logs/wandb` (or `$WANDB_DIR/wandb`) until `wandb sync logs/wandb/offline-run-*` uploads
+them. Runs are grouped by experiment: the workflow sets `$WANDB_RUN_GROUP` to the tables that it
+makes. A job is logged once, when its artifact is complete. Any W&B error ends as one warning.
 """
 
 import csv
@@ -30,13 +30,13 @@ from radio.runtime.secrets import masked, masked_values
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
-# what $WANDB_MODE may still say, from earlier versions of W&B
+# values of $WANDB_MODE from earlier versions of W&B
 OLD_MODES = {"dryrun": "offline", "run": "online"}
 REACH_TIMEOUT_S = 2.0
 INIT_TIMEOUT_S = 10.0
-# a table and a figure take well under a second to upload; beyond this the server is in trouble
+# a table and a figure upload in well under a second; after this the server is in trouble
 FINISH_TIMEOUT_S = 30.0
-# larger files are referred to by path alone: W&B's MD5 of a 70B checkpoint would take minutes
+# larger files are referenced by path only: W&B's MD5 of a 70B checkpoint would take minutes
 HASHED_BYTES = 2**27
 
 
@@ -54,15 +54,15 @@ def log_job(
 
     Args:
         step: name of the step; the run's job type.
-        cfg: composed config; its `wandb` section says where and whether to log.
+        cfg: composed config; its `wandb` section sets where and whether to log.
         measured: the run's summary.
         tables: CSV files shown as W&B tables, by name.
         images: PNG files shown as images, by name.
         vectors: PDF files of the same figures, stored among the run's files.
-        artifacts: files recorded by reference: W&B learns path and hash, not their bytes.
+        artifacts: files recorded by reference: W&B stores path and hash, not the bytes.
 
     Raises:
-        RadioError: `wandb.mode` is none of the four; nothing else is ever raised.
+        RadioError: `wandb.mode` is none of the four; no other error is raised.
     """
     mode = choose_mode(cfg)
     if mode == "disabled":
@@ -82,10 +82,10 @@ def log_job(
 
 
 def configured_mode(cfg: DictConfig) -> str:
-    """The mode that `cfg.wandb.mode`, or `$WANDB_MODE` under `auto`, asks for.
+    """Return the mode that `cfg.wandb.mode` requests, or `$WANDB_MODE` under `auto`.
 
     Raises:
-        RadioError: it is none of the four.
+        RadioError: the mode is none of the four.
     """
     mode = str(OmegaConf.select(cfg, "wandb.mode", default="disabled"))
     source = "wandb.mode"
@@ -98,9 +98,9 @@ def configured_mode(cfg: DictConfig) -> str:
 
 
 def choose_mode(cfg: DictConfig) -> str:
-    """Settle the mode to online, offline or disabled; a config without one is disabled.
+    """Return online, offline or disabled; a config without `wandb` is disabled.
 
-    Online needs an API key and a server that answers; without them the run is written offline.
+    Online needs an API key and a server that answers; otherwise the run is written offline.
 
     Raises:
         RadioError: the configured mode is none of the four.
@@ -120,28 +120,29 @@ def choose_mode(cfg: DictConfig) -> str:
 
 
 def run_name(step: str, cfg: DictConfig, measured: Mapping[str, Any]) -> str:
-    """Name of the job's run, such as `evaluate/smollm2-135m/radio/3`.
+    """Return the name of the job's run, such as `evaluate/smollm2-135m/radio/3`.
 
-    It holds what of model, method, rate and text the config, or else the measurements, say; a job
-    that has none of these (a table, a figure) is named after its output.
+    It contains model, method, rate and text as far as the config or the measurements have them. A
+    job without these (a table, a figure) is named after its output.
     """
     keys = {"model": "model.name", "method": "method.name", "rate_bits": "rate_bits"}
     parts = [OmegaConf.select(cfg, key) or measured.get(name) for name, key in keys.items()]
     parts.append(OmegaConf.select(cfg, "data.name"))
-    # 3.0 and 3 are one rate
+    # so that 3.0 and 3 give one name
     words = [f"{part:g}" if isinstance(part, float) else str(part) for part in parts if part]
     return "/".join([step, *words] if words else [step, Path(str(cfg.out)).stem])
 
 
 def run_group(name: str) -> str:
-    """What the workflow makes, else what the second word of a run's name is: a model or a table."""
+    """Return the experiments that the workflow makes, else the second part of a run's name."""
     return os.environ.get("WANDB_RUN_GROUP") or name.split("/")[1]
 
 
 def run_id(step: str, cfg: DictConfig) -> str:
-    """Identifier that a repeated job shares with its first attempt, and with no other job.
+    """Return an identifier that a repeated job shares only with its first attempt.
 
-    A hash of the step and of the config, less what cannot change the result (`wandb`, `threads`).
+    It is a hash of the step and of the config without keys that do not affect the result (`wandb`,
+    `threads`).
     """
     recipe = {key: value for key, value in _plain(cfg).items() if key not in ("wandb", "threads")}
     text = json.dumps([step, recipe], sort_keys=True, default=str)
@@ -158,12 +159,12 @@ def _log(
     vectors: Sequence[Path],
     artifacts: Sequence[Path],
 ) -> None:
-    """Write the run; everything here may raise."""
+    """Write the run; every call here may raise."""
     import wandb
 
     home = os.environ.get("WANDB_DIR") or "logs"
     Path(home, "wandb").mkdir(parents=True, exist_ok=True)
-    wandb.setup(settings=wandb.Settings(silent=True))  # else the login speaks
+    wandb.setup(settings=wandb.Settings(silent=True))  # otherwise the login prints messages
     settings = wandb.Settings(
         silent=True,
         console="off",
@@ -173,7 +174,7 @@ def _log(
         disable_code=True,
         x_disable_stats=True,
         x_disable_machine_info=True,
-        x_save_requirements=False,  # half a second; the manifest has the versions that matter
+        x_save_requirements=False,  # half a second; the manifest has the relevant versions
     )
     name = run_name(step, cfg, measured)
     with wandb.init(
@@ -182,7 +183,7 @@ def _log(
         entity=OmegaConf.select(cfg, "wandb.entity", default=None),
         dir=home,
         id=run_id(step, cfg),
-        # offline, W&B has nothing to resume: `wandb sync` continues the run of the same id
+        # W&B cannot resume an offline run; `wandb sync` continues the run with the same id
         resume="allow" if mode == "online" else None,
         name=name,
         group=run_group(name),
@@ -196,7 +197,7 @@ def _log(
         if media:
             run.log(media)
         for path in vectors:
-            # relative paths are those of the run's folder
+            # relative paths would refer to the run's folder
             run.save(str(path.resolve()), base_path=str(path.resolve().parent), policy="now")
         if artifacts:
             reference = wandb.Artifact(name.replace("/", "-"), type=step)
@@ -207,20 +208,20 @@ def _log(
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values; what is not given stays `???`."""
+    """Return the config as plain values; missing values stay `???`."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     return {str(key): masked_values(value) for key, value in config.items()}
 
 
 def _forget_service() -> None:
-    """Stop W&B's helper process, which would not let a failed run's id be used again."""
+    """Stop W&B's helper process, which would block reusing a failed run's id."""
     import wandb
 
     wandb.teardown()
 
 
 def _table(path: Path) -> Any:
-    """The CSV file as a `wandb.Table`; columns of numbers become numbers, empty cells None."""
+    """Return the CSV file as a `wandb.Table`; numeric columns as numbers, empty cells as None."""
     import wandb
 
     with path.open(newline="", encoding="utf-8") as file:
@@ -233,13 +234,13 @@ def _table(path: Path) -> Any:
 
 
 def _sentence(error: Exception) -> str:
-    """Kind of an error and the first line of what it says, at most 160 characters of it."""
+    """Return the class of an error and the first line of its message, at most 160 characters."""
     line = masked(str(error).partition("\n")[0])
     return f"{type(error).__name__}: {line if len(line) <= 160 else line[:157] + '...'}"
 
 
 def _numbers(column: list[str]) -> list[Any]:
-    """The column as numbers where every filled cell is one."""
+    """Return the column as numbers if every non-empty cell is one, else unchanged."""
     try:
         return [float(cell) if cell else None for cell in column]
     except ValueError:
@@ -247,7 +248,7 @@ def _numbers(column: list[str]) -> list[Any]:
 
 
 def _has_key(server: str) -> bool:
-    """Whether an API key stands in the environment or in the user's netrc file."""
+    """Return whether the environment or the user's netrc file has an API key."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(server).hostname or ""
@@ -258,10 +259,10 @@ def _has_key(server: str) -> bool:
 
 
 def _answers(server: str) -> bool:
-    """Whether the server answers HTTP in time, through the proxy if one is set.
+    """Return whether the server answers HTTP in time, through the proxy if one is set.
 
-    Any answer will do. The question is put in a thread because neither the look-up of a name nor
-    a slow trickle of bytes heeds a socket's timeout.
+    Any answer counts. The request runs in a thread because neither a name look-up nor a slow
+    trickle of bytes respects a socket's timeout.
     """
     answered = threading.Event()
 

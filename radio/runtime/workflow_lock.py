@@ -1,9 +1,9 @@
-"""One workflow at a time in a directory, and no job of a killed one next to it.
+"""One workflow at a time in a directory, with no jobs left from a killed one.
 
-A workflow holds a lock on a file, which the kernel frees however the process ends, and writes a
-token into it. Its jobs get the token in `$RADIO_WORKFLOW` and hold a shared lock on a second file.
-When a workflow is killed outright its jobs may live on: the next workflow writes another token,
-jobs that see it end, and the workflow begins when all have.
+A workflow locks a file, which the kernel unlocks however the process ends, and writes a token into
+it. Its jobs get the token in `$RADIO_WORKFLOW` and hold a shared lock on a second file. The jobs of
+a killed workflow may survive it: the next workflow writes another token, jobs that notice it exit,
+and the workflow starts when all have exited.
 """
 
 import fcntl
@@ -26,15 +26,15 @@ POLL_S = 1.0
 
 
 def hold_workflow_lock(folder: Path) -> TextIO | None:
-    """Take the lock of the directory that `folder` (`.snakemake`) is in, for this process's life.
+    """Lock the directory that contains `folder` (`.snakemake`) for the life of this process.
 
-    Waits until the jobs of a killed workflow have ended.
+    Wait until the jobs of a killed workflow have ended.
 
     Returns:
-        The locked file, to be kept; None in a workflow that the holder of the lock runs.
+        The locked file, which must stay open; None in a workflow started by the lock's holder.
 
     Raises:
-        RadioError: another living workflow holds it.
+        RadioError: another running workflow holds the lock.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,9 +58,9 @@ def hold_workflow_lock(folder: Path) -> TextIO | None:
 
 @contextmanager
 def job_of_workflow() -> Iterator[None]:
-    """Run a job of a workflow: it ends by SIGTERM when another workflow takes over its directory.
+    """Run a workflow's job, terminated by SIGTERM if another workflow takes over its directory.
 
-    Outside a workflow this does nothing.
+    Does nothing outside a workflow.
     """
     path = os.environ.get(VARIABLE, "").rpartition(" ")[0].rpartition(" ")[0]
     if not path or not Path(path).is_file():
@@ -78,7 +78,7 @@ def job_of_workflow() -> Iterator[None]:
 
 
 def _watch(path: Path, over: threading.Event) -> None:
-    """Terminate this process when the token in the lock file is another workflow's."""
+    """Terminate this process when the lock file holds another workflow's token."""
     while True:
         if os.environ[VARIABLE] != _ticket(path) and _read(path):
             log.error("another workflow has taken over %s: this job ends", path.parents[1])
@@ -97,7 +97,7 @@ def _wait_for_jobs(path: Path) -> None:
 
 
 def _locked(file: TextIO, kind: int) -> bool:
-    """Whether the lock was taken; also true where the file system has no locks."""
+    """Return whether the lock was acquired; also True on file systems without locks."""
     try:
         fcntl.flock(file, kind)
     except BlockingIOError:
@@ -108,7 +108,7 @@ def _locked(file: TextIO, kind: int) -> bool:
 
 
 def _ticket(path: Path) -> str:
-    """Path of the lock file, and what is in it: process and token."""
+    """Return the path of the lock file with its content: process and token."""
     return f"{path} {_read(path)}"
 
 
