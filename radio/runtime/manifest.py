@@ -79,8 +79,8 @@ def recorded(
 
     Yields:
         The path to write the artifact to, with the same name as `out` (companions go next to it),
-        and a dictionary for measurements: numbers, strings, None, or lists and mappings of these. A
-            non-finite number becomes null and is listed in `not_finite`.
+        and a dictionary for measurements: numbers, strings, None, or lists and mappings of these.
+        A non-finite number becomes null and is listed in `not_finite`.
 
     Raises:
         RadioError: a required config value is missing (`???`), `wandb.mode` is unknown, `out` is
