@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def cache_dir() -> Path:
-    """Return the download and conversion folder: `$RADIO_CACHE`, else `.cache` in the repository."""
+    """Return the download and conversion folder: `$RADIO_CACHE` or the repository's `.cache`."""
     return Path(os.environ.get("RADIO_CACHE") or REPOSITORY / ".cache")
 
 
