@@ -1,4 +1,4 @@
-"""Texts: the packaged one, the paper's, the user's own. The only modules that fetch text."""
+"""Texts: the packaged one, the paper's, and the user's. Only these modules fetch text."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -24,20 +24,20 @@ __all__ = [
 
 @runtime_checkable
 class Text(Protocol):
-    """What a YAML of config/data builds."""
+    """The text that a YAML file of config/data builds."""
 
     def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenSequences]:
-        """Blocks of calibration, validation and test."""
+        """Return the token sequences of calibration, validation and test."""
         ...
 
 
 def load_text(
     spec: DictConfig | Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, TokenSequences]:
-    """Blocks of the text that `spec` (a composed config/data YAML) describes.
+    """Return the sequences of each split of the text that `spec` (config/data) describes.
 
     Raises:
-        RadioError: the text cannot be had, is shorter than a block, or its splits overlap.
+        RadioError: the text is unavailable, is shorter than one sequence, or its splits overlap.
     """
     splits = build(spec, "data", Text).splits(tokenizer)
     check_disjoint(splits)

@@ -1,13 +1,13 @@
-"""A text as token ids, piece by piece, with the ids that the whole string would get.
+"""Tokenize a long text window by window, with the same ids as for the whole string.
 
-A tokenizer takes about 200 bytes per character of a string, so that one string of 100 MB does not
-fit. A text is therefore cut into windows that overlap, each is tokenized alone, and two neighbours
-are joined at a token that both have, at the same place, amid a stretch of tokens that both have.
-To the left of that seam the left window is right, since the end of its text is far; to its right
-the right window is right, since the beginning of its text is far. How far is far: the stretch has
-to cross several borders between words, spaces and signs, at which pre-tokenizers (byte-level BPE)
-and merges (sentencepiece) begin afresh. Where the overlap holds no such stretch, as in a run of
-spaces or a word of 200 kB, the left window is made twice as long.
+A tokenizer takes about 200 bytes per character, so a string of 100 MB does not fit in memory. The
+text is cut into overlapping windows that are tokenized separately. Two neighbours are joined at a
+token that both have at the same position, inside a run of tokens that both share. Left of this seam
+the left window is right, since the end of its text is far away; right of it the right window is
+right, since the beginning of its text is far away. The run must cross several borders between
+words, spaces and punctuation, where pre-tokenizers (byte-level BPE) and merges (sentencepiece)
+start over. If the overlap has no such run, as in a long run of spaces or a word of 200 kB, the left
+window is doubled.
 """
 
 from typing import NamedTuple
@@ -19,16 +19,16 @@ from transformers import PreTrainedTokenizerBase
 
 from radio.runtime.errors import RadioError
 
-# characters of a window, and of what two windows share
+# characters of a window, and of the overlap of two windows
 WINDOW, OVERLAP = 200_000, 4_000
-# tokens on each side of a seam that both windows have, and borders between words among them
+# shared tokens on each side of a seam, and word borders among them
 AGREEING, BORDERS = 24, 4
-# characters of the longest text that a tokenizer without offsets is given
+# maximum characters of a text for a tokenizer without offsets
 WITHOUT_OFFSETS = 10_000_000
 
 
 class Token(NamedTuple):
-    """A token and the characters of the text that it stands for."""
+    """A token and the range of characters that it covers."""
 
     id: int
     start: int
@@ -41,13 +41,14 @@ def encode(
     """Return the ids of `text` with the tokenizer's own special tokens around it.
 
     Args:
-        tokenizer: any; one without offsets (not "fast") takes texts of up to 10 million characters.
+        tokenizer: any tokenizer; one without offsets (not "fast") takes texts of up to 10 million
+            characters.
         text: the whole text.
-        window: characters that are tokenized at once, at least twice `overlap`.
+        window: characters tokenized at once, at least twice `overlap`.
         overlap: characters that two neighbouring windows share.
 
     Raises:
-        RadioError: the text holds half a surrogate pair, or is too long for the tokenizer.
+        RadioError: the text contains half a surrogate pair, or is too long for the tokenizer.
     """
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise RadioError(
@@ -67,7 +68,7 @@ def encode(
     begin, end = _specials(tokenizer)
     parts = [torch.tensor(begin, dtype=torch.int32)]
     start, stop = 0, window
-    first = 0  # of the window's tokens, those before it are of the window before
+    first = 0  # earlier tokens of the window belong to the previous window
     left = _tokens(tokenizer, text, start, stop)
     while stop < len(text):
         following = stop - overlap
@@ -85,7 +86,7 @@ def encode(
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:
-    # verbose=False: a text longer than the model's context is the point, not a mistake
+    # verbose=False: texts longer than the model's context are intended here
     found = tokenizer(text, add_special_tokens=special, return_attention_mask=False, verbose=False)[
         "input_ids"
     ]
@@ -93,14 +94,14 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> lis
 
 
 def _specials(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the ids that the tokenizer puts before and behind a text."""
+    """Return the ids that the tokenizer puts before and after a text."""
     bare, whole = (_ids(tokenizer, "a", special=special) for special in (False, True))
     at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
     return whole[:at], whole[at + len(bare) :]
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, start: int, stop: int) -> list[Token]:
-    """Return the tokens of `text[start:stop]`, with their places in `text`."""
+    """Return the tokens of `text[start:stop]` with their positions in `text`."""
     found = tokenizer(
         text[start:stop],
         add_special_tokens=False,
@@ -115,12 +116,12 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, start: int, stop: int
 
 
 def _seam(text: str, left: list[Token], right: list[Token]) -> tuple[int, int] | None:
-    """Return how many tokens of `left` and from which on those of `right` make the text.
+    """Return the lengths (i, j) for which `left[:i] + right[j:]` are the tokens of the text.
 
-    None if they have no stretch in common that is long enough.
+    Return None if they share no run that is long enough.
     """
     places = {token: index for index, token in enumerate(right) if token.start <= left[-1].end}
-    # of the first i tokens of `left`, those of the overlap that end at a border
+    # number of border tokens of the overlap among the first i tokens of `left`
     borders = [0]
     for token in left:
         borders.append(borders[-1] + (token.end > right[0].start and _at_border(text, token)))
@@ -143,7 +144,7 @@ def _seam(text: str, left: list[Token], right: list[Token]) -> tuple[int, int] |
 
 
 def _at_border(text: str, token: Token) -> bool:
-    """Return whether a token ends where words, spaces and signs meet."""
+    """Return whether a token ends at a border between words, spaces and punctuation."""
     if not 0 < token.end < len(text):
         return False
     return _kind(text[token.end - 1]) != _kind(text[token.end])

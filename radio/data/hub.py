@@ -1,7 +1,7 @@
-"""The paper's texts, through `datasets`, by the protocols of GPTQ that the paper follows.
+"""The paper's texts, loaded with `datasets`, by the GPTQ protocols that the paper follows.
 
-Both can be read from a folder instead of the hub (`data.path=DIR`), laid out as in the hub's
-repository. Nothing here invents a document or a token: what the protocol takes is what is there.
+Both can be read from a local folder instead of the hub (`data.path=DIR`) with the layout of the
+hub's repository. The protocols only take existing documents and tokens; nothing is padded.
 """
 
 import errno
@@ -34,13 +34,13 @@ ARTICLE = re.compile(r" = [^=].* = \n")
 
 @dataclass(frozen=True, kw_only=True)
 class HubFiles:
-    """Where the rows of a text lie.
+    """Location of the rows of a text.
 
     Attributes:
         repo_id: dataset repository on the hub.
         revision: commit of the repository.
         config: named configuration to load; None to load single `files`.
-        files: file of each of the dataset's own splits, as it is called in the repository.
+        files: file of each of the dataset's own splits, by its path in the repository.
     """
 
     repo_id: Word
@@ -49,14 +49,14 @@ class HubFiles:
     files: Mapping[str, File]
 
     def rows(self, split: str, folder: str | None) -> Iterator[str]:
-        """Column `text` of the dataset's `split`, row by row.
+        """Yield the column `text` of the dataset's `split`, row by row.
 
         Args:
-            split: the dataset's own name of it.
+            split: the dataset's own name for it.
             folder: local folder with the files, used instead of the hub; None for the hub.
 
         Raises:
-            RadioError: it cannot be loaded.
+            RadioError: the dataset cannot be loaded.
         """
         import datasets
 
@@ -65,12 +65,12 @@ class HubFiles:
             column = table["text"]
         except RadioError:
             raise
-        except Exception as error:  # the hub, the parsers and the cache share no base class
+        except Exception as error:  # hub, parser and cache errors share no base class
             raise self._explained(error, split, folder) from error
         yield from column
 
     def _request(self, split: str, folder: str | None) -> dict[str, object]:
-        """Arguments of `datasets.load_dataset`."""
+        """Return the arguments of `datasets.load_dataset`."""
         if folder is not None:
             file = Path(folder).expanduser() / self.files[split]
             if not file.is_file():
@@ -88,7 +88,7 @@ class HubFiles:
         return {**request, "revision": self.revision}
 
     def _explained(self, error: Exception, split: str, folder: str | None) -> RadioError:
-        """One sentence for whatever `datasets` raised."""
+        """Return a one-sentence error for any exception of `datasets`."""
         source = self.repo_id if folder is None else f"{self.files[split]} in {folder}"
         lines = str(error).strip().splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0][:200]}"
@@ -106,7 +106,7 @@ class HubFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class WikiText2(JoinedText):
-    """WikiText-2 (raw): the rows of a split joined by two newlines, cut, the rest dropped.
+    """WikiText-2 (raw): rows of a split joined by two newlines and cut; the remainder is dropped.
 
     Attributes:
         source: the three files of the dataset.
@@ -117,12 +117,12 @@ class WikiText2(JoinedText):
     path: File | None = None
 
     def documents(self) -> dict[str, list[str]]:
-        """Rows of each split, blank ones and headings included."""
+        """Return the rows of each split, including blank rows and headings."""
         own = {"calibration": "train", "validation": "validation", "test": "test"}
         return {split: list(self.source.rows(name, self.path)) for split, name in own.items()}
 
     def identities(self, documents: Sequence[str]) -> Sequence[str]:
-        """Whole articles: single rows (a heading, a blank line) recur everywhere."""
+        """Return whole articles: single rows (a heading, a blank line) recur in all splits."""
         articles: list[str] = []
         for row in documents:
             if ARTICLE.fullmatch(row) or not articles:
@@ -135,17 +135,17 @@ class WikiText2(JoinedText):
 class C4:
     """C4 as in GPTQ ("c4-new").
 
-    Calibration: of the first documents of the train shard with at least `context_tokens` tokens,
-    the first `context_tokens`. Test: the first `joined_documents` documents of the validation
-    shard, joined, tokenized once, the first blocks. Validation, which chooses among models: the
-    same rule on the train documents that follow the calibration documents.
+    Calibration: the first `context_tokens` tokens of the first documents of the train shard that
+    are long enough. Test: the first `joined_documents` documents of the validation shard, joined
+    and tokenized once; the first sequences. Validation, for model selection: the same rule on the
+    train documents after the calibration documents.
 
     Attributes:
         name: name of its YAML file.
-        context_tokens: length of a block.
-        blocks: documents to calibrate on, and blocks of validation and test.
-        joined_documents: how many documents validation and test join.
-        join: what stands between two joined documents.
+        context_tokens: length of a sequence.
+        blocks: calibration documents, and sequences of validation and test.
+        joined_documents: number of documents joined for validation and for test.
+        join: separator of two joined documents.
         source: the shards, by the dataset's own split names train and validation.
         path: local folder with them; None for the hub.
     """
@@ -159,11 +159,10 @@ class C4:
     path: str | None = None
 
     def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenSequences]:
-        """Blocks of each split.
+        """Return the sequences of each split.
 
         Raises:
-            RadioError: a size is impossible, or a shard cannot be had or is too short for the
-                protocol.
+            RadioError: a size is invalid, or a shard is unavailable or too short for the protocol.
         """
         check_sizes(self.name, self.context_tokens, self.blocks)
         if self.blocks["calibration"] is None:
@@ -181,7 +180,7 @@ class C4:
     def _long_documents(
         self, rows: Iterable[str], tokenizer: PreTrainedTokenizerBase
     ) -> TokenSequences:
-        """The beginnings of the first long enough documents; `rows` is left after the last."""
+        """Return the beginnings of the first long enough documents; `rows` continues after them."""
         wanted = self.blocks["calibration"]
         documents, beginnings = [], []
         for document in rows:
@@ -206,7 +205,7 @@ class C4:
     def _joined(
         self, split: str, rows: Iterable[str], tokenizer: PreTrainedTokenizerBase
     ) -> TokenSequences:
-        """The next documents of `rows`, joined and cut."""
+        """Return the sequences of the next documents of `rows`, joined and cut."""
         return joined_blocks(
             list(islice(rows, self.joined_documents)),
             tokenizer,

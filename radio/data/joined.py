@@ -1,4 +1,4 @@
-"""The rule that most texts share: join the documents of a split, tokenize once, cut into blocks."""
+"""Base of most texts: join a split's documents, tokenize once, cut into sequences."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from radio.runtime.kinds import Blocks, ContextTokens, Word, one_of
 
 @dataclass(frozen=True, kw_only=True)
 class JoinedText(ABC):
-    """A text whose splits are each one long string.
+    """A text whose splits are one long string each.
 
     Attributes:
         name: name of its YAML file, used in labels and messages.
-        context_tokens: length of a block.
-        blocks: most blocks to take of each split; None for all.
-        join: what stands between two documents.
-        choice: which blocks are taken: "evenly-spaced" or "first".
+        context_tokens: length of a sequence.
+        blocks: maximum number of sequences of each split; None for all.
+        join: separator of two documents.
+        choice: which sequences are chosen: "evenly-spaced" or "first".
     """
 
     name: Word
@@ -31,18 +31,18 @@ class JoinedText(ABC):
 
     @abstractmethod
     def documents(self) -> dict[str, list[str]]:
-        """The documents of each split, in order."""
+        """Return the documents of each split, in order."""
 
     def identities(self, documents: Sequence[str]) -> Sequence[str]:
-        """What must not stand in two splits; the documents themselves unless overridden."""
+        """Return the parts that must not occur in two splits: the documents, unless overridden."""
         return documents
 
     def splits(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, TokenSequences]:
-        """Blocks of each split.
+        """Return the sequences of each split.
 
         Raises:
-            RadioError: a size is impossible, the text cannot be had, or a split is shorter than
-                one block.
+            RadioError: a size is invalid, the text is unavailable, or a split is shorter than one
+                sequence.
         """
         check_sizes(self.name, self.context_tokens, self.blocks)
         splits = {}

@@ -1,4 +1,4 @@
-"""The user's own text: one UTF-8 file, its documents separated by blank lines."""
+"""The user's own text: one UTF-8 file with documents separated by blank lines."""
 
 import re
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ BLANK_LINES = re.compile(r"\n\s*\n")
 
 @dataclass(frozen=True, kw_only=True)
 class LocalText(JoinedText):
-    """A file cut in three: its beginning calibrates, then comes validation, its end tests.
+    """A file cut into three parts: calibration, then validation, then test.
 
-    Whole documents go to the split that their middle falls in. The splits are stretches of the
-    file, not mixed, so that neighbouring paragraphs of one work do not end in different splits.
+    A whole document belongs to the split that contains its middle. The splits are contiguous, not
+    mixed, so that neighbouring paragraphs of one work stay in one split.
 
     Attributes:
         path: the file.
-        shares: part of the characters that validation and test get; calibration has the rest.
+        shares: fractions of the characters for validation and test; the rest is for calibration.
     """
 
     path: File
     shares: Shares
 
     def documents(self) -> dict[str, list[str]]:
-        """Documents of each split, in order.
+        """Return the documents of each split, in order.
 
         Raises:
-            RadioError: the file is absent, not a text in UTF-8, or has too few documents.
+            RadioError: the file is absent, is not UTF-8 text, or has too few documents.
         """
         documents = [part.strip() for part in BLANK_LINES.split(self._text()) if part.strip()]
         total = sum(map(len, documents))
@@ -52,10 +52,10 @@ class LocalText(JoinedText):
         return splits
 
     def _text(self) -> str:
-        """Return the file's text with line feeds for line ends, without a byte order mark.
+        """Return the file's text with line feeds as line ends and without a byte order mark.
 
         Raises:
-            RadioError: the file is absent, or not a text in UTF-8.
+            RadioError: the file is absent or is not UTF-8 text.
         """
         try:
             text = Path(self.path).expanduser().read_text(encoding="utf-8-sig")
@@ -73,7 +73,7 @@ class LocalText(JoinedText):
 
 @dataclass(frozen=True, kw_only=True)
 class PackagedText(LocalText):
-    """A file that comes with the code; `path` is relative to the repository."""
+    """A file shipped with the code; `path` is relative to the repository."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", str(REPOSITORY / self.path))

@@ -1,12 +1,12 @@
-"""The templates of Wikipedia that stand for words in a sentence, as the words they stand for.
+"""Wikipedia templates that stand for words in a sentence, converted to these words.
 
-All other templates (notices, references, boxes, pronunciations) stand for nothing: `words` gives
-the empty string, and `radio.data.wikimarkup` tidies what is left around the hole.
+All other templates (notices, references, boxes, pronunciations) have no words: `words` returns the
+empty string, and `radio.data.wikimarkup` tidies the gap.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
-# a number that only the wiki's server knows: the parenthesis it stands in goes with it
+# a number known only to the wiki's server: the parenthesis around it is removed too
 UNKNOWN = "\x04"
 
 Arguments = Sequence[str]
@@ -62,10 +62,10 @@ WORDS_OF_UNIT = ("ft", "in", "mi", "lb", "oz")
 
 
 def words(name: str, arguments: Arguments, options: Options) -> str:
-    """Text of the template `name` inside a sentence; empty for one that stands for no words.
+    """Return the text of the template `name` in a sentence; empty if it has no words.
 
     Args:
-        name: the template's name, lower case.
+        name: the template's name in lower case.
         arguments: its positional arguments, already plain text.
         options: its named arguments, already plain text.
 
@@ -105,7 +105,7 @@ def _joined(given: Arguments, _options: Options) -> str:
 
 
 def _convert(given: Arguments, options: Options) -> str:
-    """`{{convert|5|to|7|km|mi}}`: the quantity as it was measured, without its conversion."""
+    """Return `{{convert|5|to|7|km|mi}}` as the measured quantity, without its conversion."""
     if len(given) < 2:
         return _first(given, options)
     amount, rest = given[0], list(given[1:])
@@ -121,48 +121,48 @@ def _convert(given: Arguments, options: Options) -> str:
 
 
 def _fraction(given: Arguments, _options: Options) -> str:
-    """`{{frac|3}}` is 1/3, `{{frac|1|3}}` the same, `{{frac|2|1|3}}` is 2 1/3."""
+    """Return `{{frac|3}}` as 1/3, `{{frac|1|3}}` as 1/3, `{{frac|2|1|3}}` as 2 1/3."""
     whole = f"{given[0]} " if len(given) > 2 else ""
     return whole + "/".join(["1", *given] if len(given) == 1 else given[-2:])
 
 
 def _value(given: Arguments, options: Options) -> str:
-    """`{{val|6.241|0.002|e=18|u=C}}` is 6.241 ± 0.002 × 10^18 C."""
+    """Return `{{val|6.241|0.002|e=18|u=C}}` as 6.241 ± 0.002 × 10^18 C."""
     power = f" × 10^{options['e'].strip()}" if "e" in options else ""
     unit = options.get("u", options.get("ul", "")).strip()
     return f"{' ± '.join(given[:2])}{power} {unit}".rstrip()
 
 
 def _as_of(given: Arguments, options: Options) -> str:
-    """`{{as of|2014|lc=y}}` is "as of 2014"."""
+    """Return `{{as of|2014|lc=y}}` as "as of 2014"."""
     text = options.get("alt") or f"As of {' '.join(given)}"
     return text[0].lower() + text[1:] if "lc" in options else text
 
 
 def _quotation(given: Arguments, options: Options) -> str:
-    """A paragraph of its own, its author left out."""
+    """Return the quotation as a paragraph of its own, without its author."""
     return f"\n\n{options.get('text') or options.get('1') or _first(given, options)}\n\n"
 
 
 def _nuclide(given: Arguments, _options: Options) -> str:
-    """`{{simplenuclide2|potassium|39}}` is potassium-39."""
+    """Return `{{simplenuclide2|potassium|39}}` as potassium-39."""
     return "-".join(given)
 
 
 def _nihongo(given: Arguments, _options: Options) -> str:
-    """English word, or the Japanese in Latin letters where there is none."""
+    """Return the English word, or the Japanese in Latin letters if there is none."""
     return next((given[index] for index in (0, 2) if len(given) > index and given[index]), "")
 
 
 def _coordinates(given: Arguments, options: Options) -> str:
-    """`{{coord|13|19|N|169|9|W}}` is 13°19'N 169°9'W; none where it heads the page."""
+    """Return `{{coord|13|19|N|169|9|W}}` as 13°19'N 169°9'W; empty in the title of a page."""
     if len(given) < 6 or "title" in options.get("display", ""):
         return ""
     return "{}°{}'{} {}°{}'{}".format(*given)
 
 
 def _date(given: Arguments, _options: Options) -> str:
-    """`{{OldStyleDate|February 2|1905|January 20}}` is February 2, 1905."""
+    """Return `{{OldStyleDate|February 2|1905|January 20}}` as February 2, 1905."""
     return ", ".join(given[:2])
 
 
@@ -188,7 +188,7 @@ FIXED = {
     "spaces": " ",
     "thinsp": " ",
 }
-# their first argument is what the reader sees
+# the reader sees their first argument
 SHOWN_AS_IS = [
     *("abbr", "angbr", "big", "code", "flag", "flagcountry", "format price", "keypress", "large"),
     *("midsize", "music", "nobold", "nowrap", "pre2", "railgauge", "sc", "small", "smallcaps"),

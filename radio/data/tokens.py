@@ -1,12 +1,12 @@
-r"""Texts as blocks of tokens: cut, chosen, named, hashed, stored.
+r"""Token sequences of a text: cut, chosen, labelled, hashed, stored.
 
-A text has three splits (calibration, validation, test) that share nothing. Each is a set of blocks
-of equal length with a label that says how they were made and a hash of what they are:
+A text has three disjoint splits (calibration, validation, test). Each is a set of sequences of
+equal length with a label that says how they were made and a hash of their ids:
 
     wikipedia-test/512x40/evenly-spaced/bos=none/join=\n\n
 
-reads: 40 blocks of 512 tokens, evenly spaced over the text, the tokenizer put no token in front,
-the documents were joined by two newlines before they were tokenized as one string.
+means: 40 sequences of 512 tokens, evenly spaced over the text; the tokenizer adds no token in
+front; the documents were joined by two newlines and tokenized as one string.
 """
 
 import hashlib
@@ -29,18 +29,18 @@ from radio.runtime.tensors import load_tensors, save_tensors
 SPLITS = ("calibration", "validation", "test")
 CHOICES = ("evenly-spaced", "first")
 
-# a shorter document (a heading, a blank line) may stand in two splits by chance
+# a shorter document (a heading, a blank line) may occur in two splits by chance
 IDENTIFYING_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class TokenSequences:
-    """Blocks of one split of a text.
+    """Token sequences of one split of a text.
 
     Attributes:
-        ids: token ids, one block a row.
-        protocol: how they were made, in words.
-        sha256: of the ids, as little-endian 32-bit integers, row by row.
+        ids: token ids, one sequence per row.
+        protocol: label that says how they were made.
+        sha256: hash of the ids as little-endian 32-bit integers, row by row.
         documents: short hashes of the documents they were cut from, for `check_disjoint`.
     """
 
@@ -50,7 +50,7 @@ class TokenSequences:
     documents: tuple[str, ...] = ()
 
     def spaced(self, most: int) -> "TokenSequences":
-        """At most so many of the blocks, evenly spaced.
+        """Return at most `most` of the sequences, evenly spaced.
 
         Raises:
             RadioError: `most` is not positive.
@@ -64,11 +64,11 @@ class TokenSequences:
 
 
 def check_sizes(name: str, context_tokens: Any, blocks: Mapping[str, Any]) -> None:
-    """Refuse sizes that no text could meet.
+    """Refuse sizes that no text can meet.
 
     Raises:
         RadioError: `context_tokens` is not a number of at least 2, a split is missing or unknown,
-            or its number of blocks is neither positive nor null.
+            or its number of sequences is neither positive nor null.
     """
     if not isinstance(context_tokens, int) or context_tokens < 2:
         raise RadioError(
@@ -89,13 +89,13 @@ def check_sizes(name: str, context_tokens: Any, blocks: Mapping[str, Any]) -> No
 
 
 def bos_rule(tokenizer: PreTrainedTokenizerBase, ids: Int[Tensor, " tokens"]) -> str:
-    """Whether the tokenizer began `ids` with its begin-of-sequence token: "once" or "none"."""
+    """Return "once" if the tokenizer put its begin-of-sequence token before `ids`, else "none"."""
     begins = len(ids) > 0 and int(ids[0]) == tokenizer.bos_token_id
     return "once" if begins else "none"
 
 
 def cut_blocks(ids: Int[Tensor, " tokens"], context_tokens: int) -> Int[Tensor, "blocks length"]:
-    """Consecutive blocks of `context_tokens`; the last partial one is dropped.
+    """Return consecutive sequences of `context_tokens`; the last partial one is dropped.
 
     >>> cut_blocks(torch.arange(7), 3).tolist()
     [[0, 1, 2], [3, 4, 5]]
@@ -107,7 +107,7 @@ def cut_blocks(ids: Int[Tensor, " tokens"], context_tokens: int) -> Int[Tensor, 
 def choose_blocks(
     blocks: Int[Tensor, "available length"], count: int | None, choice: str
 ) -> Int[Tensor, "blocks length"]:
-    """At most `count` of the blocks: the first, or the middle ones of `count` equal stretches.
+    """Return at most `count` sequences: the first, or the middle ones of `count` equal ranges.
 
     >>> choose_blocks(torch.arange(10)[:, None], 3, "evenly-spaced").flatten().tolist()
     [1, 5, 8]
@@ -131,10 +131,10 @@ def joined_blocks(
     count: int | None,
     choice: str,
 ) -> TokenSequences:
-    """Join documents, tokenize the whole string once, cut it, choose `count` blocks (None: all).
+    """Join documents, tokenize once, cut, and choose `count` sequences (None: all).
 
     Raises:
-        RadioError: the text is shorter than one block, or `choice` is unknown.
+        RadioError: the text is shorter than one sequence, or `choice` is unknown.
     """
     if choice not in CHOICES:
         raise RadioError(f"data.choice={choice} is unknown: choose {' or '.join(CHOICES)}")
@@ -154,7 +154,7 @@ def joined_blocks(
 def protocol_label(
     name: str, split: str, ids: Int[Tensor, "blocks length"], how: str, bos: str, join: str | None
 ) -> str:
-    """The label of a split, on one line and without spaces; `join` None where nothing is joined."""
+    """Return the label of a split: one line, no spaces; `join` is None if nothing is joined."""
     count, length = ids.shape
     between = "none" if join is None else json.dumps(join)[1:-1].replace(" ", "space")
     return f"{name}-{split}/{length}x{count}/{how}/bos={bos}/join={between}"
@@ -163,7 +163,7 @@ def protocol_label(
 def hashed_blocks(
     ids: Int[Tensor, "blocks length"], protocol: str, documents: Sequence[str]
 ) -> TokenSequences:
-    """`TokenSequences` with the hashes of the ids and of the documents."""
+    """Return `TokenSequences` with the hashes of the ids and of the documents."""
     hashes = [
         hashlib.sha256(document.encode()).hexdigest()[:16]
         for document in documents
@@ -173,15 +173,15 @@ def hashed_blocks(
 
 
 def sha256_of_ids(ids: Int[Tensor, "..."]) -> str:
-    """SHA-256 of token ids as little-endian 32-bit integers."""
+    """Return the SHA-256 of token ids as little-endian 32-bit integers."""
     return hashlib.sha256(ids.to(torch.int32).numpy().astype("<i4").tobytes()).hexdigest()
 
 
 def check_disjoint(splits: Mapping[str, TokenSequences]) -> None:
-    """Refuse splits that share a block of tokens or a document.
+    """Refuse splits that share a sequence or a document.
 
     Raises:
-        RadioError: two splits share something.
+        RadioError: two splits share one.
     """
     for (one, first), (other, second) in combinations(splits.items(), 2):
         blocks = {sha256_of_ids(row) for row in first.ids}
@@ -209,10 +209,10 @@ def save_token_splits(path: Path, splits: Mapping[str, TokenSequences]) -> None:
 
 
 def load_token_sequences(path: Path, split: str) -> TokenSequences:
-    """Read one split of a file of `save_token_splits`; its ids come as 64-bit integers.
+    """Read one split of a file of `save_token_splits`; its ids become 64-bit integers.
 
     Raises:
-        RadioError: the file is absent, corrupt, or has no such split.
+        RadioError: the file is absent or corrupt, or has no such split.
     """
     tensors, metadata = load_tensors(path)
     if split not in tensors:
@@ -230,6 +230,6 @@ def load_token_sequences(path: Path, split: str) -> TokenSequences:
 def sample_sequences(
     blocks: Int[Tensor, "blocks length"], count: int, seed: int
 ) -> Int[Tensor, "count length"]:
-    """`count` blocks in an order drawn by the seed."""
+    """Return `count` sequences in random order, drawn from the seed."""
     order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))
     return blocks[order[:count]]

@@ -1,11 +1,10 @@
-"""Wikipedia's markup to plain prose.
+"""Convert Wikipedia's markup to plain prose.
 
-One pass over the tree that mwparserfromhell builds: what a reader sees inline is kept, everything
-else goes. Kept: section headings (as lines of their own), paragraphs, lists, quotations, inline
-formulas as their TeX source, and the templates that stand for words in a sentence. Gone: tables,
-references, images, galleries, categories, comments, notices, pronunciations, displayed formulas,
-program listings, and the closing sections that only list links or sources. A section that loses
-all of its text loses its heading too.
+One pass over the tree of mwparserfromhell keeps what a reader sees inline and drops the rest. Kept:
+section headings (on their own lines), paragraphs, lists, quotations, inline formulas as TeX source,
+and templates that stand for words in a sentence. Dropped: tables, references, images, galleries,
+categories, comments, notices, pronunciations, displayed formulas, program listings, and the closing
+sections that only list links or sources. A section without any text left loses its heading too.
 """
 
 import html
@@ -49,11 +48,11 @@ NAMESPACES = {"category", "file", "image", "media", "wikipedia", "wp", "template
 INTERLANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*:\S")
 SUPERSCRIPTS = dict(zip("0123456789+-−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻ⁿ", strict=True))
 
-# marks that a rendered line may carry: of a heading (its level follows), of a list item or other
-# line of its own, around a formula
+# marks in a rendered line: a heading (its level follows), a list item or other separate line, the
+# start and end of a formula
 HEADING, LINE, FORMULA, FORMULA_END = "\x00", "\x01", "\x02", "\x03"
 
-# what confuses the parser goes first: references are often unbalanced inside
+# removed first because it confuses the parser: references often contain unbalanced markup
 NOISE = re.compile(
     r"<!--.*?-->|<ref\b[^<>]*/>|<ref\b[^<>]*>.*?</ref\s*>|__[A-Z]+__|'{2,}",
     re.DOTALL | re.IGNORECASE,
@@ -88,9 +87,9 @@ HOLES = [
 
 
 def prose(markup: str) -> str:
-    """Plain text of an article: one paragraph or heading a line, with blank lines between.
+    """Return an article as plain text: one paragraph or heading per line, blank lines between.
 
-    Items of a list and the like stand on lines of their own without a blank line between.
+    List items and the like are on separate lines without a blank line between them.
 
     >>> prose("'''Ares''' ({{IPAc-en|a}}; {{lang|grc|Ἄρης}}) is a [[deity|god]].<ref>x</ref>")
     'Ares (Ἄρης) is a god.'
@@ -100,7 +99,7 @@ def prose(markup: str) -> str:
 
 
 def tidy(line: str) -> str:
-    """Close the holes that removed markup left in a line; empty if no words are left.
+    """Close the gaps that removed markup left in a line; return "" if no words are left.
 
     >>> tidy("Algeria ( ; , also:) is , as of 2011 , large ( ) .")
     'Algeria (also) is, as of 2011, large.'
@@ -114,10 +113,10 @@ def tidy(line: str) -> str:
 
 
 def _lines(rendered: str) -> Iterator[tuple[str, str]]:
-    """Cut rendered markup into (mark, tidied text); plain lines without a blank between are one."""
+    """Cut rendered markup into (mark, tidied text); consecutive plain lines are joined."""
     paragraph: list[str] = []
     for raw in [*rendered.split("\n"), ""]:
-        # a line that begins with | or ! is the rest of a table that the parser could not read
+        # a line that begins with | or ! is left over from a table that the parser could not read
         line = "" if raw.lstrip().startswith(("|", "!", "{|")) else raw
         mark = line[:1].replace(" ", LINE) if line[:1] in (HEADING, LINE, " ") else ""
         if line.strip() and not mark:
@@ -131,14 +130,14 @@ def _lines(rendered: str) -> Iterator[tuple[str, str]]:
 
 
 def _sentence(line: str) -> str:
-    """Tidied line; empty if it shows nothing but a formula."""
+    """Return the tidied line; empty if it shows only a formula."""
     if not re.search(r"\w", re.sub(f"{FORMULA}.*?{FORMULA_END}", "", line)):
         return ""
     return tidy(html.unescape(line.replace(FORMULA, "").replace(FORMULA_END, "")))
 
 
 def _with_text(lines: Iterable[tuple[str, str]]) -> list[str]:
-    """Lines with the break before each, less link sections and headings that no text follows."""
+    """Return lines with the break before each, without link sections and headings without text."""
     kept: list[tuple[str, str]] = []
     skipped = ""
     for mark, line in lines:
@@ -164,7 +163,7 @@ def _render(tree: Wikicode) -> str:
 
 
 def _node(node: Node) -> str:
-    """Text of one node of the tree, with newlines where the page breaks a line."""
+    """Return the text of a node, with newlines where the page breaks a line."""
     if isinstance(node, Text):
         return str(node.value)
     if isinstance(node, Wikilink):
@@ -183,7 +182,7 @@ def _node(node: Node) -> str:
 
 
 def _link(node: Wikilink) -> str:
-    """Visible text of an internal link; none for images, categories and other languages."""
+    """Return the visible text of an internal link; empty for images, categories and languages."""
     title = str(node.title).strip()
     if title.partition(":")[0].strip().lower() in NAMESPACES or INTERLANGUAGE.match(title):
         return ""

@@ -1,8 +1,8 @@
-"""The packaged text: an excerpt of English Wikipedia (April 2016) that the gensim wheel carries.
+"""The packaged text: an excerpt of English Wikipedia (April 2016) from the gensim wheel.
 
-97 articles, cleaned to prose (`radio.data.wikimarkup`) and split by article. A hash of the title
-decides the split, so an article stays where it is whatever happens to the others. The text is
-licensed CC BY-SA 3.0.
+97 articles, converted to prose (`radio.data.wikimarkup`) and split by article. A hash of the title
+decides the split, so changes to other articles do not move an article. The text is licensed CC
+BY-SA 3.0.
 """
 
 import bz2
@@ -28,7 +28,7 @@ from radio.runtime.wheel import REPOSITORY, cache_dir, sha256_of, wheel_member
 
 log = logging.getLogger(__name__)
 
-ARTICLES = "0"  # the namespace of articles, beside those of talk pages, categories, ...
+ARTICLES = "0"  # namespace of articles, not of talk pages, categories, ...
 DISAMBIGUATION = re.compile(r"\{\{\s*disambig", re.IGNORECASE)
 
 
@@ -37,10 +37,10 @@ class Wikipedia(JoinedText):
     """Articles of a dump inside a wheel.
 
     Attributes:
-        requirement: the wheel, pinned: "gensim==4.4.0".
+        requirement: the pinned wheel: "gensim==4.4.0".
         member: path pattern of the dump inside the wheel.
-        sha256: of the dump.
-        shares: part of the articles that validation and test get; calibration has the rest.
+        sha256: hash of the dump.
+        shares: fractions of the articles for validation and test; the rest is for calibration.
         min_characters: shorter articles are left out.
     """
 
@@ -51,10 +51,10 @@ class Wikipedia(JoinedText):
     min_characters: Annotated[int, at_least(0)] = 1000
 
     def documents(self) -> dict[str, list[str]]:
-        """Articles of each split, in the order of the dump; each begins with its title.
+        """Return the articles of each split, in the order of the dump; each begins with its title.
 
         Raises:
-            RadioError: the wheel cannot be had or is not the pinned one.
+            RadioError: the wheel is unavailable or is not the pinned one.
         """
         splits: dict[str, list[str]] = {"calibration": [], "validation": [], "test": []}
         for title, text in self._cleaned().items():
@@ -63,7 +63,7 @@ class Wikipedia(JoinedText):
         return splits
 
     def _cleaned(self) -> dict[str, str]:
-        """Prose by title, from the cache if it is there and whole."""
+        """Return the prose by title, from the cache if it is there and complete."""
         cache = cache_dir() / "wikipedia" / f"{_fingerprint(self.sha256)}.json"
         if cache.exists():
             try:
@@ -71,7 +71,7 @@ class Wikipedia(JoinedText):
                 if stored["sha256"] == _hash(stored["articles"]):
                     return dict(stored["articles"])
             except (RadioError, KeyError, TypeError, AttributeError):
-                pass  # told below, like a wrong hash
+                pass  # reported below, like a wrong hash
             log.warning("%s is corrupt in the cache and is made again", cache)
         dump = wheel_member(self.requirement, self.member, self.sha256, cache_dir())
         articles = dict(clean_articles(dump))
@@ -80,10 +80,10 @@ class Wikipedia(JoinedText):
 
 
 def articles() -> dict[str, list[str]]:
-    """Articles of each split of the text that `config/data/wikipedia.yaml` describes.
+    """Return the articles of each split of the text in `config/data/wikipedia.yaml`.
 
     Raises:
-        RadioError: as `Wikipedia.documents`.
+        RadioError: see `Wikipedia.documents`.
     """
     from hydra.utils import instantiate
 
@@ -92,7 +92,7 @@ def articles() -> dict[str, list[str]]:
 
 
 def split_of(title: str, shares: Mapping[str, float]) -> str:
-    """Split of an article: a hash places its title on [0, 1), test first, then validation.
+    """Return the split of an article: a hash maps its title to [0, 1): test, validation, the rest.
 
     >>> shares = {"validation": 0.14, "test": 0.15}
     >>> [split_of(title, shares) for title in ("Animal Farm", "Algeria", "Autism")]
@@ -105,10 +105,10 @@ def split_of(title: str, shares: Mapping[str, float]) -> str:
 
 
 def clean_articles(dump: Path) -> Iterator[tuple[str, str]]:
-    """(title, prose) of every article of a dump, without redirects and disambiguation pages.
+    """Yield (title, prose) of every article of a dump, without redirects and disambiguation pages.
 
     Raises:
-        RadioError: the file is not a dump compressed by bzip2.
+        RadioError: the file is not a bzip2-compressed dump.
     """
     try:
         pages = list(_pages(dump))
@@ -121,7 +121,7 @@ def clean_articles(dump: Path) -> Iterator[tuple[str, str]]:
 
 
 def _pages(dump: Path) -> Iterator[tuple[str, str]]:
-    """(title, markup) of the pages that are articles."""
+    """Yield (title, markup) of the pages that are articles."""
     with bz2.open(dump) as file:
         for _, page in ElementTree.iterparse(file):
             if not page.tag.endswith("}page"):
@@ -134,7 +134,7 @@ def _pages(dump: Path) -> Iterator[tuple[str, str]]:
 
 
 def _fingerprint(source_sha256: str) -> str:
-    """Hash of the source and of the code that cleans it."""
+    """Return the hash of the source and of the code that cleans it."""
     code = [Path(str(module.__file__)) for module in (templates, wikimarkup)]
     parser = importlib.metadata.version("mwparserfromhell")
     parts = [source_sha256, parser, *(sha256_of(path) for path in code)]
@@ -142,6 +142,6 @@ def _fingerprint(source_sha256: str) -> str:
 
 
 def _hash(articles: Mapping[str, str]) -> str:
-    """Hash of titles and texts."""
+    """Return the hash of titles and texts."""
     content = "\x00".join(f"{title}\x01{text}" for title, text in articles.items())
     return hashlib.sha256(content.encode()).hexdigest()
