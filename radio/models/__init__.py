@@ -1,4 +1,4 @@
-"""Checkpoints: where they come from, and the parts of them that are compressed."""
+"""Checkpoints: where they come from, and which of their parts are compressed."""
 
 from radio.models.blocks import copy_as, decoder_blocks, first_block_inputs
 from radio.models.blockwise_backward import BlockwiseBackward

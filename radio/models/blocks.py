@@ -1,4 +1,4 @@
-"""A decoder block by block: what goes into the first block, and how a block is run on its own."""
+"""Decoder blocks: the inputs of the first block, and copies of blocks to run separately."""
 
 import copy
 from typing import Any
@@ -12,11 +12,11 @@ from radio.models.load import DECODER, final_hidden
 
 
 class _Captured(Exception):
-    """The first block's inputs are known: the rest of the forward pass is not wanted."""
+    """Raised when the first block's inputs are captured, to stop the forward pass."""
 
 
 def decoder_blocks(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The decoder's blocks by their full names, in order of execution."""
+    """Return the decoder's blocks by their full names, in order of execution."""
     layers = f"{DECODER[model.config.model_type]}.layers"
     blocks = model.get_submodule(layers).named_children()
     return {f"{layers}.{name}": block for name, block in blocks}
@@ -26,19 +26,19 @@ def decoder_blocks(model: PreTrainedModel) -> dict[str, nn.Module]:
 def first_block_inputs(
     model: PreTrainedModel, ids: Int[Tensor, "sequences length"], dtype: torch.dtype
 ) -> tuple[Float[Tensor, "sequences length width"], dict[str, Any]]:
-    """Hidden states before the first block, and the other arguments that every block is given.
+    """Return the hidden states before the first block, and the other arguments of every block.
 
     The model itself computes both (embeddings, positions, OPT-350M's input projection, masks,
-    rotary angles), so nothing of it is written a second time here. The arguments are those of one
-    sequence; they suit all, since all have the same length and no padding.
+    rotary angles), so none of this is reimplemented. The arguments are those of one sequence; they
+    fit all sequences, which have the same length and no padding.
 
     Args:
         model: in its own dtype.
-        ids: sequences of equal length; they are run one at a time.
-        dtype: what hidden states and floating-point arguments are cast to.
+        ids: sequences of equal length, run one at a time.
+        dtype: type to cast hidden states and floating-point arguments to.
 
     Returns:
-        Hidden states on the CPU, since they are many, and arguments where the model is.
+        Hidden states on the CPU, since they are large, and arguments on the model's device.
     """
     hidden: list[Tensor] = []
     others: dict[str, Any] = {}
@@ -63,12 +63,12 @@ def first_block_inputs(
 
 
 def copy_as(block: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of a block to run in `dtype`: the original keeps its float32 weights, and no hooks."""
+    """Return a copy of a block in `dtype`, without hooks; the original stays in float32."""
     return copy.deepcopy(block).to(dtype)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Floating-point tensors in `dtype`, also inside tuples; all else as it is."""
+    """Return floating-point tensors in `dtype`, also inside tuples; all else unchanged."""
     if isinstance(value, tuple):
         return tuple(_cast(item, dtype) for item in value)
     return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -1,4 +1,4 @@
-"""Back-propagation through a model whose blocks are on disk, each run a second time on the way."""
+"""Back-propagation through a model whose blocks are on disk; each block is recomputed."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,13 +17,13 @@ from radio.runtime.tensors import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class BlockwiseBackward:
-    """Forward block by block, keeping what goes into each; backward block by block.
+    """Forward pass block by block, keeping the inputs of each; then backward block by block.
 
     Attributes:
-        streamed: the model, in the dtype that is computed in.
-        sequences: how many go through a block while it is there, so that weights are read twice for
-            all of them.
-        folder: where the inputs of blocks are kept meanwhile; None: in memory.
+        streamed: the model, in the dtype of the computation.
+        sequences: number of sequences that pass each block while it is loaded, so that weights are
+            read twice for all of them.
+        folder: folder for the inputs of blocks; None keeps them in memory.
     """
 
     streamed: StreamedModel
@@ -31,7 +31,7 @@ class BlockwiseBackward:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        # buffers too, as of a model in memory that is cast to be calibrated
+        # cast buffers too, as for an in-memory model that is cast for calibration
         self.streamed.model.to(self.streamed.dtype)
 
     def backward(
@@ -42,17 +42,17 @@ class BlockwiseBackward:
     ) -> None:
         """Back-propagate `sequences` or fewer, one at a time, through all blocks.
 
-        The numbers are those of a backward pass through the whole model, bit for bit.
+        The results equal those of a backward pass through the whole model, bit for bit.
 
         Args:
             ids: token ids.
-            from_output: makes a forward and backward pass of the sequence of that index through
-                `streamed.model`, whose blocks are replaced by what they have made.
-            watching: a context in which a block's linear layers, by their full names, go through
-                the forward and backward pass of each sequence in turn.
+            from_output: runs forward and backward for the sequence of the given index through
+                `streamed.model`, whose blocks are replaced by their outputs.
+            watching: a context in which a block's linear layers, given by their full names, run the
+                forward and backward pass of each sequence in turn.
 
         Raises:
-            RadioError: a block cannot be read, or inputs cannot be kept.
+            RadioError: a block cannot be read, or inputs cannot be stored.
         """
         what = f"{len(ids)} sequences"
         shelf = _Shelf(self.folder)
@@ -84,13 +84,13 @@ class BlockwiseBackward:
 
 @dataclass
 class _Shelf:
-    """Tensors by name, put once and taken once, in memory or as files of a folder."""
+    """Tensors by name, each stored once and taken once, in memory or as files in a folder."""
 
     folder: Path | None
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def clear(self) -> None:
-        """Remove the inputs that a killed run has left, and the folder if it holds nothing else."""
+        """Remove the inputs left by a killed run, and the folder if nothing else is in it."""
         if self.folder is None or not self.folder.is_dir():
             return
         for left in self.folder.glob("*.layers.*"):  # files of blocks, and their scratch folders
@@ -114,6 +114,6 @@ class _Shelf:
 
 
 def _gradient(leaf: Tensor) -> Tensor:
-    """What a backward pass has left at a leaf, on the CPU, less the leaf's batch axis."""
+    """Return the gradient of a leaf after a backward pass, on the CPU, without the batch axis."""
     assert leaf.grad is not None
     return leaf.grad[0].cpu()

@@ -1,4 +1,4 @@
-"""Does a checkpoint's config.json fit its weights? Compared before anything is allocated."""
+"""Compare a checkpoint's config.json with its weights before anything is allocated."""
 
 import copy
 import logging
@@ -28,22 +28,22 @@ from radio.runtime.errors import RadioError
 log = logging.getLogger(__name__)
 
 GENERATION = "generation_config.json"
-# a tensor of a decoder block, with the block's number
+# a tensor of a decoder block; the group is the block's number
 IN_BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.")
-# buffers that older versions of transformers stored, and compute from the configuration
+# buffers that old versions of transformers stored; now computed from the configuration
 COMPUTED = re.compile(r"rotary_emb\.inv_freq$|(^|\.)position_ids$|\.masked_bias$")
 
 
 def check_checkpoint(path: Path) -> PreTrainedConfig:
-    """Return the configuration of the checkpoint in directory `path`, once it fits the weights.
+    """Return the configuration of the checkpoint in `path` after checking that it fits the weights.
 
     Only config.json and the headers of the weight files are read: names, shapes and types. Nothing
     of the model's size is allocated, whatever config.json says.
 
     Raises:
-        RadioError: a file is absent or damaged, weights are quantized already, a value of
-            config.json cannot be meant, or a tensor is missing, superfluous inside a block, or of
-            another shape than config.json gives it.
+        RadioError: a file is absent or damaged, weights are already quantized, a value of
+            config.json is invalid, or a tensor is missing, superfluous inside a block, or has
+            another shape than config.json implies.
     """
     refuse_quantized(path)
     config = read_config(path)
@@ -57,16 +57,16 @@ def check_checkpoint(path: Path) -> PreTrainedConfig:
 
 
 def stored_name(name: str, stored: Mapping[str, object], model: PreTrainedModel) -> str | None:
-    """Return what a parameter is called in the files, None if it is not there.
+    """Return the name of a parameter in the files; None if it is not stored.
 
-    Some files are of the decoder alone, without the language model's prefix.
+    Some files hold the decoder only, without the language model's prefix.
     """
     bare = name.removeprefix(f"{model.base_model_prefix}.")
     return next((each for each in (name, bare) if each in stored), None)
 
 
 def _check_block_count(path: Path, config: PreTrainedConfig, stored: Mapping[str, Stored]) -> None:
-    """Refuse another number of decoder blocks than the weights have, before one is made.
+    """Refuse a number of decoder blocks that differs from the weights, before any is created.
 
     Raises:
         RadioError: the numbers differ.
@@ -81,7 +81,7 @@ def _check_block_count(path: Path, config: PreTrainedConfig, stored: Mapping[str
 
 
 def _check_tensors(path: Path, model: PreTrainedModel, stored: Mapping[str, Stored]) -> None:
-    """Refuse tensors that are missing, of another shape or type, or unknown inside a block.
+    """Refuse tensors that are missing, have the wrong shape or type, or are unknown inside a block.
 
     Raises:
         RadioError: the first such tensor, by name.
@@ -120,9 +120,9 @@ def _check_tensor(path: Path, name: str, shape: tuple[int, ...], found: Stored) 
 
 
 def _missing(path: Path, name: str, stored: Mapping[str, Stored]) -> RadioError:
-    """Return a sentence for a parameter that is not there, or there in another form."""
+    """Return the error for a parameter that is missing, or stored in another form."""
     module = name.rpartition(".")[0]
-    # also by the name that it has in a file of the decoder alone
+    # also by its name in a file that holds the decoder only
     begins = (f"{module}.", f"{module.partition('.')[2]}.")
     plain = (".weight", ".bias")
     forms = sorted(each for each in stored if each.startswith(begins) and not each.endswith(plain))
@@ -135,7 +135,7 @@ def _missing(path: Path, name: str, stored: Mapping[str, Stored]) -> RadioError:
 
 
 def _check_buffers(path: Path, config: PreTrainedConfig) -> None:
-    """Refuse settings that make a buffer (the angles of positions) that is not finite.
+    """Refuse settings that give a non-finite buffer (the angles of positions).
 
     Raises:
         RadioError: a buffer has NaN or infinite values, or cannot be computed.
@@ -156,16 +156,16 @@ def _check_buffers(path: Path, config: PreTrainedConfig) -> None:
 
 
 def _check_generation(path: Path) -> None:
-    """Refuse settings of text generation that transformers cannot load, as it does with the model.
+    """Refuse generation settings that transformers cannot load together with the model.
 
     Raises:
-        RadioError: generation_config.json is there and is damaged.
+        RadioError: generation_config.json exists and is damaged.
     """
     if not (path / GENERATION).is_file():
         return
     try:
         GenerationConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # a check of a value may raise anything
+    except Exception as error:  # value checks may raise anything
         raise RadioError(
             f"{path / GENERATION} cannot be read ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}): correct it or remove it"

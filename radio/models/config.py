@@ -1,4 +1,4 @@
-"""A checkpoint's config.json: read once, every value checked, no code of the checkpoint run."""
+"""Read a checkpoint's config.json, check every value, and run none of the checkpoint's code."""
 
 import dataclasses
 import json
@@ -19,25 +19,25 @@ from radio.runtime.exhausted import exhausted
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
-# the attention of torch and of transformers; other names are code that is fetched from a hub
+# attention of torch and transformers; other names are code that is downloaded from a hub
 ATTENTION = (None, "eager", "sdpa")
 ATTENTION_KEYS = ("attn_implementation", "_attn_implementation")
-# a file with weights that transformers would load in place of those of the usual names
+# names a weight file that transformers would load instead of the usual ones
 WEIGHTS_KEY = "transformers_weights"
 ACTIVATIONS = ("hidden_act", "activation_function")
-# where a configuration says that weights are quantized
+# keys that mark weights as quantized
 QUANTIZED_KEYS = ("quantization_config", "compression_config")
-# fields that every configuration has; those of a family's own class are its architecture
+# fields of every configuration; the others, of a family's own class, are its architecture
 COMMON_FIELDS = {field.name for field in dataclasses.fields(PreTrainedConfig)}
-# a tokenizer's or a trainer's business, or unused: any whole number
+# used by tokenizers or trainers, or unused: any integer is accepted
 FREE_FIELDS = ("pretraining_tp",)
 
 
 def read_json_config(path: Path) -> dict[str, Any]:
-    """Return config.json of the checkpoint in directory `path` as it is written.
+    """Return config.json of the checkpoint in directory `path` as written.
 
     Raises:
-        RadioError: there is none, or it is not a JSON object of finite numbers.
+        RadioError: the file is absent, or is not a JSON object with finite numbers.
     """
     file = path / CONFIG
     if not file.is_file():
@@ -57,7 +57,8 @@ def family_of(path: Path) -> str:
     """Return the family ("opt" or "llama") of the checkpoint in directory `path`.
 
     Raises:
-        RadioError: there is no checkpoint, its config.json is damaged, or it is another family.
+        RadioError: there is no checkpoint, its config.json is damaged, or its family is
+            unsupported.
     """
     content = read_json_config(path)
     if "model_type" not in content:
@@ -76,11 +77,11 @@ def family_of(path: Path) -> str:
 
 
 def read_config(path: Path) -> PreTrainedConfig:
-    """Return the configuration of the checkpoint in directory `path`, each value checked.
+    """Return the configuration of the checkpoint in directory `path`, with each value checked.
 
     Raises:
-        RadioError: it is absent or damaged, of another family, or a value cannot be meant; the
-            sentence names the file and the key.
+        RadioError: it is absent or damaged, its family is unsupported, or a value is invalid; the
+            message names the file and the key.
     """
     family_of(path)
     content = read_json_config(path)
@@ -91,12 +92,12 @@ def read_config(path: Path) -> PreTrainedConfig:
         raise _wrong(path, WEIGHTS_KEY, content[WEIGHTS_KEY], "other weight files are not read")
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # a check of a value may raise anything
+    except Exception as error:  # value checks may raise anything
         if full := exhausted(error, f"reading {path / CONFIG}", None):
             raise full from error
         raise no_model(path, error) from error
     _check_values(path, config)
-    # how a model is called is not for its checkpoint to say
+    # the caller decides how a model is called, not its checkpoint
     config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
     if content.get("auto_map"):
         log.warning(
@@ -111,7 +112,7 @@ def refuse_quantized(path: Path) -> None:
     """Refuse a checkpoint whose configuration says that its weights are quantized.
 
     Raises:
-        RadioError: it says so.
+        RadioError: the weights are quantized.
     """
     content = read_json_config(path)
     for key in QUANTIZED_KEYS:
@@ -129,7 +130,7 @@ def empty_model(path: Path, config: PreTrainedConfig) -> PreTrainedModel:
         config: its configuration.
 
     Raises:
-        RadioError: the configuration makes no model.
+        RadioError: no model can be built from the configuration.
     """
     try:
         with torch.device("meta"):
@@ -141,15 +142,15 @@ def empty_model(path: Path, config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def check_context(path: Path, length: int, key: str) -> None:
-    """Refuse sequences that are longer than the positions that a model was made for.
+    """Refuse sequences that are longer than the model's maximum position.
 
     Args:
         path: directory of the checkpoint.
         length: tokens of a sequence.
-        key: the setting that says how long they are.
+        key: the setting with the length of the sequences.
 
     Raises:
-        RadioError: they are longer.
+        RadioError: the sequences are too long.
     """
     positions = getattr(read_config(path), "max_position_embeddings", None)
     if positions is not None and length > positions:
@@ -160,10 +161,10 @@ def check_context(path: Path, length: int, key: str) -> None:
 
 
 def check_ids(path: Path, ids: Int[Tensor, "..."]) -> None:
-    """Refuse token ids that a model has no embedding for.
+    """Refuse token ids for which the model has no embedding.
 
     Raises:
-        RadioError: there is one.
+        RadioError: there is such an id.
     """
     vocabulary, largest = read_config(path).vocab_size, int(ids.max())
     if largest >= vocabulary:
@@ -207,11 +208,11 @@ def _check_values(path: Path, config: PreTrainedConfig) -> None:
 
 
 def _check_architecture(path: Path, config: PreTrainedConfig) -> None:
-    """Refuse a checkpoint that was saved as another kind of model than a language model.
+    """Refuse a checkpoint that was saved as a model other than a language model.
 
     Raises:
-        RadioError: `architectures` is not a list of names, or names others than the family's
-            language model and its decoder.
+        RadioError: `architectures` is not a list of names, or contains names other than the
+            family's language model and its decoder.
     """
     named = config.architectures
     if named is None or named == []:
@@ -237,7 +238,7 @@ def _wrong(path: Path, key: str, value: Any, reason: str) -> RadioError:
 
 
 def no_model(path: Path, error: Exception) -> RadioError:
-    """Return a sentence for a configuration that transformers makes no model of."""
+    """Return the error for a configuration that transformers cannot build a model from."""
     return RadioError(
         f"{path / CONFIG} describes no model ({type(error).__name__}: "
         f"{' '.join(str(error).split())[:200]}): correct it or fetch the checkpoint again"
@@ -245,7 +246,7 @@ def no_model(path: Path, error: Exception) -> RadioError:
 
 
 def quantized_already(path: Path, reason: str) -> RadioError:
-    """Return a sentence for a checkpoint whose weights are codes."""
+    """Return the error for a checkpoint whose weights are codes."""
     return RadioError(
         f"the checkpoint in {path} is quantized already ({reason}): give the original checkpoint, "
         "whose weights are float32, float16 or bfloat16"

@@ -1,4 +1,4 @@
-"""From the CPU, where checkpoints are read and weights are installed, to where a model is run."""
+"""Move a model from the CPU, where it is loaded and edited, to the devices that run it."""
 
 import torch
 from accelerate import dispatch_model, infer_auto_device_map
@@ -9,22 +9,22 @@ from transformers import PreTrainedModel
 from radio.runtime.device import Devices, free_bytes
 from radio.runtime.errors import RadioError
 
-# of a GPU's free memory, what parameters may take; the rest is for activations
+# fraction of a GPU's free memory for parameters; the rest is for activations
 PARAMETER_SHARE = 0.8
 
 
 def place(
     model: PreTrainedModel, devices: Devices, dtype: torch.dtype | None = None
 ) -> PreTrainedModel:
-    """`model` on its device, or its blocks on several in turn, between which accelerate moves data.
+    """Return `model` on its device, or distributed over several with accelerate.
 
     Args:
-        model: on the CPU; it is changed.
+        model: a model on the CPU; it is modified.
         devices: one or more.
-        dtype: what it is cast to; None leaves it as it is.
+        dtype: type to cast it to; None leaves it unchanged.
 
     Raises:
-        RadioError: the devices have no room for all of it together.
+        RadioError: the devices together have too little memory.
     """
     module: nn.Module = model
     if dtype is not None:

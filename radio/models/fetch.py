@@ -1,4 +1,4 @@
-"""Where a model's checkpoint is on this machine, after fetching or converting it if need be."""
+"""Locate a model's checkpoint on this machine; download or convert it if necessary."""
 
 import os
 from pathlib import Path
@@ -10,20 +10,20 @@ from radio.runtime.wheel import REPOSITORY
 
 
 def results_dir() -> Path:
-    """Folder of the workflow's outputs: `$RADIO_RESULTS`, else `results` in the repository."""
+    """Return the folder of workflow outputs: `$RADIO_RESULTS`, or `results` in the repository."""
     return Path(os.environ.get("RADIO_RESULTS") or REPOSITORY / "results")
 
 
 def own_checkpoint(name: str) -> Path:
-    """Where the workflow leaves the model `name` that it makes itself."""
+    """Return the path of a model `name` that the workflow itself makes."""
     return results_dir() / name / "checkpoint"
 
 
 def fetch_checkpoint(spec: ModelSpec) -> Path:
-    """Directory with the checkpoint of `spec`; a local `path` wins over the source.
+    """Return the directory of the checkpoint of `spec`; a local `path` overrides the source.
 
     Raises:
-        RadioError: it is not there, cannot be fetched, or is of another family than `spec` says.
+        RadioError: it is absent, cannot be downloaded, or has another family than `spec` says.
     """
     checkpoint = _materialise(spec)
     family = family_of(checkpoint)
@@ -36,7 +36,7 @@ def fetch_checkpoint(spec: ModelSpec) -> Path:
 
 
 def _materialise(spec: ModelSpec) -> Path:
-    """Dispatch on where the checkpoint comes from."""
+    """Download, convert or find the checkpoint, depending on its source."""
     if spec.path is not None:
         if not spec.path.is_dir():
             raise RadioError(f"model.path={spec.path} is not a directory: give a checkpoint's")

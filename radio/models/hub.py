@@ -1,4 +1,4 @@
-"""Checkpoints on the Hugging Face hub: download once at a pinned commit, fail in one sentence."""
+"""Download checkpoints from the Hugging Face hub at a pinned commit; one-sentence errors."""
 
 import logging
 from pathlib import Path
@@ -7,19 +7,19 @@ from radio.runtime.errors import MachineError, RadioError
 
 log = logging.getLogger(__name__)
 
-# configurations, and tokenizers in either of their two formats
+# configurations, and tokenizers in both formats
 SMALL_FILES = ["*.json", "*.txt", "tokenizer.model"]
 SAFETENSORS, PICKLES = "model*.safetensors", "pytorch_model*.bin"
 
 
 def snapshot(repo_id: str, revision: str) -> Path:
-    """Directory of `repo_id` at commit `revision`, from the hub's own cache if it is whole there.
+    """Return the directory of `repo_id` at commit `revision`, from the hub's cache if complete.
 
-    Only the configuration, the tokenizer and one format of the weights are fetched (safetensors
-    where the repository has it).
+    Only the configuration, the tokenizer and one format of the weights are downloaded (safetensors
+    if the repository has it).
 
     Raises:
-        RadioError: gated without access, unknown repository or revision, no network, no space.
+        RadioError: gated without access, unknown repository or revision, no network, or no space.
     """
     from httpx2 import HTTPError
     from huggingface_hub.errors import (
@@ -67,14 +67,14 @@ def snapshot(repo_id: str, revision: str) -> Path:
 
 
 def _timed_out(error: BaseException) -> bool:
-    """Return whether this error, or what led to it, is of a connection that was too slow."""
+    """Return whether this error, or one that caused it, is a connection that timed out."""
     before = error.__cause__ or error.__context__
     is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
     return is_timeout or (before is not None and _timed_out(before))
 
 
 def _fetch(repo_id: str, revision: str) -> Path:
-    """Fetch the small files, read off the repository's list which weights it has, fetch those."""
+    """Download the small files, then the weights in the format that the repository has."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -90,7 +90,7 @@ def _fetch(repo_id: str, revision: str) -> Path:
 
 
 def _has_safetensors(repo_id: str, revision: str, folder: Path) -> bool:
-    """Whether the repository has safetensors, by its cached file list or by what is on disk."""
+    """Return whether the repository has safetensors, by its cached file list or the local files."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 

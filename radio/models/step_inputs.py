@@ -1,4 +1,4 @@
-"""What a step reads of the artifacts that earlier steps left."""
+"""Inputs of a step from the artifacts of earlier steps."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def checkpoint_path(cfg: DictConfig) -> Path:
     """Return the directory of the checkpoint that `radio prepare` recorded in `artifacts.model`.
 
     Raises:
-        RadioError: its weights changed since.
+        RadioError: its weights have changed since.
     """
     measured = read_manifest(required_artifact(cfg, "model"))["measured"]
     path = Path(measured["path"])
@@ -25,24 +25,24 @@ def checkpoint_path(cfg: DictConfig) -> Path:
 
 
 def evaluated_in(cfg: DictConfig) -> torch.dtype:
-    """The type that an evaluated model computes in; losses are float32 at any rate.
+    """Return the type that an evaluated model computes in; losses are always float32.
 
     Raises:
-        RadioError: `dtype` is none of these.
+        RadioError: `dtype` is unknown.
     """
     return parse_dtype("dtype", cfg.dtype)
 
 
 def protocol_of(cfg: DictConfig, text: str) -> str:
-    """The label that perplexities compare under: the text's, and `dtype` where it rounds."""
+    """Return the label for comparing perplexities: the text's, plus `dtype` if it rounds."""
     return text if cfg.dtype == "float32" else f"{text}/{cfg.dtype}"
 
 
 def required_artifact(cfg: DictConfig, name: str) -> Path:
-    """Return the path of an artifact that the step or its method needs, `~` expanded.
+    """Return the path of an artifact that the step or its method requires, `~` expanded.
 
     Raises:
-        RadioError: it is not given.
+        RadioError: the path is not given.
     """
     path = optional_artifact(cfg, name)
     if path is None:
@@ -55,15 +55,15 @@ def required_artifact(cfg: DictConfig, name: str) -> Path:
 
 
 def optional_artifact(cfg: DictConfig, name: str) -> Path | None:
-    """Return the path of an artifact that a step can do without, `~` expanded, or None."""
+    """Return the path of an optional artifact, `~` expanded, or None."""
     path = cfg.artifacts.get(name)
     return None if path is None else Path(path).expanduser()
 
 
 def asked(cfg: DictConfig) -> float | Target:
-    """The mean depth or the target that was asked for; methods and the allocation check its range.
+    """Return the requested mean depth or target; methods and the allocation check its range.
 
     Raises:
-        RadioError: nothing, or more than one thing, or something that cannot be read.
+        RadioError: no rate or more than one is given, or it cannot be parsed.
     """
     return requested_rate(cfg.rate_bits, cfg.target)

@@ -1,4 +1,4 @@
-"""The tensors that a checkpoint directory stores: in which files, of which shapes and types."""
+"""Tensors that a checkpoint directory stores: their files, shapes and types."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ WHOLE_OR_INDEX = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-# names that safetensors has for types, and those of torch
+# names of types in safetensors and in torch
 TORCH_NAME = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -28,7 +28,7 @@ class Stored(NamedTuple):
     Attributes:
         file: the file that holds it.
         shape: its shape.
-        dtype: its type, by the name of torch for floats of 2 to 8 bytes.
+        dtype: its type; torch's name for floats of 2 to 8 bytes.
     """
 
     file: Path
@@ -40,7 +40,7 @@ def weight_files(path: Path) -> list[Path]:
     """Return the weight files that transformers would load from directory `path`, sorted.
 
     Raises:
-        RadioError: there are none, or an index names a file that is absent or elsewhere.
+        RadioError: there are none, or an index names a file that is absent or in another directory.
     """
     for whole, index in WHOLE_OR_INDEX:
         if (path / whole).is_file():
@@ -54,10 +54,11 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def stored_tensors(path: Path) -> dict[str, Stored]:
-    """Return all tensors in directory `path` by name; no values are read from safetensors.
+    """Return all tensors in directory `path` by name, without reading values from safetensors.
 
     Raises:
-        RadioError: there are no weight files, or one is damaged or holds other things than tensors.
+        RadioError: there are no weight files, or one is damaged or holds other objects than
+            tensors.
     """
     found: dict[str, Stored] = {}
     for file in weight_files(path):
@@ -75,10 +76,10 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
 def opened(file: Path) -> Iterator[Mapping[str, Tensor]]:
     """Open a safetensors file or a pickled state dictionary as tensors by name.
 
-    Tensors are mapped, but for those of a pickle in the format from before torch 1.6.
+    Tensors are memory-mapped, except in pickles of the format before torch 1.6.
 
     Raises:
-        RadioError: the file is absent or damaged, also if that shows inside the block, or memory
+        RadioError: the file is absent or damaged (also if this shows inside the block), or memory
             is too small for it.
     """
     from safetensors import safe_open
@@ -147,7 +148,7 @@ class _Lazy(Mapping[str, Tensor]):
         self._content, self._names = content, list(content.keys())
 
     def header(self, name: str) -> tuple[tuple[int, ...], str]:
-        """Return shape and type of a tensor without reading its values."""
+        """Return the shape and type of a tensor without reading its values."""
         part = self._content.get_slice(name)
         dtype = str(part.get_dtype())
         return tuple(part.get_shape()), TORCH_NAME.get(dtype, dtype)

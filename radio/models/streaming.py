@@ -1,9 +1,9 @@
-"""A checkpoint that is read as it is needed: decoder blocks come and go, the rest stays.
+"""A checkpoint read on demand: decoder blocks are loaded and freed, the rest stays in memory.
 
 Memory holds the embeddings, the head and two blocks: the one that computes and the next, which a
-thread reads meanwhile. Everything else is the model's own code: what goes into the first block is
-captured (`first_block_inputs`), and what follows the last one runs with the decoder's blocks
-replaced by one that hands over given states (`after_blocks`).
+thread reads meanwhile. Everything else is the model's own code: the inputs of the first block are
+captured (`first_block_inputs`), and the layers after the last block run with the decoder's blocks
+replaced by one that returns given states (`after_blocks`).
 """
 
 import copy
@@ -34,26 +34,28 @@ class StreamedModel:
 
     Attributes:
         model: the whole model in evaluation mode, its decoder blocks on the meta device.
-        dtype: of all that is computed with.
-        device: where all of that happens.
+        dtype: type of all computations.
+        device: device of all computations.
         block_count: number of decoder blocks.
-        weights: float32 weights of the linear layers by name, read whenever one is asked for.
-        edit: what is done to each block, given its full name, once it is read; nothing at first.
+        weights: float32 weights of the linear layers by name, read on each access.
+        edit: function applied to each block after reading it, with the block's full name; a no-op
+            at first.
     """
 
     edit: Callable[[str, nn.Module], None] | None = None
 
     def __init__(self, path: Path, dtype: torch.dtype, device: torch.device = CPU) -> None:
-        """Read what is outside the decoder blocks of the checkpoint in directory `path`.
+        """Read all parameters outside the decoder blocks of the checkpoint in directory `path`.
 
         Args:
             path: directory of a checkpoint.
-            dtype: of all that is computed with.
-            device: what blocks are handed out on, and all else is kept on.
+            dtype: type of all computations.
+            device: device of the blocks and all other parameters.
 
         Raises:
-            RadioError: absent, corrupt or incomplete checkpoint, unsupported architecture, or a
-                weight that is NaN or infinite; of blocks, when they are read.
+            RadioError: the checkpoint is absent, corrupt or incomplete, its architecture is
+                unsupported, or a weight is NaN or infinite; for blocks, this is raised on reading
+                them.
         """
         config = check_checkpoint(path)
         self.dtype, self.device = dtype, device
@@ -70,22 +72,22 @@ class StreamedModel:
         for module in model.modules():
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to(device))
-        # as transformers does: a shared matrix may be stored under either name, and matrices that
-        # differ stay two, whatever config.json says
+        # as in transformers: a tied matrix may be stored under either name, and matrices that
+        # differ stay separate, whatever config.json says
         model.tie_weights(missing_keys=outside - there, recompute_mapping=False)
         self.block_count = len(decoder_blocks(model))
         self.weights: Mapping[str, Tensor] = _Weights(self._stored, decoder_linears(model))
 
     @property
     def weights_read_bytes(self) -> int:
-        """Bytes of tensors, as they are stored, that were read so far."""
+        """Return the bytes of the stored tensors that were read so far."""
         return self._stored.read_bytes
 
     def blocks(self, *, backward: bool = False, start: int = 0) -> Iterator[tuple[str, nn.Module]]:
-        """Each decoder block from `start` by its full name, in order of execution, or in reverse.
+        """Yield each decoder block from `start` with its full name, forward or in reverse.
 
-        The next is read while the caller computes with this one; at most two are in memory, and of
-        them one on `device`, if the caller keeps none.
+        The next block is read while the caller computes with the current one. At most two blocks
+        are in memory, one of them on `device`, unless the caller keeps some.
 
         Raises:
             RadioError: a block's weights are absent, damaged, or not finite.
@@ -113,12 +115,12 @@ class StreamedModel:
         what: str,
         entering: Callable[[str, Tensor], None] | None = None,
     ) -> tuple[Float[Tensor, "sequences length width"], dict[str, Any]]:
-        """Hidden states behind the last block, on the CPU, and what else all blocks are given.
+        """Return the hidden states after the last block (on the CPU) and the blocks' other inputs.
 
         Args:
-            ids: token ids; sequences go through a block one at a time.
-            what: said of the progress.
-            entering: called with each block's name and what goes into it.
+            ids: token ids; sequences pass a block one at a time.
+            what: label of the progress bar.
+            entering: called with each block's name and its inputs.
         """
         hidden, others = first_block_inputs(self.model, ids, self.dtype)
         for name, block in progress(self.blocks(), what, self.block_count):
@@ -132,7 +134,7 @@ class StreamedModel:
     def final_states(
         self, ids: Int[Tensor, "sequences length"], what: str
     ) -> Iterator[Float[Tensor, "length width"]]:
-        """What goes into the head for each sequence in turn, once all are through all blocks."""
+        """Yield the inputs of the head for each sequence, after all have passed all blocks."""
         hidden, _ = self.through_blocks(ids, what)
         for sequence, states in zip(ids.split(1), hidden.split(1), strict=True):
             with self.after_blocks(states.to(self.device)):
@@ -141,7 +143,7 @@ class StreamedModel:
 
     @contextmanager
     def after_blocks(self, states: Float[Tensor, "batch length width"]) -> Iterator[None]:
-        """Inside, a forward pass of `model` takes `states` for what its blocks make."""
+        """Inside, a forward pass of `model` uses `states` as the output of its blocks."""
         decoder: Any = self.model.get_submodule(DECODER[self.model.config.model_type])
         blocks = decoder.layers
         decoder.layers = nn.ModuleList([_HandOver(states)])
@@ -151,8 +153,8 @@ class StreamedModel:
             decoder.layers = blocks
 
     def _filled(self, name: str, empty: nn.Module) -> tuple[str, nn.Module]:
-        """A copy of a block with its weights."""
-        release_free_memory()  # the block before may have been freed since the last time
+        """Return a copy of a block with its weights."""
+        release_free_memory()  # the previous block may have been freed since the last call
         block = copy.deepcopy(empty)
         parameters = {key: f"{name}.{key}" for key, _ in block.named_parameters()}
         _fill(block, self._stored.read(parameters, self.dtype), self._stored.path)
@@ -163,7 +165,7 @@ class StreamedModel:
 
 
 class _HandOver(nn.Module):
-    """Stands for all decoder blocks: whatever goes in, the states it was made with come out."""
+    """Replaces all decoder blocks: ignores its input and returns the given states."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__()
@@ -174,17 +176,17 @@ class _HandOver(nn.Module):
 
 
 class _Stored:
-    """Tensors of a checkpoint on disk. Files are opened for each reading, so none stays mapped."""
+    """Tensors of a checkpoint on disk; files are opened for each read, so none stays mapped."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.read_bytes = path, 0
         self._file = {name: stored.file for name, stored in stored_tensors(path).items()}
 
     def read(self, names: Mapping[str, str], dtype: torch.dtype) -> dict[str, Tensor]:
-        """Copies of tensors in `dtype`, by the keys of `names`.
+        """Return copies of tensors in `dtype`, by the keys of `names`.
 
         Raises:
-            RadioError: one is not there, its file is damaged, or a value is not finite.
+            RadioError: a tensor is not stored, its file is damaged, or a value is not finite.
         """
         places = {key: self._existing(name) for key, name in names.items()}
         found = {}
@@ -200,9 +202,9 @@ class _Stored:
         return found
 
     def place(self, name: str) -> tuple[Path, str] | None:
-        """Return the file of a tensor and its name there, None if it is not stored.
+        """Return the file of a tensor and its name in the file; None if it is not stored.
 
-        Some files are of the decoder alone, without the model's prefix.
+        Some files hold the decoder only, without the model's prefix.
         """
         for stored in (name, name.removeprefix("model.")):
             if stored in self._file:
@@ -220,7 +222,7 @@ class _Stored:
 
 
 class _Weights(Mapping[str, Tensor]):
-    """Weights of linear layers by the layers' names, read when one is asked for."""
+    """Weights of linear layers by the layers' names, read on access."""
 
     def __init__(self, stored: _Stored, layers: Iterable[str]) -> None:
         self._stored, self._layers = stored, list(layers)
@@ -239,7 +241,7 @@ class _Weights(Mapping[str, Tensor]):
 def _fill(
     module: nn.Module, weights: Mapping[str, Tensor], path: Path, strict: bool = True
 ) -> None:
-    """Give a module on the meta device its parameters."""
+    """Assign parameters to a module on the meta device."""
     try:
         module.load_state_dict(weights, strict=strict, assign=True)
     except RuntimeError as error:

@@ -1,8 +1,8 @@
-"""Train opt-nano: OPT's architecture, from scratch, on a small text, the same bytes every time.
+"""Train opt-nano, OPT's architecture, from scratch on a small text, reproducibly to the byte.
 
-Training is stateless but for the model and the optimizer: the batch and the dropout masks of a
-step follow from (seed, step) alone. So a run that is killed resumes from its last saved state and
-ends in the weights of an uninterrupted one.
+Training has no state besides the model and the optimizer: the batch and the dropout masks of a step
+follow from (seed, step). A killed run therefore resumes from its last saved state and ends with the
+weights of an uninterrupted run.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 RECEIPT = "training.json"
 
-# a step's seed is seed * SEED_STRIDE + step: streams of different seeds never meet
+# a step's seed is seed * SEED_STRIDE + step, so that the streams of different seeds never meet
 SEED_STRIDE = 1_000_003
 
 # blocks that choose among checkpoints; the reported perplexity takes the whole validation text
@@ -46,13 +46,13 @@ SELECTION_BLOCKS = 32
 def train_opt_nano(
     texts: Sequence[str], validation: Sequence[str], settings: TrainedSource, out: Path
 ) -> Trained:
-    """Train on `texts` and leave the best checkpoint, in float16 with its tokenizer, in `out`.
+    """Train on `texts` and write the best checkpoint, float16 with its tokenizer, to `out`.
 
-    The state of a run is kept in `out`.partial until it ends. A finished `out` of the same texts,
-    settings and code is returned as it is.
+    The state of a run is kept in `out`.partial until the run ends. A finished `out` of the same
+    texts, settings and code is returned unchanged.
 
     Args:
-        texts: documents to train on (and to build the vocabulary from).
+        texts: documents to train on and to build the vocabulary from.
         validation: documents that choose among the checkpoints; never trained on.
         settings: architecture and schedule.
         out: directory to create.
@@ -78,7 +78,7 @@ def train_opt_nano(
             _validate(run, valid_ids, settings.context)
             save_state(run, state)
     run.model.load_state_dict(run.best_weights)
-    run.model.half().float()  # what is stored is what is reported
+    run.model.half().float()  # report the weights as stored
     trained = Trained(perplexity(run.model, valid_ids, settings.context), run.best.step)
     publish(run.model, tokenizer, out, {"key": key, **dataclasses.asdict(trained)})
     state.remove()
@@ -86,7 +86,7 @@ def train_opt_nano(
 
 
 def perplexity(model: OPTForCausalLM, ids: Int[Tensor, " tokens"], context: int) -> float:
-    """Perplexity over all targets of all whole blocks of `context` tokens; float32 log-softmax."""
+    """Return the perplexity over all targets of all whole sequences; float32 log-softmax."""
     blocks = ids[: ids.numel() // context * context].view(-1, context)
     model.eval()
     total = 0.0
@@ -98,17 +98,17 @@ def perplexity(model: OPTForCausalLM, ids: Int[Tensor, " tokens"], context: int)
 
 
 def fast_matmul() -> torch.autocast:
-    """Context for matrix products in bf16 where the processor has them: half the training time."""
+    """Return a context for bf16 matrix products if the CPU has them: half the training time."""
     native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast("cpu", torch.bfloat16, enabled=bool(native))
 
 
 def _update(run: Run, settings: TrainedSource, ids: Int[Tensor, " tokens"], step: int) -> None:
-    """One optimizer step on a batch of random windows."""
+    """Take one optimizer step on a batch of random windows."""
     generator = torch.Generator().manual_seed(settings.seed * SEED_STRIDE + step)
     starts = torch.randint(ids.numel() - settings.context, (settings.batch,), generator=generator)
     batch = torch.stack([ids[start : start + settings.context] for start in starts])
-    torch.manual_seed(settings.seed * SEED_STRIDE + step)  # dropout
+    torch.manual_seed(settings.seed * SEED_STRIDE + step)  # for dropout
     for group in run.optimizer.param_groups:
         group["lr"] = _learning_rate(settings, step)
     run.model.train()
@@ -126,7 +126,7 @@ def _update(run: Run, settings: TrainedSource, ids: Int[Tensor, " tokens"], step
 
 
 def _learning_rate(settings: TrainedSource, step: int) -> float:
-    """Linear warm-up, then a half cosine down to a tenth of the peak."""
+    """Return the learning rate: linear warm-up, then a half cosine down to a tenth of the peak."""
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
@@ -148,7 +148,7 @@ def _validate(run: Run, ids: Int[Tensor, " tokens"], context: int) -> None:
 def _stream(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], context: int, what: str
 ) -> Int[Tensor, " tokens"]:
-    """All documents in one row of tokens, each after its `</s>`."""
+    """Return all documents as one sequence of tokens, each after its `</s>`."""
     encoded = tokenizer(list(texts), return_attention_mask=False)["input_ids"] if texts else []
     ids = torch.tensor([token for document in encoded for token in document], dtype=torch.int64)
     if ids.numel() <= context:

@@ -1,4 +1,4 @@
-"""A training run on disk: its state between two steps, and the checkpoint it ends in."""
+"""A training run on disk: its state between two steps, and its final checkpoint."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ RECEIPT = "training.json"
 
 @dataclass(frozen=True)
 class Trained:
-    """What training found: a validation perplexity and the step whose weights have it."""
+    """Result of training: a validation perplexity and the step of the weights that have it."""
 
     validation_perplexity: float
     step: int
@@ -42,7 +42,7 @@ class Run:
 
 
 def _fresh(settings: TrainedSource, tokenizer: PreTrainedTokenizerFast) -> Run:
-    """Model with initial weights, and its optimizer (matrices decay, biases and norms do not)."""
+    """Return a run with initial weights and its optimizer (no decay of biases and norms)."""
     vocabulary = tokenizer.get_vocab()
     torch.manual_seed(settings.seed)
     model = OPTForCausalLM(
@@ -71,7 +71,7 @@ def _fresh(settings: TrainedSource, tokenizer: PreTrainedTokenizerFast) -> Run:
 
 
 def resumed(settings: TrainedSource, tokenizer: PreTrainedTokenizerFast, state: StateStore) -> Run:
-    """Return the run that `state` holds, or a fresh one if it holds none."""
+    """Return the run saved in `state`, or a fresh one if there is none."""
     run = _fresh(settings, tokenizer)
     kept = state.load()
     if kept is None:
@@ -86,7 +86,7 @@ def resumed(settings: TrainedSource, tokenizer: PreTrainedTokenizerFast, state: 
         index, key = name.split("/")
         moments.setdefault(int(index), {})[key] = tensor
     run.model.load_state_dict(kinds["model"])
-    # each step sets the groups' learning rate, and their other settings are those of a fresh run
+    # each step sets the groups' learning rate; their other settings equal those of a fresh run
     groups = run.optimizer.state_dict()["param_groups"]
     run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     run.step, run.best, run.best_weights = (
@@ -99,8 +99,8 @@ def resumed(settings: TrainedSource, tokenizer: PreTrainedTokenizerFast, state: 
 
 
 def save_state(run: Run, state: StateStore) -> None:
-    """Write all that the next step depends on."""
-    # clones: a file has no tensor twice, and a tied head is the embedding
+    """Write everything that the next step depends on."""
+    # clones: a file cannot hold a tensor twice, and a tied head is the embedding
     tensors = {f"model/{name}": value.clone() for name, value in run.model.state_dict().items()}
     tensors |= {f"weights/{name}": value.clone() for name, value in run.best_weights.items()}
     for index, moments in run.optimizer.state_dict()["state"].items():
@@ -123,10 +123,10 @@ def publish(
 
 
 def check_own(out: Path) -> None:
-    """Refuse a directory that neither training nor the random weights' maker wrote.
+    """Refuse a directory that was written neither by training nor by `make_random_model`.
 
     Raises:
-        RadioError: `out` has no receipt, and is not empty.
+        RadioError: `out` has no receipt and is not empty.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / RECEIPT).is_file():
         raise RadioError(
@@ -136,7 +136,7 @@ def check_own(out: Path) -> None:
 
 
 def finished_result(out: Path, key: str) -> Trained | None:
-    """Return the result of an earlier run of the same key if `out` holds its checkpoint."""
+    """Return the result of an earlier run with the same key if `out` holds its checkpoint."""
     try:
         receipt = read_json(out / RECEIPT)
     except RadioError:
@@ -147,6 +147,6 @@ def finished_result(out: Path, key: str) -> Trained | None:
 
 
 def training_key(texts: Sequence[str], validation: Sequence[str], settings: TrainedSource) -> str:
-    """Return the key of all that decides the weights, but for the libraries and the processor."""
+    """Return the key of all that decides the weights, except the libraries and the CPU."""
     code = code_digest({"radio.models.train"})
     return state_key(list(texts), list(validation), settings, code)

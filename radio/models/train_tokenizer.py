@@ -1,4 +1,4 @@
-"""Byte-level BPE tokenizer of opt-nano, in OPT's manner: `</s>` begins and ends a document."""
+"""Byte-level BPE tokenizer of opt-nano, as OPT's: `</s>` begins and ends a document."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ PAD, END = "<pad>", "</s>"
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Tokenizer of at most `vocabulary` tokens; every text can be encoded and is restored exactly.
+    """Return a tokenizer of at most `vocabulary` tokens that encodes every text losslessly.
 
-    As OPT's, it puts `</s>` before a text unless called with `add_special_tokens=False`.
+    Like OPT's, it puts `</s>` before a text unless called with `add_special_tokens=False`.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

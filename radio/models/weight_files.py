@@ -1,4 +1,4 @@
-"""Read every weight of a checkpoint once, tensor by tensor, to hash it and to find damage early."""
+"""Read every weight of a checkpoint once to hash it and to find damage early."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from radio.models.stored import opened, weight_files
 from radio.runtime import content
 from radio.runtime.errors import RadioError
 
-# all that decides token ids
+# all files that decide token ids
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -24,10 +24,10 @@ TOKENIZER_FILES = (
 
 
 def inspect_weights(path: Path) -> str:
-    """SHA-256 over all weight files of directory `path` in order, after checking every value.
+    """Check every value in directory `path`; return the SHA-256 over all weight files in order.
 
-    Needs memory for one tensor (or one pickled shard, mapped), so that 70 billion weights pass on
-    any machine.
+    Needs memory for one tensor (or one mapped pickle shard), so 70 billion weights fit on any
+    machine.
 
     Raises:
         RadioError: a file is damaged, a weight is NaN or infinite, or a matrix is zero.
@@ -43,11 +43,11 @@ def inspect_weights(path: Path) -> str:
 
 
 def check_unchanged(path: Path, sha256: str | None) -> None:
-    """Refuse a checkpoint whose weights are not those that `radio prepare` found.
+    """Refuse a checkpoint whose weights differ from those that `radio prepare` found.
 
     Args:
         path: directory of the checkpoint.
-        sha256: as `inspect_weights` returned it; None if it is not known.
+        sha256: result of `inspect_weights`; None if unknown.
 
     Raises:
         RadioError: the weights changed or are absent.
@@ -60,7 +60,7 @@ def check_unchanged(path: Path, sha256: str | None) -> None:
 
 
 def files_sha256(path: Path, names: Iterable[str]) -> str:
-    """Return the SHA-256 over names and contents of those files that directory `path` has."""
+    """Return the SHA-256 over names and contents of the listed files that exist in `path`."""
     digest = hashlib.sha256()
     for name in names:
         if (path / name).is_file():
@@ -70,9 +70,9 @@ def files_sha256(path: Path, names: Iterable[str]) -> str:
 
 
 def _check_not_zero(name: str, weight: Tensor, path: Path) -> None:
-    """Refuse a matrix without any value but zero: it was never trained, or lost.
+    """Refuse a matrix of zeros: it was never trained, or was lost.
 
-    A row, a column or a group of zeros is a pruned one, and is quantized like any other.
+    Zero rows, columns or groups are pruned ones and are quantized like any other.
 
     Raises:
         RadioError: all values are zero.
