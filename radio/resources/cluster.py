@@ -1,6 +1,6 @@
-"""What a job asks of a cluster, from the size of its model: memory, time, disk.
+"""Cluster resources of a job from the size of its model: memory, time, disk.
 
-What is planned may be an estimate: a job that fails outgrows it with each attempt.
+The plan may be an estimate: a job that fails gets more with each attempt.
 """
 
 from typing import NamedTuple
@@ -12,17 +12,17 @@ from radio.runtime.errors import RadioError
 from radio.workflow.graph import JobGraph
 from radio.workflow.jobs import Job
 
-# of what is planned, for the first attempt; each that fails is followed by one with so much more
+# factors on the plan for the first attempt, and the growth factor after each failed attempt
 MEMORY_MARGIN, TIME_MARGIN, GROWTH = 1.25, 4.0, 1.5
-# which read a model from disk, block by block, where they may take less than all of it
+# steps that can read a model from disk block by block, to fit into less memory
 STREAM = {"calibrate", "quantize", "reference", "evaluate"}
-# two Snakemakes around a job, which count as its own
+# two Snakemake processes around a job, which count as its own memory
 AROUND_BYTES = 600 * MB
 STARTING_S = 1800.0  # imports, reading, a slow file system
 
 
 class Asked(NamedTuple):
-    """Memory of the host and disk in megabytes, time in minutes."""
+    """Host memory and disk in megabytes, time in minutes."""
 
     mem_mb: int
     runtime: int
@@ -30,14 +30,14 @@ class Asked(NamedTuple):
 
 
 def asked(plan: JobGraph, of: Job, device: str, memory_gb: float | int, attempt: int = 1) -> Asked:
-    """What a job asks for: all of a node for a day where its model's sizes are not known.
+    """Return a job's request; a whole node for a day if the size of its model is unknown.
 
     Args:
         plan: the job graph.
         of: a job on a model.
-        device: name of the YAML in config/hardware with the speeds of a node.
-        memory_gb: of a node. A step of `STREAM` that needs more streams within it.
-        attempt: from 1.
+        device: name of the YAML in config/hardware with a node's speeds.
+        memory_gb: memory of a node; a step of `STREAM` that needs more streams within it.
+        attempt: number of the attempt, from 1.
 
     Raises:
         RadioError: there is no such device.

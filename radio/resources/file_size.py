@@ -1,4 +1,4 @@
-"""What a compression will take, by arithmetic from a model's geometry: work and bytes of files."""
+"""Sizes of files from a model's shape: checkpoint, statistics, quantized model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,29 +26,29 @@ HALF_BYTES, FLOAT32_BYTES, INT64_BYTES = 2, 4, 8
 
 @dataclass(frozen=True)
 class Stored:
-    """A quantized model's true rate, in bits a weight, and the bytes of its file."""
+    """A quantized model's true rate, in bits per weight, and the bytes of its file."""
 
     bpw: float
     file_bytes: int
 
 
 def checkpoint_bytes(geometry: Geometry) -> int:
-    """Weights as published."""
+    """Return the bytes of the weights as published."""
     return geometry.parameters * geometry.dtype_bytes
 
 
 def statistics_bytes(geometry: Geometry, group_rows: int) -> int:
-    """File of gradient and weight variances by group, clusters of rows, and input means."""
+    """Return the file size of gradient and weight variances, row clusters and input means."""
     per_block = sum(INT64_BYTES * rows + FLOAT32_BYTES * cols for rows, cols in geometry.linears)
     return 2 * FLOAT32_BYTES * geometry.groups(group_rows) + geometry.blocks * per_block
 
 
 def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows: int) -> Stored:
-    """The file that `method` makes at a mean depth, or at a target of bits or size.
+    """Return rate and size of the file that `method` makes at a mean depth or target.
 
     Raises:
-        RadioError: a target that is met only by measuring, one that the method does not know, or
-            one that no depths reach.
+        RadioError: a target that needs measurements, that the method does not support, or that no
+            depths reach.
     """
     weights = geometry.weights
     rest = HALF_BYTES * (geometry.parameters - weights)
@@ -80,8 +80,8 @@ def stored(geometry: Geometry, method: Method, rate: float | Target, group_rows:
 
 
 def _side_bits(geometry: Geometry, method: MixedDepthMethod, group_rows: int) -> float:
-    """Bits a weight that a method of allocated depths stores at depth 0 everywhere."""
-    # as many levels as any that are learned
+    """Return the bits per weight that a method with allocated depths stores if all depths are 0."""
+    # as many levels as any learned codebook
     books = tuple(uniform(bits).levels for bits in range(MAX_BITS + 1))
     layers = {}
     for index, (rows, cols) in enumerate(geometry.linears):
@@ -94,7 +94,7 @@ def _side_bits(geometry: Geometry, method: MixedDepthMethod, group_rows: int) ->
 
 
 def _uniform_bytes(method: Method, bits: int, shapes: Sequence[tuple[int, int]]) -> int:
-    """Bytes of one block's layers under a method whose depth is the same everywhere."""
+    """Return the bytes of one block's layers under a method with one depth for all weights."""
     match method:
         case Fp16():
             return sum(HALF_BYTES * rows * cols for rows, cols in shapes)

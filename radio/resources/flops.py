@@ -1,4 +1,4 @@
-"""Floating-point operations of calibration, from a model's geometry."""
+"""Floating-point operations of calibration from a model's shape."""
 
 from radio.resources.model_shape import Geometry
 
@@ -6,11 +6,12 @@ from radio.resources.model_shape import Geometry
 def calibration_flops(
     geometry: Geometry, sequences: int, length: int, *, distortion_measure: str, recomputed: bool
 ) -> int:
-    """Floating-point operations of one backward pass a sequence.
+    """Return the floating-point operations of one backward pass per sequence.
 
-    A product takes two operations a weight and token: forward, backward to its inputs, backward to
-    its weights, and forward again where it is recomputed. The head's weights need no gradient.
-    Attention's two products of tokens with tokens take five backward.
+    A product takes two operations per weight and token, for each of: the forward pass, the gradient
+    of its inputs, the gradient of its weights, and a second forward pass if recomputed. The head's
+    weights need no gradient. Attention's two token-by-token products become five in the backward
+    pass.
     """
     passes = 4 if recomputed else 3
     attention_width = geometry.linears[0][0]

@@ -1,7 +1,8 @@
-"""What a job takes, by arithmetic from the geometry of its model: memory, time, disk.
+"""Estimate a job's memory, time and disk from the shape of its model.
 
-Calibration, allocation, quantization, evaluation are planned, and compared with measurements. Most
-others hold the whole model in float32, so and so many times, which is an estimate.
+Calibration, allocation, quantization and evaluation are modelled and compared with measurements.
+Most other steps hold the whole model in float32, some of them several copies, which is a rough
+estimate.
 """
 
 from typing import NamedTuple
@@ -34,21 +35,21 @@ from radio.workflow.variants import split
 
 MB = 10**6
 DOWNLOAD_BYTES_PER_S = 2e7
-# copies of the model in float32: the original, the quantized, gradients or a model under way
+# float32 copies of the model: the original, the quantized, gradients or a model being edited
 COPIES = {"downstream": 2, "codebook": 1, "distortion": 1}
 COPIES |= {"target": 2, "refine": 3, "prepare": 2}
-PROBES = 8  # of the search for a target; docs/log.md has 4
-TEST_TOKENS = 600_000  # of the longest test text, C4's, and a few more
-TASK_TOKENS = 10**7  # of a set of downstream tasks
-GROUPS_PER_S = 5e5  # that are given depths
-DEPTHS = 8  # at which distortions are measured
-CODED_ON = "cpu-2core"  # whose speed of quantization is known
-# times that calibration looks at all weights: whose they are, how rows cluster, how groups vary
+PROBES = 8  # evaluations in a search for a target; docs/log.md has 4
+TEST_TOKENS = 600_000  # tokens of the longest test text, C4's, rounded up
+TASK_TOKENS = 10**7  # tokens of a set of downstream tasks
+GROUPS_PER_S = 5e5  # groups allocated per second
+DEPTHS = 8  # number of depths at which distortions are measured
+CODED_ON = "cpu-2core"  # the device whose quantization speed is known
+# passes of calibration over all weights: ownership, row clustering, group variances
 PASSES = 3
 
 
 class Size(NamedTuple):
-    """What a job takes, before any margin."""
+    """Resources of a job before any margin."""
 
     memory_bytes: int
     work_s: float
@@ -56,10 +57,10 @@ class Size(NamedTuple):
 
 
 def read_device(name: str) -> DictConfig:
-    """A device's YAML.
+    """Return a device's YAML.
 
     Raises:
-        RadioError: there is none of that name.
+        RadioError: there is none with that name.
     """
     if name not in options("hardware"):
         raise RadioError(unknown("device", name, options("hardware")))
@@ -69,43 +70,43 @@ def read_device(name: str) -> DictConfig:
 
 
 def calibration_tokens(plan: JobGraph, spec: ModelSpec) -> int:
-    """Tokens of a calibration sequence."""
+    """Return the number of tokens of a calibration sequence."""
     return int(plan.compose("tokenize", data=spec.calibration_data).data.context_tokens)
 
 
 def calibration_s(
     speeds: DictConfig, geometry: Geometry, flops: int, dtype: str, readings: int = 0
 ) -> float:
-    """Seconds of a calibration.
+    """Return the seconds of a calibration.
 
     Args:
         speeds: a device's YAML.
-        geometry: of the model.
+        geometry: shape of the model.
         flops: operations of the forward and backward passes.
-        dtype: that they are in, one of `speeds.flops_per_s`.
-        readings: of the whole checkpoint meanwhile.
+        dtype: type of these operations, one of `speeds.flops_per_s`.
+        readings: number of times that the whole checkpoint is read meanwhile.
     """
     reading_s = checkpoint_bytes(geometry) / speeds.read_bytes_per_s
-    # the next block is read while the present one computes
+    # the next block is read while the current one computes
     passing_s = max(flops / speeds.flops_per_s[dtype], readings * reading_s)
     looking_s = max(geometry.weights / speeds.passed_weights_per_s, PASSES * reading_s)
     return float(passing_s + looking_s)
 
 
 def readings(estimator: DictConfig, at_once: int) -> int:
-    """Times that all blocks are read for gradients: forward and backward, pilot and rest."""
+    """Return how often all blocks are read for gradients: forward and backward, pilot and rest."""
     rest = estimator.sequences - estimator.pilot_sequences
     return 2 * (-(-estimator.pilot_sequences // at_once) + -(-rest // at_once))
 
 
 def quantization_s(speeds: DictConfig, geometry: Geometry, method: str) -> float | None:
-    """Seconds of a quantization by a method or a variant of it; None where the speed is unknown."""
+    """Return the seconds of quantization with a method or its variant; None if speed is unknown."""
     per_s = speeds.quantized_weights_per_s.get(split(method)[0])
     return None if per_s is None else float(geometry.weights / per_s)
 
 
 def kept_states(plan: JobGraph, method: DictConfig, spec: ModelSpec, geometry: Geometry) -> int:
-    """Bytes of the calibration text's hidden states, for a method that needs inputs."""
+    """Return the bytes of the calibration text's hidden states, for a method that needs inputs."""
     if "inputs" not in method.needs:
         return 0
     dtype = parse_dtype("method.inputs.dtype", method.inputs.dtype)
@@ -116,13 +117,13 @@ def kept_states(plan: JobGraph, method: DictConfig, spec: ModelSpec, geometry: G
 def size_of(
     plan: JobGraph, of: Job, spec: ModelSpec, geometry: Geometry, speeds: DictConfig
 ) -> Size:
-    """What a job takes on a device; it streams if it was told to.
+    """Return a job's resources on a device; it streams if its settings say so.
 
     Args:
         plan: the job graph.
         of: a job on a model.
-        spec: of the model.
-        geometry: of the model.
+        spec: specification of the model.
+        geometry: shape of the model.
         speeds: the device's YAML.
     """
     names, length = dict(of.names), calibration_tokens(plan, spec)
@@ -182,7 +183,7 @@ def size_of(
 
 
 def _coding_s(speeds: DictConfig, geometry: Geometry, method: str) -> float:
-    """Seconds of a quantization; where the speed is unknown, of Radio's on a known device."""
+    """Return the seconds of quantization; Radio's on a known device if the speed is unknown."""
     own = quantization_s(speeds, geometry, method)
     known = float(read_device(CODED_ON).quantized_weights_per_s.radio)
     return geometry.weights / known if own is None else own
@@ -234,7 +235,7 @@ def _memory_of_quantization(
 def _result_bytes(
     plan: JobGraph, names: dict[str, str], spec: ModelSpec, geometry: Geometry
 ) -> int:
-    """Bytes of the quantized file; a guess where its rate is met by measuring."""
+    """Return the bytes of the quantized file; a guess if its rate depends on measurements."""
     composed = plan.compose("quantize", **names)
     quantizer = build(plan.method(names["method"]).quantizer, "method.quantizer", Method)
     try:

@@ -1,4 +1,4 @@
-"""How a step holds its model: in memory, or on disk with its blocks read as they are needed."""
+"""Load a step's model into memory, or stream its blocks from disk if memory is short."""
 
 import logging
 
@@ -23,10 +23,10 @@ GB = 10**9
 def model_to_calibrate(
     cfg: DictConfig, sequences: int, length: int, group_rows: int, dtype: torch.dtype
 ) -> PreTrainedModel | BlockwiseBackward:
-    """The model, or its checkpoint with as many sequences at once as memory has room for.
+    """Return the model, or its checkpoint with as many sequences at a time as fit in memory.
 
     Raises:
-        RadioError: a setting that is none, or a checkpoint that cannot be read.
+        RadioError: a setting is invalid, or the checkpoint cannot be read.
     """
     path, out = checkpoint_path(cfg), output_path(cfg.out)
     folder = out.with_name(f"{out.name}.inputs")
@@ -58,16 +58,16 @@ def model_to_calibrate(
 def model_to_run(
     cfg: DictConfig, length: int, dtype: torch.dtype, coded_bytes: int = 0
 ) -> Runnable:
-    """The model for a text in blocks of `length` tokens: in memory, on the CPU, or on disk.
+    """Return the model for a text in sequences of `length` tokens: in memory (CPU) or on disk.
 
     Args:
-        cfg: of the step.
-        length: tokens of a block of the text.
-        dtype: of weights and activations.
-        coded_bytes: of the quantized file that will take the place of its weights, if any.
+        cfg: config of the step.
+        length: tokens of a sequence.
+        dtype: type of weights and activations.
+        coded_bytes: bytes of the quantized file that will replace its weights, if any.
 
     Raises:
-        RadioError: a setting that is none, or a checkpoint that cannot be read.
+        RadioError: a setting is invalid, or the checkpoint cannot be read.
     """
     path, on = checkpoint_path(cfg), devices(cfg.device)
     check_context(path, length, "data.context_tokens")
@@ -82,12 +82,12 @@ def model_to_run(
 def should_stream(
     cfg: DictConfig, in_memory_bytes: int, on_gpu_bytes: int = 0, on: Devices = ON_CPU
 ) -> bool:
-    """Whether blocks are to be read as they are needed: as asked, or because memory is short.
+    """Return whether to read blocks on demand: if requested, or if memory is short.
 
-    That may be the host's, or that of the GPUs in `on`.
+    Memory is that of the host, or of the GPUs in `on`.
 
     Raises:
-        RadioError: `streaming` is neither true nor false nor auto.
+        RadioError: `memory_gb` is not a positive number.
     """
     if cfg.streaming != "auto":
         return bool(cfg.streaming)

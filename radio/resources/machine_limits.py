@@ -1,4 +1,4 @@
-"""Which of the paper's models a machine cannot hold, and why."""
+"""Check which of the paper's models are too large for a machine, and why."""
 
 import csv
 import os
@@ -9,20 +9,21 @@ from pathlib import Path
 from radio.runtime.errors import RadioError
 
 GB = 10**9
-# a checkpoint is stored in half precision; the paper's loop and tasks hold the model, in float32
+# bytes per parameter: checkpoints are in half precision; the paper's loop and tasks hold the model
+# in float32
 STORED_BYTES, HELD_BYTES = 2, 4
 
 
 def why_too_large(
     model: str, sizes: Path, *, memory_bytes: float | None = None, disk_bytes: float | None = None
 ) -> str | None:
-    """Why the weights of a model do not fit; None where they do, or `sizes` does not know it.
+    """Return why a model's weights do not fit; None if they fit or `sizes` lacks the model.
 
     Args:
-        model: its name.
+        model: name of the model.
         sizes: CSV file with the columns model and parameters.
-        memory_bytes: what there is; None: of this machine.
-        disk_bytes: what is free where the weights would be; None: of this machine.
+        memory_bytes: available memory; None: that of this machine.
+        disk_bytes: free disk space for the weights; None: that of this machine.
 
     Raises:
         RadioError: `sizes` cannot be read.
@@ -58,10 +59,10 @@ def _memory_bytes() -> int:
 
 
 def _hub() -> Path:
-    """Where the hub's cache is."""
+    """Return the folder of the hub's cache."""
     return Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
 
 
 def _existing(path: Path) -> Path:
-    """The nearest folder that is there."""
+    """Return the nearest existing folder."""
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())

@@ -1,4 +1,4 @@
-"""The sizes of a model that memory, disk and time depend on, from its configuration alone."""
+"""Sizes of a model that decide memory, disk and time, from its configuration only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from radio.theory.grouping import cluster_count
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a decoder is made of, in numbers of blocks, parameters and units.
+    """Shape of a decoder: numbers of blocks, parameters and units.
 
     Attributes:
         blocks: decoder blocks.
@@ -27,7 +27,7 @@ class Geometry:
         block_parameters: parameters of one block.
         outside_parameters: parameters outside the blocks, tied ones once.
         head_parameters: parameters of the head, tied or not.
-        has_biases: whether those linear layers have biases.
+        has_biases: whether the linear layers have biases.
         dtype_bytes: bytes of a weight as published.
     """
 
@@ -43,15 +43,15 @@ class Geometry:
 
     @classmethod
     def of_checkpoint(cls, path: Path) -> "Geometry":
-        """That of the checkpoint in directory `path`; no weights are read."""
+        """Return the geometry of the checkpoint in directory `path`; no weights are read."""
         return cls._of(check_checkpoint(path))
 
     @classmethod
     def of_architecture(cls, family: str, settings: Mapping[str, Any]) -> "Geometry":
-        """That of a configuration of `family` with these settings.
+        """Return the geometry of a configuration of `family` with these settings.
 
         Raises:
-            RadioError: they make no model of the family.
+            RadioError: the settings are not valid for the family.
         """
         try:
             return cls._of(AutoConfig.for_model(family, **settings))
@@ -83,16 +83,16 @@ class Geometry:
 
     @property
     def parameters(self) -> int:
-        """All parameters, tied ones once."""
+        """Number of all parameters, tied ones once."""
         return self.blocks * self.block_parameters + self.outside_parameters
 
     @property
     def weights(self) -> int:
-        """Weights that are quantized: those of linear layers in decoder blocks."""
+        """Number of quantized weights: those of linear layers in decoder blocks."""
         return self.blocks * sum(rows * cols for rows, cols in self.linears)
 
     def groups(self, group_rows: int) -> int:
-        """Weight groups, of one column and about `group_rows` rows."""
+        """Return the number of weight groups, each of one column and about `group_rows` rows."""
         return self.blocks * sum(
             cluster_count(rows, group_rows) * cols for rows, cols in self.linears
         )

@@ -1,4 +1,4 @@
-"""The geometry of a model that may not be on this machine yet."""
+"""Shape of a model that may not be on this machine yet."""
 
 from radio.models.random_weights import configuration
 from radio.models.spec import ModelSpec, RandomSource
@@ -7,10 +7,10 @@ from radio.runtime.errors import RadioError
 
 
 def geometry_of(spec: ModelSpec) -> Geometry:
-    """A model's geometry, from its YAML or from a checkpoint on this machine.
+    """Return a model's geometry, from its YAML or from a checkpoint on this machine.
 
     Raises:
-        RadioError: neither has it.
+        RadioError: neither source has it.
     """
     if spec.path is not None:
         return Geometry.of_checkpoint(spec.path)
