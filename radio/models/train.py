@@ -39,7 +39,7 @@ RECEIPT = "training.json"
 # a step's seed is seed * SEED_STRIDE + step, so that the streams of different seeds never meet
 SEED_STRIDE = 1_000_003
 
-# blocks that choose among checkpoints; the reported perplexity takes the whole validation text
+# sequences for selecting a checkpoint; the reported perplexity uses the whole validation text
 SELECTION_BLOCKS = 32
 
 
@@ -53,7 +53,7 @@ def train_opt_nano(
 
     Args:
         texts: documents to train on and to build the vocabulary from.
-        validation: documents that choose among the checkpoints; never trained on.
+        validation: documents for selecting a checkpoint; never trained on.
         settings: architecture and schedule.
         out: directory to create.
 

@@ -115,7 +115,7 @@ def publish(
     out: Path,
     receipt: Mapping[str, str | int | float],
 ) -> None:
-    """Write the weights in float16, with tokenizer and receipt."""
+    """Write the weights in float16, with tokenizer and receipt, to `out`."""
     with atomic(out) as scratch:
         model.half().save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)

@@ -155,7 +155,7 @@ def _check_inputs(out: Path, written: Iterable[Path], inputs: Iterable[Path]) ->
 
 
 def _check_replaceable(step: str, out: Path, path: Path, ours: bool) -> None:
-    """Refuse one of the paths that a step is going to write."""
+    """Refuse a path of a step's output unless the step may replace it."""
     if not os.path.lexists(path):
         return
     given = f"out={out}" if path == out else f"out={out} would replace {path}, which"

@@ -77,7 +77,7 @@ def log_job(
             log.warning("W&B is not to be had online (%s): logging offline", _sentence(error))
             _forget_service()
             _log("offline", step, cfg, measured, *media)
-    except Exception as error:  # tracking must not cost the job its result
+    except Exception as error:  # tracking errors must not affect the job
         log.warning("W&B did not log this job (%s)", _sentence(error))
 
 

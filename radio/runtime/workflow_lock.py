@@ -89,7 +89,7 @@ def _watch(path: Path, over: threading.Event) -> None:
 
 
 def _wait_for_jobs(path: Path) -> None:
-    """Return once no job of an earlier workflow is alive."""
+    """Wait until all jobs of earlier workflows have ended."""
     with path.open("a", encoding="utf-8") as file:
         if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
             log.warning("waiting for jobs of a killed workflow in %s to end", path.parents[1])
