@@ -22,7 +22,7 @@ from tests.faults.packed import Damage, Metadata, Tensors, damaged, packed_file
 
 LAYER = "model.layers.0.self_attn.q_proj"
 METHODS = ("fp16", "rtn-g", "owq", "radio", "radio-bytes", "radio-learned")
-DRAWN = 60
+DRAWN = 25
 
 
 @pytest.fixture(scope="session")
