@@ -37,13 +37,14 @@ RUN_BY = {
     "radio --help": "tests/test_docs.py::test_help_that_the_pages_name",
     "radio quantize --help": "tests/test_docs.py::test_help_that_the_pages_name",
     f"{OF_ONE_MODEL}/size=100MB/wikipedia.csv": PLANNED,
-    f"{OF_ONE_MODEL}/bits=3/wikipedia.csv": PLANNED,
+    f"{OF_ONE_MODEL}/bpw=3/wikipedia.csv": PLANNED,
     f"{OF_ONE_MODEL}/kl=0.2/wikipedia.csv": PLANNED,
     f"{OF_ONE_MODEL}/perplexity_increase=10%/wikipedia.csv": (PLANNED),
-    "radio compress model=smollm2-135m method=radio target.bpw=3 out=OUT": (
+    "radio compress model=smollm2-135m method=radio bpw=3 out=OUT": (
         "tests/commands/test_commands.py"
     ),
     "radio plan": "tests/resources/test_estimates.py",
+    "radio plan model=smollm2-135m method=radio bpw=3": "tests/resources/test_estimates.py",
     "radio plan model=llama2-70b method=radio target.bpw=3": "tests/resources/test_estimates.py",
     "radio plan check=results/table_scaling.csv": "tests/resources/test_estimates.py",
     "snakemake results/smollm2-135m/downstream/radio/3/local.csv": "tests/evaluate/downstream/test_run.py",

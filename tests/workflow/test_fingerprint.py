@@ -50,7 +50,7 @@ def test_every_job_has_a_recipe_of_its_own(before: dict[Job, str]) -> None:
     [
         ("method/rtn.yaml", "group_cols: null", "group_cols: 64", RTN),
         ("method/rtn.yaml", "label: ", "label: My ", REPORT),
-        ("method/radio.yaml", "fit: search", "fit: moments", RADIO),
+        ("method/radio.yaml", "scale_fit: search", "scale_fit: moments", RADIO),
         ("calibration/random-sign.yaml", "sequences: 64", "sequences: 65", CALIBRATED),
         ("data/wikipedia.yaml", "context_tokens: 512", "context_tokens: 256", TOKENIZED),
         ("common.yaml", "seed: 0", "seed: 1", ALL),

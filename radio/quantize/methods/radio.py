@@ -95,8 +95,8 @@ class Radio:
         check_fields(self, "method.quantizer")
         if self.error_compensation and self.gain_correction:
             raise RadioError(
-                f"method.quantizer.gain_correction={self.gain_correction} has no effect under "
-                "feedback: set method.quantizer.gain_correction=0"
+                f"method.quantizer.gain_correction={self.gain_correction} has no effect "
+                "with error_compensation=true: set method.quantizer.gain_correction=0"
             )
 
     def check_rate(self, rate_bits: float) -> None:

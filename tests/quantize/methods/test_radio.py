@@ -151,7 +151,7 @@ def test_the_papers_method_corrects_no_gain():
     [
         ({"gain_correction": 1.5}, r"gain_correction=1\.5 is not accepted"),
         ({"gain_correction": float("nan")}, "gain_correction=nan is not accepted"),
-        ({"gain_correction": 0.5, "feedback": True}, r"set method\.quantizer\.gain_correction=0"),
+        ({"gain_correction": 0.5, "error_compensation": True}, r"set method\.quantizer\.gain_correction=0"),
     ],
 )
 def test_gain_corrections_that_are_refused(settings, words):
