@@ -86,7 +86,7 @@ def test_from_codebook_to_quantized_model(artifacts, tmp_path):
 def test_a_method_without_depths_has_no_errors_to_measure(artifacts, tmp_path, capsys):
     given = [f"artifacts.{name}={path}" for name, path in artifacts.items()]
     assert main(["distortion", f"out={tmp_path / 'd.safetensors'}", "method=rtn", *given]) == 2
-    assert "set method=radio" in capsys.readouterr().err
+    assert "a class that has distortion, empty_layer" in capsys.readouterr().err
 
 
 def test_learned_levels_are_asked_for(artifacts, tmp_path, capsys):

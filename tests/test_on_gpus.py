@@ -95,8 +95,8 @@ def refined(checkpoint, on: Devices) -> dict[str, Tensor]:
         validate_every=2,
         dtype="float32",
         solver="ascent",
-        draft=Radio(fit="moments"),
-        final=Radio(fit="range"),
+        draft=Radio(scale_fit="moments"),
+        final=Radio(scale_fit="range"),
     )
     state = state_in(checkpoint.parent)
     found = loop.run(load_model(checkpoint), IDS[:2], IDS[2:], 3.0, 0, state, on)

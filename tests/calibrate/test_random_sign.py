@@ -50,7 +50,12 @@ def exact_grad_var(path: Path, ids: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def estimate(path: Path, ids: torch.Tensor, **settings):
-    defaults = {"group_rows": 8, "pilot_sequences": 1, "dtype": "float32", "output": "hidden"}
+    defaults = {
+        "group_rows": 8,
+        "pilot_sequences": 1,
+        "dtype": "float32",
+        "distortion_measure": "hidden",
+    }
     estimator = RandomSign(**{**defaults, "sequences": len(ids), **settings})
     return estimator.run(load_model(path), ids, 0, state_in(path.parent))
 
@@ -246,7 +251,7 @@ def test_the_kl_output_estimates_the_fisher_diagonal_without_bias(tmp_path):
     )
     ids = blocks(1) % 24
     exact = exact_fisher(path, ids)
-    statistics = estimate(path, ids.expand(601, -1), output="kl")
+    statistics = estimate(path, ids.expand(601, -1), distortion_measure="kl")
     found, wanted = by_group(statistics, exact)
     # 600 signs: relative noise of the norm about sqrt(2 / 600)
     assert ((found - wanted).norm() / wanted.norm()).item() < 0.2

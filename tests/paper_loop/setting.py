@@ -41,7 +41,7 @@ def refinement(**changed) -> Refinement:
         "validate_every": 2,
         "dtype": "float32",
         "solver": "ascent",
-        "draft": Radio(fit="moments"),
+        "draft": Radio(scale_fit="moments"),
         "final": Radio(),
     }
     return Refinement(**{**settings, **changed})

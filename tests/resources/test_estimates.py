@@ -116,7 +116,9 @@ def test_operations_are_those_that_torch_counts(checkpoint, tmp_path, output):
         with FlopCounterMode(display=False) as counter:
             estimator.run(model, IDS, 0, state_in(tmp_path))
         geometry = Geometry.of_checkpoint(checkpoint)
-        planned = calibration_flops(geometry, *IDS.shape, output=output, recomputed=recomputed)
+        planned = calibration_flops(
+            geometry, *IDS.shape, distortion_measure=output, recomputed=recomputed
+        )
         # of two blocks, the first needs no gradient of its inputs; fused attention recomputes
         assert 0.8 < planned / counter.get_total_flops() < 1.25
 
@@ -147,13 +149,13 @@ def test_bytes_of_allocated_depths_and_of_statistics(checkpoint, tmp_path):
     groups = sum(entry.grad_var.numel() for entry in statistics.values())
     assert geometry.groups(GROUP_ROWS) == groups
     depths = {name: torch.full(e.grad_var.shape, 3).byte() for name, e in statistics.items()}
-    model, method = load_model(checkpoint), Radio(fit="moments")
+    model, method = load_model(checkpoint), Radio(scale_fit="moments")
     quantized = assemble(
         model, quantize_layers(model, method, 3.0, MethodInputs(statistics, depths))
     )
     planned = stored(geometry, method, 3.0, GROUP_ROWS)
     assert planned.bpw == pytest.approx(quantized.bpw(), rel=1e-3)
-    for kind, amount in (("bits", planned.bpw), ("size", f"{planned.file_bytes / 1e6}MB")):
+    for kind, amount in (("bpw", planned.bpw), ("size", f"{planned.file_bytes / 1e6}MB")):
         same = stored(geometry, method, target(kind, amount), GROUP_ROWS)
         assert same.bpw == pytest.approx(planned.bpw, rel=1e-3)
         assert same.file_bytes == pytest.approx(planned.file_bytes, rel=1e-3)

@@ -143,7 +143,7 @@ def test_the_papers_method_corrects_no_gain():
     """Nor does radio-plus, whose error feedback refits the lines."""
     for name in ("radio-paper", "radio-plus", "radio-learned"):
         assert compose_method(name).gain_correction == 0
-    assert compose_method("radio-paper").fit == "search"
+    assert compose_method("radio-paper").scale_fit == "search"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,10 @@ def test_the_papers_method_corrects_no_gain():
     [
         ({"gain_correction": 1.5}, r"gain_correction=1\.5 is not accepted"),
         ({"gain_correction": float("nan")}, "gain_correction=nan is not accepted"),
-        ({"gain_correction": 0.5, "error_compensation": True}, r"set method\.quantizer\.gain_correction=0"),
+        (
+            {"gain_correction": 0.5, "error_compensation": True},
+            r"set method\.quantizer\.gain_correction=0",
+        ),
     ],
 )
 def test_gain_corrections_that_are_refused(settings, words):
@@ -269,9 +272,9 @@ def test_the_nearest_level_beats_that_of_the_cell(depth):
 
 def test_the_paper_centres_on_means_and_prunes_to_zero():
     given = layer(depth=0)
-    decoded = Radio(fit="moments", center_on="mean").quantize(given, 0.5).weight.decode()
+    decoded = Radio(scale_fit="moments", center_on="mean").quantize(given, 0.5).weight.decode()
     assert (decoded == 0).all()
-    coded = Radio(fit="moments", center_on="mean").quantize(layer(depth=3), 3.0).weight
+    coded = Radio(scale_fit="moments", center_on="mean").quantize(layer(depth=3), 3.0).weight
     for c in range(2):
         group = given.weight[given.statistics.cluster == c]
         torch.testing.assert_close(coded.location[c].float(), group.mean(0), rtol=1e-2, atol=1e-4)
