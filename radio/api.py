@@ -97,7 +97,9 @@ def compress(
     with ExitStack() as stack:
         if not isinstance(model, str | Path):
             if tokenizer is None:
-                raise RadioError("tokenizer=None with a model in memory: give its tokenizer")
+                raise RadioError(
+                    "a model in memory needs its tokenizer: give both, or the path of a checkpoint"
+                )
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="radio-model-")))
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
@@ -137,7 +139,7 @@ def load(
 
     path = Path(directory).expanduser()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype or "auto", device_map=device_map
+        path, dtype=dtype or "auto", device_map=device_map, trust_remote_code=False
     )
     return model
 

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import DictConfig
+
 from radio.runtime.errors import RadioError
 
 # of float16, at which nothing is quantized; codes are at most 8 bits deep
@@ -142,3 +144,12 @@ def requested_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target
         raise RadioError(
             f"rate_bits={rate_bits} is not a number: set bits a weight, such as 3 or 2.5"
         ) from error
+
+
+def asked(cfg: DictConfig) -> float | Target:
+    """Return the requested mean depth or target; methods and the allocation check its range.
+
+    Raises:
+        RadioError: no rate or more than one is given, or it cannot be parsed.
+    """
+    return requested_rate(cfg.rate_bits, cfg.target)

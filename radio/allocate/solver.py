@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from radio.allocate.depths import Depths, load_distortion
 from radio.allocate.layers import allocate_layers
 from radio.calibrate.statistics import load_statistics
-from radio.models.step_inputs import required_artifact
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.errors import RadioError
 from radio.theory.allocation import Allocation
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radio.commands.run_workflow import make
-from radio.commands.words import pairs, pop_rate
+from radio.commands.words import pairs, pop_rate, rate_of
 from radio.pack.hf.directory import write_packed
 from radio.pack.hf.integrity import MANIFEST, read_checked_manifest
 from radio.quantize.methods.base import Method
@@ -42,9 +42,7 @@ def run(words: Sequence[str]) -> None:
     """
     given = pairs(words)
     out, threads = given.pop("out", None), given.pop("threads", "all")
-    if not out:
-        raise RadioError("out is missing: add out=DIR")
-    rate = pop_rate(given)
+    rate_words = pop_rate(given)
     defaults = compose_step("quantize")
     names = {
         "model": given.pop("model", defaults.model.name),
@@ -54,6 +52,9 @@ def run(words: Sequence[str]) -> None:
     plan = JobGraph(tuple(overrides))
     quantizer = build(plan.method(names["method"]).quantizer, "method.quantizer", Method)
     plan.compose("quantize", **names)
+    if not out:
+        raise RadioError("out is missing: add out=DIR")
+    rate = rate_of(rate_words)
     if isinstance(rate, float):
         quantizer.check_rate(rate)
     names["rate"] = rate_text(rate if isinstance(rate, float) else str(rate))

@@ -17,7 +17,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from radio.commands.plan_check import check
-from radio.commands.words import pairs, pop_rate
+from radio.commands.words import pairs, pop_rate, rate_of
 from radio.models.spec import ModelSpec
 from radio.quantize.methods.base import Method
 from radio.rate import Target, rate_text
@@ -71,7 +71,7 @@ def run(words: Sequence[str]) -> None:
             raise RadioError(f"{', '.join(given)} beside check={path}: give device=NAME or nothing")
         check(path, device)
         return
-    rate = pop_rate(given)
+    rate = rate_of(pop_rate(given))
     defaults = compose_step("quantize")
     names = {
         "model": given.pop("model", defaults.model.name),

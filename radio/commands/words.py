@@ -1,6 +1,6 @@
 """KEY=VALUE words of a command."""
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from radio.rate import KINDS, Target, requested_rate
 from radio.runtime.errors import RadioError
@@ -21,8 +21,14 @@ def pairs(words: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def pop_rate(values: MutableMapping[str, str]) -> float | Target:
-    """Remove the requested rate from the words of a command and return it.
+def pop_rate(values: MutableMapping[str, str]) -> dict[str, str]:
+    """Remove the words that set the rate and return them, for `rate_of`."""
+    keys = ["mean_depth", "rate_bits", *KINDS, *(f"target.{kind}" for kind in KINDS)]
+    return {key: values.pop(key) for key in keys if key in values}
+
+
+def rate_of(words: Mapping[str, str]) -> float | Target:
+    """Return the requested rate.
 
     It is one of bpw, size, kl, perplexity_increase and mean_depth, or the key of a step's
     configuration that means the same (target.bpw, ..., rate_bits).
@@ -30,9 +36,7 @@ def pop_rate(values: MutableMapping[str, str]) -> float | Target:
     Raises:
         RadioError: no rate or more than one is given, or it cannot be read.
     """
-    given = [key for key in ("mean_depth", "rate_bits", *KINDS) if key in values]
-    given += [f"target.{kind}" for kind in KINDS if f"target.{kind}" in values]
-    if len(given) > 1:
-        raise RadioError(f"{' and '.join(given)} are two rates: give one")
-    targets = {kind: values.pop(f"target.{kind}", values.pop(kind, None)) for kind in KINDS}
-    return requested_rate(values.pop("mean_depth", values.pop("rate_bits", None)), targets)
+    if len(words) > 1:
+        raise RadioError(f"{' and '.join(words)} are two rates: give one")
+    targets = {kind: words.get(f"target.{kind}", words.get(kind)) for kind in KINDS}
+    return requested_rate(words.get("mean_depth", words.get("rate_bits")), targets)

@@ -12,11 +12,12 @@ from radio.calibrate.statistics import load_statistics
 from radio.data.tokens import load_token_sequences, sample_sequences
 from radio.models import decoder_linears
 from radio.models.load import skeleton
-from radio.models.step_inputs import asked, checkpoint_path, required_artifact
+from radio.models.step_inputs import checkpoint_path
 from radio.quantize.blockwise import MethodInputs
 from radio.quantize.codebooks import load_codebooks
 from radio.quantize.methods.base import BitsSolvableMethod, Method
-from radio.rate import Target
+from radio.rate import Target, asked
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.build import build
 from radio.runtime.dtypes import parse_dtype
 from radio.runtime.errors import RadioError

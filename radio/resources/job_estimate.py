@@ -38,13 +38,13 @@ DOWNLOAD_BYTES_PER_S = 2e7
 # float32 copies of the model: the original, the quantized, gradients or a model being edited
 COPIES = {"downstream": 2, "codebook": 1, "distortion": 1}
 COPIES |= {"target": 2, "refine": 3, "prepare": 2}
-PROBES = 8  # of the search for a target; docs/log.md has 4
-TEST_TOKENS = 600_000  # of the longest test text, C4's, and a few more
-TASK_TOKENS = 10**7  # of a set of downstream tasks
-GROUPS_PER_S = 5e5  # that are given depths
-DEPTHS = 8  # at which distortions are measured
-CODED_ON = "cpu-2core"  # whose speed of quantization is known
-# passes of a calibration over all weights besides gradients: to cluster rows, and for their variance
+PROBES = 8  # evaluations in a search for a target; docs/log.md has 4
+TEST_TOKENS = 600_000  # tokens of the longest test text, C4's, rounded up
+TASK_TOKENS = 10**7  # tokens of a set of downstream tasks
+GROUPS_PER_S = 5e5  # groups allocated per second
+DEPTHS = 8  # number of depths at which distortions are measured
+CODED_ON = "cpu-2core"  # the device whose quantization speed is known
+# passes of calibration over all weights: row clustering, group variances
 PASSES = 2
 
 

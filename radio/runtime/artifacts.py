@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json
 from radio.runtime.outputs import manifest_path
@@ -112,6 +114,28 @@ def check_artifacts(step: str, config: Mapping[str, Any]) -> dict[str, Any]:
         if (step, each.key) not in LISTS
     }
     return {"model": model, "artifacts": identities}
+
+
+def required_artifact(cfg: DictConfig, name: str) -> Path:
+    """Return the path of an artifact that the step or its method requires, `~` expanded.
+
+    Raises:
+        RadioError: the path is not given.
+    """
+    path = optional_artifact(cfg, name)
+    if path is None:
+        makers = " or ".join(f"`radio {step}`" for step in MADE_BY[name])
+        raise RadioError(
+            f"artifacts.{name} is missing: make it with {makers} and give its path, or let "
+            "snakemake do both"
+        )
+    return path
+
+
+def optional_artifact(cfg: DictConfig, name: str) -> Path | None:
+    """Return the path of an optional artifact, `~` expanded, or None."""
+    path = cfg.artifacts.get(name)
+    return None if path is None else Path(path).expanduser()
 
 
 def content_digest(path: Path) -> str:

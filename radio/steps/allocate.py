@@ -8,8 +8,8 @@ from radio.allocate.depths import save_depths
 from radio.allocate.layers import share_at_depth_zero
 from radio.allocate.solver import solver
 from radio.calibrate.statistics import LayerStatistics, load_statistics
-from radio.models.step_inputs import asked, checkpoint_path, optional_artifact, required_artifact
-from radio.rate import ACCURACY, Target
+from radio.rate import ACCURACY, Target, asked
+from radio.runtime.artifacts import optional_artifact, required_artifact
 from radio.runtime.build import build
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
@@ -44,6 +44,7 @@ def _depth_within(
     """Mean depth that spends a target of bits or bytes on `artifacts.model`."""
     # of models, whose library takes most of the time that a job at a plain rate would
     from radio.models.load import skeleton
+    from radio.models.step_inputs import checkpoint_path
     from radio.quantize.codebooks import load_codebooks
     from radio.quantize.methods.base import MixedDepthMethod
     from radio.targets.bytes import mean_depth

@@ -6,11 +6,12 @@ from radio.calibrate.random_sign import Estimator
 from radio.calibrate.statistics import save_statistics
 from radio.data.tokens import load_token_sequences
 from radio.models import BlockwiseBackward
-from radio.models.step_inputs import checkpoint_path, required_artifact
+from radio.models.step_inputs import checkpoint_path
 from radio.resources.flops import calibration_flops
 from radio.resources.load_within_memory import model_to_calibrate
 from radio.resources.memory_estimate import largest_batch
 from radio.resources.model_shape import Geometry
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.dtypes import parse_dtype

@@ -4,8 +4,9 @@ from omegaconf import DictConfig
 
 from radio.calibrate.statistics import load_statistics
 from radio.models import decoder_linears, load_model
-from radio.models.step_inputs import checkpoint_path, required_artifact
+from radio.models.step_inputs import checkpoint_path
 from radio.quantize.codebooks import fit_codebooks, save_codebooks
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path

@@ -5,10 +5,11 @@ from omegaconf import DictConfig
 from radio.allocate.depths import save_distortion
 from radio.calibrate.statistics import load_statistics
 from radio.models import load_model
-from radio.models.step_inputs import checkpoint_path, optional_artifact, required_artifact
+from radio.models.step_inputs import checkpoint_path
 from radio.quantize.codebooks import load_codebooks
 from radio.quantize.measured_distortion import measure_distortion
 from radio.quantize.methods.base import MixedDepthMethod
+from radio.runtime.artifacts import optional_artifact, required_artifact
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded

@@ -12,8 +12,9 @@ from radio.evaluate.downstream.run import run_tasks
 from radio.evaluate.downstream.scores import score
 from radio.evaluate.downstream.tasks import TaskResult, load_items, tasks_of
 from radio.models import load_model, load_tokenizer, place
-from radio.models.step_inputs import checkpoint_path, evaluated_in, optional_artifact
+from radio.models.step_inputs import checkpoint_path, evaluated_in
 from radio.pack.file import install, load_quantized
+from radio.runtime.artifacts import optional_artifact
 from radio.runtime.device import devices
 from radio.runtime.files import atomic
 from radio.runtime.manifest import read_manifest, recorded

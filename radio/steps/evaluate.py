@@ -10,9 +10,10 @@ from radio.data.tokens import load_token_sequences
 from radio.evaluate.perplexity import evaluate
 from radio.evaluate.reference import load_reference
 from radio.models import StreamedModel, head_of, place
-from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
+from radio.models.step_inputs import evaluated_in, protocol_of
 from radio.pack.file import install, install_streamed, load_quantized, map_quantized
 from radio.resources.load_within_memory import model_to_run
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError
 from radio.runtime.files import atomic

@@ -6,7 +6,7 @@ import torch
 from omegaconf import DictConfig
 
 from radio.models import StreamedModel, load_model
-from radio.models.step_inputs import checkpoint_path, required_artifact
+from radio.models.step_inputs import checkpoint_path
 from radio.pack.file import Size, assemble, save_quantized
 from radio.pack.streamed import Parts, quantize_to_file
 from radio.quantize.blockwise import MethodInputs, quantize_layers
@@ -15,6 +15,7 @@ from radio.quantize.methods.base import Method
 from radio.resources.load_within_memory import should_stream
 from radio.resources.memory_estimate import FLOAT32_BYTES, quantization_bytes
 from radio.resources.model_shape import Geometry
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.device import devices
 from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path

@@ -6,8 +6,9 @@ from radio.data.tokens import load_token_sequences
 from radio.evaluate.fp16_check import check_fp16
 from radio.evaluate.reference import compute_reference, save_reference
 from radio.models import StreamedModel, place
-from radio.models.step_inputs import evaluated_in, protocol_of, required_artifact
+from radio.models.step_inputs import evaluated_in, protocol_of
 from radio.resources.load_within_memory import model_to_run
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.device import devices
 from radio.runtime.manifest import recorded
 from radio.runtime.outputs import output_path

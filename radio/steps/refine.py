@@ -5,9 +5,10 @@ from omegaconf import DictConfig
 from radio.calibrate.statistics import save_statistics
 from radio.data.tokens import load_token_sequences
 from radio.models import load_model
-from radio.models.step_inputs import asked, checkpoint_path, required_artifact
+from radio.models.step_inputs import checkpoint_path
 from radio.paper_loop import Refinement
-from radio.rate import Target
+from radio.rate import Target, asked
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError

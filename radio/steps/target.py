@@ -4,16 +4,11 @@ from omegaconf import DictConfig
 
 from radio.allocate.solver import solver
 from radio.data.tokens import load_token_sequences
-from radio.models.step_inputs import (
-    asked,
-    checkpoint_path,
-    evaluated_in,
-    protocol_of,
-    required_artifact,
-)
+from radio.models.step_inputs import checkpoint_path, evaluated_in, protocol_of
 from radio.quantize.method_inputs import load_method_inputs
 from radio.quantize.methods.base import MixedDepthMethod
-from radio.rate import ACCURACY, Target
+from radio.rate import ACCURACY, Target, asked
+from radio.runtime.artifacts import required_artifact
 from radio.runtime.build import build
 from radio.runtime.device import devices
 from radio.runtime.errors import RadioError

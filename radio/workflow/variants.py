@@ -26,7 +26,7 @@ def split(name: str) -> tuple[str, dict[str, str]]:
     """Base name and settings of a variant.
 
     >>> split("radio@scale_fit=moments,seed=1")
-    ('radio', {'fit': 'moments', 'seed': '1'})
+    ('radio', {'scale_fit': 'moments', 'seed': '1'})
 
     Raises:
         RadioError: a setting without a value.

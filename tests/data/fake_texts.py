@@ -31,7 +31,9 @@ def byte_tokenizer(bos: bool) -> PreTrainedTokenizerFast:
 def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """One token for each word that occurs in `texts`."""
     found = dict.fromkeys(word for text in texts for word in text.split())
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(found)}))
+    vocabulary = {word: index for index, word in enumerate(found)}
+    # a window of a long text may cut a word
+    tokenizer = Tokenizer(models.WordLevel({**vocabulary, "<unk>": len(found)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 

@@ -28,11 +28,11 @@ JOBS = ("calibrate", "refine", "target", "downstream", "quantize", "train")
 # a module that decides the numbers of the job
 CODE = {
     "calibrate": "theory/grouping.py",
-    "refine": "refine/gradients.py",
+    "refine": "paper_loop/gradients.py",
     "target": "evaluate/perplexity.py",
-    "downstream": "downstream/harness.py",
-    "quantize": "methods/gptq.py",
-    "train": "models/tokenizer.py",
+    "downstream": "evaluate/downstream/harness.py",
+    "quantize": "quantize/methods/gptq.py",
+    "train": "models/train_tokenizer.py",
 }
 # times that the job saves before it is killed
 SAVES = {"downstream": 1}
@@ -248,8 +248,7 @@ def test_a_block_that_is_lost_in_the_middle_is_computed_again(
     folder = copied(inputs, tmp_path / "again")
     with monkeypatch.context() as patch:
         patch.setattr("radio.pack.streamed.join_parts", None)
-        with pytest.raises(TypeError):
-            run("quantize", folder)
+        assert run("quantize", folder) == 1
     (folder / f"out.safetensors.parts/block-{lost:05}.safetensors").write_bytes(b"damaged")
     assert run("quantize", folder) == 0
     assert result("quantize", folder) == runs.whole("quantize")

@@ -222,7 +222,7 @@ def test_every_cell_gets_what_its_steps_ask_for(name: str) -> None:
         if "allocation" in config.needs:
             above = PLAN.inputs("allocate", **names)
             assert ("distortion" in above) == bool(config.use_measured_distortion)
-            counted = "codebook" in config.needs and rate.startswith(("bits=", "size="))
+            counted = "codebook" in config.needs and rate.startswith(("bpw=", "size="))
             assert ("codebook" in above) == counted
 
 

@@ -96,7 +96,7 @@ class Radio:
         if self.error_compensation and self.gain_correction:
             raise RadioError(
                 f"method.quantizer.gain_correction={self.gain_correction} has no effect "
-                "with error_compensation=true: set method.quantizer.gain_correction=0"
+                "with method.quantizer.error_compensation=true: set method.quantizer.gain_correction=0"
             )
 
     def check_rate(self, rate_bits: float) -> None:

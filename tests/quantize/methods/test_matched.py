@@ -88,5 +88,5 @@ def test_large_models_take_no_time():
 
 
 def test_refuses_a_second_number_of_kept_columns():
-    with pytest.raises(RadioError, match=r"extra_bits=0\.4 has no part in target\.bits=3\.1"):
+    with pytest.raises(RadioError, match=r"extra_bits=0\.4 has no part in target\.bpw=3\.1"):
         Owq(extra_bits=0.4).solve_for_bits(3.1, SHAPES)
