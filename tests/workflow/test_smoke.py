@@ -17,6 +17,7 @@ METHODS = [
     "owq",
     "awq-g128",
     "radio-paper",
+    "radio-paper@follow_author_code=true,quantizer.center_on=median",
     "radio",
 ]
 
