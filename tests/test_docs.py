@@ -26,7 +26,9 @@ RUN_BY = {
     "snakemake -n results/table_llama2.csv": (
         "tests/workflow/test_graph.py::test_tables_of_the_paper"
     ),
-    "snakemake results/ledger.html": "tests/workflow/test_paper_targets.py::test_the_step_writes_the_ledger",
+    "snakemake results/ledger.html": (
+        "tests/workflow/test_paper_targets.py::test_the_step_writes_the_ledger"
+    ),
     "make report": (
         "tests/workflow/test_rerun.py::test_the_report_is_one_file_with_the_ledger_in_front"
     ),
@@ -47,7 +49,9 @@ RUN_BY = {
     "radio plan model=smollm2-135m method=radio bpw=3": "tests/resources/test_estimates.py",
     "radio plan model=llama2-70b method=radio target.bpw=3": "tests/resources/test_estimates.py",
     "radio plan check=results/table_scaling.csv": "tests/resources/test_estimates.py",
-    "snakemake results/smollm2-135m/downstream/radio/3/local.csv": "tests/evaluate/downstream/test_run.py",
+    "snakemake results/smollm2-135m/downstream/radio/3/local.csv": (
+        "tests/evaluate/downstream/test_run.py"
+    ),
     "radio export OUT out=DENSE": "tests/commands/test_commands.py",
     "snakemake results/smoke.csv --config 'overrides=[model.path=/models/mine, "
     "model.calibration_data=local, data.path=/texts/mine.txt]'": (
@@ -70,7 +74,7 @@ NEEDS = {
     "make table": "an hour; tests/workflow/test_graph.py has its jobs",
     "make test": "it is what runs the tests",
     "snakemake paper": "a GPU",
-    "snakemake -n paper": "most of a minute; tests/workflow/test_paper_targets.py has what it asks for",
+    "snakemake -n paper": "most of a minute; see tests/workflow/test_paper_targets.py",
     "snakemake --until tokenize items --cores 4 -- results/table_opt.csv": "the hub",
     "snakemake --touch results/NAME.csv": "a name",
     "wandb sync logs/wandb/offline-run-*": "an account",

@@ -91,7 +91,7 @@ class State:
             group_rows: rows a cluster should have.
             length: tokens of a sequence.
             per_token: factor from a sequence's squared gradients to `grad_var`.
-            follow_author_code: take weight variances about the median (author's code), not about the
+            follow_author_code: take weight variances about the median (author's code), not the
                 mean (paper).
 
         Raises:

@@ -1,4 +1,4 @@
-"""Error feedback: what rounding one column did to the output, later columns make up for.
+"""Error compensation: later columns correct the output error of rounding a column.
 
 The output error of W_q for inputs of second moment H is tr((W_q - W) H (W_q - W)^T), and rows are
 independent. Once column j is rounded, the remaining weights move to where that error is least: by
@@ -44,7 +44,7 @@ def inverse_factor(
     Args:
         second_moment: H, or the covariance of the inputs; at least nearly positive semidefinite.
         damping_frac: added to the diagonal, in units of its mean.
-        order: the factor is that of H with its columns in this order (see `with_error_compensation`).
+        order: order of the columns of H in the factor (see `with_error_compensation`).
 
     Raises:
         ValueError: H is not finite, or far from positive semidefinite.

@@ -1,8 +1,8 @@
 """Variants: a method or calibration with some of its settings changed, named in paths.
 
-`radio@scale_fit=moments,seed=1` is method radio with `method.quantizer.scale_fit=moments` and `seed=1`. A
-setting is the last part of a key in the YAML files, or as much of its end as tells it from others;
-each step takes those that it has.
+`radio@scale_fit=moments,seed=1` is method radio with `method.quantizer.scale_fit=moments` and
+`seed=1`. A setting is the last part of a key in the YAML files, or as much of its end as makes it
+unique. Each step takes the settings that it has.
 """
 
 from collections.abc import Iterator, Mapping

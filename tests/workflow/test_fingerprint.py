@@ -169,7 +169,8 @@ RECIPES = """
 from radio.workflow import JobGraph
 from radio.workflow.fingerprint import fingerprint
 names = {"model": "smollm2-135m", "data": "wikipedia", "method": "radio", "rate": "3"}
-print([fingerprint(JobGraph(), step, **names) for step in ("tokenize", "quantize", "evaluate", "ledger")])
+steps = ("tokenize", "quantize", "evaluate", "ledger")
+print([fingerprint(JobGraph(), step, **names) for step in steps])
 """
 
 

@@ -41,7 +41,7 @@ class Companded:
     Attributes:
         codebook: levels of depths 1..8, one after the other; None for the companding law.
         exponent: 0 unless float16 does not hold the lines (`radio.pack.floats`).
-        scale_bits: of a location and of a scale as they are stored, 16 or 8 (`radio.theory.scale_codec`).
+        scale_bits: stored bits of a location and of a scale, 16 or 8 (`radio.theory.scale_codec`).
     """
 
     name: ClassVar[str] = "companded"

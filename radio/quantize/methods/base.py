@@ -54,7 +54,7 @@ class BlockMethod(Method, Protocol):
     """A method that rewrites a decoder block before its layers are quantized (`needs: [inputs]`).
 
     The block computes the same afterwards, up to rounding, by parameters that lose less in
-    quantization: channels scaled, or rotated. `radio.models.scaling_groups` says which can be scaled.
+    quantization: channels scaled, or rotated. `radio.models.scaling_groups` lists them.
     """
 
     def reparametrize(

@@ -1,4 +1,4 @@
-"""GPTQ: affine grids with error feedback (arXiv 2210.17323, repository IST-DASLab/gptq).
+"""GPTQ: affine grids with error compensation (arXiv 2210.17323, repository IST-DASLab/gptq).
 
 Where a group begins inside a block of columns whose corrections are still to be applied to later
 ones, the original fits the group's grid to weights that lack those of the block; here they have

@@ -49,7 +49,7 @@ LEARNED = "learned"
 CENTERS = {"median": locations_and_scales, "mean": means_and_deviations}
 # what the decoder knows by itself; other levels are stored
 KNOWN_TO_DECODER = ("companded", "companded-nearest")
-# in feedback, codes and line of a column are refined in turn; a third round moves next to nothing
+# error compensation refines codes and line of a column in turn; a third round changes very little
 FEEDBACK_ROUNDS = 2
 # deepest at which errors are measured; cells are narrow from there on, so that the high-resolution
 # law holds, and the deepest codebooks would cost most of the time
@@ -66,19 +66,20 @@ class Radio:
         levels: where codes are decoded: "companded" (paper), "companded-nearest" (the same levels,
             but a weight takes the nearest of them and not that of its cell), "uniform", or
             "learned": the layer's `codebooks`.
-        scale_fit: how each group's location and scale are chosen: "range", "moments", "search" (author's
+        scale_fit: choice of each group's location and scale: "range", "moments", "search" (author's
             code) or "least_squares", see `radio.theory.scale_fit`.
         correct_bias: add (W - W_q) E[x] to the bias, so that the mean output is unchanged; a
             layer without a bias gains one.
-        error_compensation: quantize column by column, each after the errors of those before it were fed
-            back into it, with its line refitted to it. Needs the layer's `inputs`.
+        error_compensation: quantize column by column, each after it was corrected for the errors of
+            the columns before it, and refit its line. Needs the layer's `inputs`.
         center_on: what a group is centred on before its line is fitted: its "median", with the root
             mean square about it as scale (author's code), or its "mean", with the standard
-            deviation; weights at depth 0 are then 0 (paper), but for feedback, which moves them.
-        scale_bits: of a group's location and of its scale, 16 (paper) or 8 (`radio.theory.scale_codec`).
+            deviation; weights at depth 0 are then 0 (paper), unless error compensation moves them.
+        scale_bits: stored bits of a group's location and of its scale, 16 (paper) or 8
+            (`radio.theory.scale_codec`).
         gain_correction: how far each group's gain <W_q, W> / <W, W> is raised towards 1 after
-            coding: 0 (paper) to 1 (unbiased), see `radio.theory.scale_fit.with_gain`. Error feedback
-            refits lines itself and takes 0 only.
+            coding: 0 (paper) to 1 (unbiased), see `radio.theory.scale_fit.with_gain`. Error
+            compensation refits lines itself and takes 0 only.
     """
 
     levels: Annotated[str, one_of("companded", "companded-nearest", "uniform", "learned")] = (
@@ -95,8 +96,8 @@ class Radio:
         check_fields(self, "method.quantizer")
         if self.error_compensation and self.gain_correction:
             raise RadioError(
-                f"method.quantizer.gain_correction={self.gain_correction} has no effect "
-                "with method.quantizer.error_compensation=true: set method.quantizer.gain_correction=0"
+                f"method.quantizer.gain_correction={self.gain_correction} has no effect with "
+                "method.quantizer.error_compensation=true: set method.quantizer.gain_correction=0"
             )
 
     def check_rate(self, rate_bits: float) -> None:
@@ -283,12 +284,13 @@ class Radio:
     def _encode_with_error_compensation(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
     ) -> Tensor:
-        """Codes [rows, cols] after error feedback; `lines` are overwritten by the refitted ones."""
+        """Return codes [rows, cols]; refitted lines overwrite `lines`."""
         assert layer.statistics is not None and layer.depths is not None
         if layer.inputs is None:
             raise RadioError(
-                "method.quantizer.error_compensation=true needs the moments of inputs and there are none: "
-                "add inputs to `needs` in the method's YAML, or set method.quantizer.error_compensation=false"
+                "method.quantizer.error_compensation=true needs the moments of inputs, which are "
+                "missing: add inputs to `needs` in the method's YAML, or set "
+                "method.quantizer.error_compensation=false"
             )
         location, scale = lines
         depths = layer.depths.T.tolist()
