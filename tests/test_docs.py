@@ -52,6 +52,7 @@ RUN_BY = {
     "snakemake results/smollm2-135m/downstream/radio/3/local.csv": (
         "tests/evaluate/downstream/test_run.py"
     ),
+    "radio export": "tests/commands/test_commands.py",
     "radio export OUT out=DENSE": "tests/commands/test_commands.py",
     "snakemake results/smoke.csv --config 'overrides=[model.path=/models/mine, "
     "model.calibration_data=local, data.path=/texts/mine.txt]'": (
@@ -79,6 +80,7 @@ NEEDS = {
     "snakemake --touch results/NAME.csv": "a name",
     "wandb sync logs/wandb/offline-run-*": "an account",
     "hf auth login": "an account",
+    "hf download NAME --local-dir OUT": "the hub",
     "snakemake results/llama2-7b/model.json": "weights from the hub",
     "pytest tests/kernels tests/test_on_gpus.py": "a GPU",
 }
