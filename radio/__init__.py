@@ -9,6 +9,6 @@ from radio.runtime.imports import when_imported
 
 __all__ = ["CompressedModel", "compress", "load"]
 
-# transformers takes seconds to import, which `radio --help` must not pay: its quantizers get to
-# know ours when somebody imports them
+# transformers takes seconds to import, which would slow down `radio --help`: our quantizer is
+# registered when transformers' quantizers are imported
 when_imported("transformers.quantizers.auto", "radio.pack.hf.quantizer")

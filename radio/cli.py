@@ -1,8 +1,8 @@
 """The command line: `radio STEP [KEY=VALUE ...]`, and three commands for users.
 
-A step reads artifacts of earlier steps and writes one of its own at `out`; Snakemake calls the
-steps in their order. `radio compress` without artifacts runs all of that itself (radio/commands/).
-Imports are light here, so that help costs nothing.
+A step reads artifacts of earlier steps and writes its own artifact to `out`; Snakemake runs the
+steps in order. `radio compress` runs the whole workflow (radio/commands/). This module imports
+little, so that help is fast.
 """
 
 import ast
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 COMMANDS = ("compress", "plan", "export")
 FAILED, BAD_INPUT = 1, 2
-# 128 and the number of the signal
+# 128 plus the signal's number
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
@@ -48,14 +48,14 @@ steps:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    Bad input (`RadioError`) ends in one line on stderr and status 2. So does anything else that
-    goes wrong, with status 1, and the line names the file that has the traceback.
+    Bad input (`RadioError`) prints one line on stderr and returns status 2. Any other error prints
+    one line with the path of a file that has the traceback, and returns status 1.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(MaskingFormatter("%(asctime)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # what a PDF leaves out of its fonts
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # no lines on the fonts of a PDF
     signal.signal(signal.SIGTERM, _terminate)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RadioError as error:
         return _complain(str(error))
     except BrokenPipeError:
-        # the interpreter flushes stdout at exit, and would complain again
+        # the interpreter flushes stdout at exit, which would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return PIPE_CLOSED
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def run(step: str, overrides: Sequence[str]) -> None:
     """Run a command for users, or compose the configuration of `step` and run it.
 
     Raises:
-        RadioError: bad input, told in a sentence.
+        RadioError: bad input.
     """
     if step == "quantize" and not any(word.startswith("artifacts.") for word in overrides):
         log.warning("`radio quantize` without artifacts is `radio compress` now: use that name")
@@ -120,7 +120,7 @@ def run(step: str, overrides: Sequence[str]) -> None:
 
 
 def _set_up(threads: int | None) -> None:
-    """Settings of libraries that they read when imported; the user's own come first."""
+    """Set environment variables that libraries read at import; the user's own are kept."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -132,19 +132,19 @@ def _set_up(threads: int | None) -> None:
 
 
 def _summaries() -> str:
-    """A line for each step: its name and the first line of its docstring."""
+    """Return a line per step: its name and the first line of its docstring."""
     from radio.runtime.compose import steps
 
     return "".join(f"  {name:10} {_summary(name)}\n" for name in steps())
 
 
 def _summary(step: str) -> str:
-    """First line of a step's docstring, without importing it."""
+    """Return the first line of a step's docstring, without importing it."""
     return _docstring(f"steps/{step}").partition("\n")[0]
 
 
 def _docstring(module: str) -> str:
-    """What a module says of itself, without importing it; nothing where there is none."""
+    """Return a module's docstring without importing it; empty if there is none."""
     source = Path(__file__).parent / f"{module}.py"
     return (
         (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "")
@@ -154,7 +154,7 @@ def _docstring(module: str) -> str:
 
 
 def _help(step: str, overrides: Sequence[str]) -> str:
-    """What a command does; of a step, the options of its groups and its configuration too."""
+    """Return the help of a command, or of a step with its options and its configuration."""
     if step in COMMANDS:
         return _docstring(f"commands/{step}") + "\n"
 
@@ -175,7 +175,7 @@ def _help(step: str, overrides: Sequence[str]) -> str:
 
 
 def _complain(sentence: str, status: int = BAD_INPUT) -> int:
-    """Say what is wrong in one line and return the exit status."""
+    """Print an error in one line and return the exit status."""
     print(f"radio: error: {masked(' '.join(sentence.split()))}", file=sys.stderr)
     return status
 

@@ -1,4 +1,4 @@
-"""Speed of greedy generation: reading a prompt and writing after it, in torch and llama.cpp."""
+"""Speed of greedy generation: prefill and decoding, in torch and llama.cpp."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -15,13 +15,13 @@ from radio.runtime.progress import progress
 
 
 class Times(NamedTuple):
-    """Seconds for the prompt, which also yields a first token, and for the tokens after it."""
+    """Seconds for the prompt, which also yields the first new token, and for all further tokens."""
 
     prefill_s: float
     decode_s: float
 
 
-# maps a prompt and a number of tokens to write after the first to their times
+# maps a prompt and the number of tokens to generate after the first one to times
 Decoder = Callable[[Sequence[int], int], Times]
 
 
@@ -88,7 +88,7 @@ def measure(
         decoders: decoders, which take turns.
         vocabulary: size of the vocabulary; prompts are random tokens.
         prompt_tokens: lengths of the prompts; generation is timed after the first prompt.
-        new_tokens: number of tokens to write after the first.
+        new_tokens: number of tokens to generate after the first one.
         rounds: number of turns.
     """
     generator = torch.Generator().manual_seed(0)

@@ -1,7 +1,7 @@
-"""Products of ggml, llama.cpp's library, to compare with: out of the wheel `xllamacpp`, optional.
+"""Products of ggml, llama.cpp's library, for comparison; needs the optional wheel `xllamacpp`.
 
-Weights lie as in a GGUF file. ggml rounds the vector to 8 bits where weights are quantized, and to
-float16 where they are that.
+Weights are laid out as in a GGUF file. ggml rounds the vector to 8 bits if weights are quantized,
+and to float16 if weights are float16.
 """
 
 import ctypes
@@ -29,11 +29,11 @@ TYPES = {
     "ggml_q4_k": GGMLQuantizationType.Q4_K,
     "ggml_q4_0": GGMLQuantizationType.Q4_0,
 }
-# of a product's norm: a vector of normal entries is rounded to 8 bits at 0.7%
+# relative to a product's norm; rounding a normal vector to 8 bits costs 0.7%
 TOLERANCE = 0.02
-# bytes of a graph of one product and of its tensors' headers; weights have their own memory
+# bytes for a graph of one product and for its tensors' headers; weights have their own memory
 CONTEXT_BYTES = 1 << 20
-# ggml wants a matrix to begin at a multiple of so many bytes
+# alignment in bytes that ggml requires of a matrix
 ALIGNMENT = 64
 
 
@@ -47,7 +47,7 @@ class _Context(ctypes.Structure):
     )
 
 
-# of what is called: types of the result and of the arguments
+# types of the result and of the arguments, by function
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_init": (ctypes.c_void_p, [_Context]),
     "ggml_free": (None, [ctypes.c_void_p]),
@@ -75,7 +75,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 @cache
 def installed() -> str | None:
-    """Version of the wheel, or None, with one line of the log that says how to get it."""
+    """Return the wheel's version; None, with one log line on how to install it, if missing."""
     if find_spec("xllamacpp") is None:
         log.info("ggml is not timed: pip install 'xllamacpp' (radio's extra `ggml`) to have it")
         return None
@@ -97,7 +97,7 @@ def quantized(weight: Float[Tensor, "rows cols"], kind: GGMLQuantizationType) ->
     """Return the bytes [rows, row_bytes] of a matrix.
 
     Raises:
-        RadioError: the columns are not whole blocks of the type, or ggml wrote another size.
+        RadioError: the columns are not whole blocks of the type, or ggml wrote an unexpected size.
     """
     rows, cols = weight.shape
     out = torch.empty(rows, _row_bytes(cols, kind), dtype=torch.uint8)
@@ -116,24 +116,24 @@ def _row_bytes(cols: int, kind: GGMLQuantizationType) -> int:
 
 
 def _require(valid: bool, problem: str) -> None:
-    """Refuse what C code would read or write past."""
+    """Raise unless `valid`, before C code would access memory out of bounds."""
     if not valid:
         raise RadioError(f"{problem}: run without xllamacpp, and report this")
 
 
 def fits(cols: int, kind: GGMLQuantizationType) -> bool:
-    """Return whether rows of so many columns are whole blocks of a type."""
+    """Return whether rows of `cols` columns are whole blocks of a type."""
     return cols % GGML_QUANT_SIZES[kind][0] == 0
 
 
 class Matrix:
-    """A matrix of ggml, made of a strip of rows that is repeated in memory of its own."""
+    """A matrix of ggml: a repeated strip of rows, in its own memory."""
 
     def __init__(self, strip: Tensor, kind: GGMLQuantizationType, rows: int, cols: int) -> None:
-        """Repeat the bytes of `strip` [some, row_bytes], of which `rows` is a multiple.
+        """Repeat the bytes of `strip` [some, row_bytes]; `rows` is a multiple of `some`.
 
         Raises:
-            RadioError: the strip has another size.
+            RadioError: the strip's size does not fit.
         """
         whole = len(strip) > 0 and rows > 0 and rows % len(strip) == 0
         sized = strip.dtype == torch.uint8 and strip.shape[1:] == (_row_bytes(cols, kind),)
@@ -147,7 +147,7 @@ class Matrix:
 
 
 class Products:
-    """Products of matrices of one shape and type with one vector, by as many threads as torch's."""
+    """Products of matrices of one shape and type with one vector, with torch's thread count."""
 
     def __init__(self, matrices: list[Matrix], inputs: Float[Tensor, " cols"]) -> None:
         """Build a graph of one product for each matrix.
@@ -190,7 +190,7 @@ class Products:
         return graph
 
     def calls(self) -> list[Callable[[], Tensor]]:
-        """A function for each matrix, which gives its product; the next call overwrites it."""
+        """Return a function per matrix that returns its product; the next call overwrites it."""
         return [partial(self._compute, graph) for graph in self._graphs]
 
     def _compute(self, graph: int) -> Tensor:
@@ -199,7 +199,7 @@ class Products:
         return self._outputs
 
     def close(self) -> None:
-        """Give back what ggml holds."""
+        """Free ggml's resources."""
         library = _library()
         for buffer in self._buffers:
             library.ggml_backend_buffer_free(buffer)
@@ -209,15 +209,15 @@ class Products:
 
 
 def check(outputs: Tensor, strip: Tensor, kind: GGMLQuantizationType, inputs: Tensor) -> None:
-    """Compare a product with that of the weights as the package `gguf` reads them.
+    """Compare a product with that of the weights that the package `gguf` decodes.
 
     Raises:
-        RadioError: it differs by more than the vector's rounding.
+        RadioError: the error is larger than the vector's rounding explains.
     """
     weight = torch.from_numpy(dequantize(np.asarray(strip), kind)).double()
     expected = (weight @ inputs.double()).repeat(len(outputs) // len(strip))
     error = float((outputs.double() - expected).norm() / expected.norm())
-    if not error < TOLERANCE:  # nor is NaN
+    if not error < TOLERANCE:  # also true for NaN
         raise RadioError(
             f"ggml's product in {kind.name} is wrong by {error:.1e}, so it is not timed: "
             "install another version of xllamacpp, or none"
@@ -225,7 +225,7 @@ def check(outputs: Tensor, strip: Tensor, kind: GGMLQuantizationType, inputs: Te
 
 
 def _aligned(values: Tensor) -> Tensor:
-    """The same float32 values at an address that ggml accepts."""
+    """Return a float32 copy at an address that ggml accepts."""
     spare = torch.empty(values.numel() + ALIGNMENT // 4)
     start = -spare.data_ptr() % ALIGNMENT // 4
     aligned = spare[start : start + values.numel()]

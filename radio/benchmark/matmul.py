@@ -1,9 +1,9 @@
-"""How long a product with a packed matrix takes, beside torch's and ggml's.
+"""Time products with packed matrices, compared with those of torch and ggml.
 
-All are timed in turns, in the same seconds of the same machine, over as many copies of the matrix
-as do not fit into its caches, together with plain reading of memory. A wrong kernel is not timed.
+All products are timed in turns on the same machine, together with plain reading of memory. There
+are so many copies of a matrix that they exceed the caches. A wrong kernel is not timed.
 
-Large matrices are a slab of rows, repeated: they cost no more to make and to check than the slab.
+Large matrices repeat a slab of rows, so they cost no more to create and to check than the slab.
 """
 
 import os
@@ -30,17 +30,18 @@ from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS
 
 DENSE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# of each kind of matrix: three times the largest cache seen
+# bytes of all copies of a matrix: three times the largest cache seen
 COPIES_BYTES = 96 * 2**20
 STREAM_BYTES = 2**28
-# a weight in float32, bfloat16, float16, ggml's four types, and packed at 2, 3, 4 bits two times
+# bytes per weight in all forms: float32, bfloat16, float16, ggml's four types, and packed at 2, 3
+# and 4 bits twice
 WEIGHT_BYTES = 4 + 2 + 2 + 4 + 3
-# seconds of one kind before the next has its turn
+# seconds of a turn
 TURN_S = 0.01
-# least weights of a slab, and rows of a strip of dense weights
+# minimum of weights in a slab, and rows of a strip of dense weights
 SLAB_WEIGHTS = 2**23
 STRIP_ROWS = 64
-# relative error of float32 sums of the longest rows, with much to spare
+# relative; well above the error of float32 sums over the longest rows
 TOLERANCE = 1e-5
 
 Depths = UInt8[Tensor, "clusters cols"]
@@ -48,11 +49,11 @@ Depths = UInt8[Tensor, "clusters cols"]
 
 @dataclass(frozen=True)
 class Shape:
-    """A matrix to be timed.
+    """Shape of a matrix to time.
 
     Attributes:
-        embedding_dim: E of the paper's table; 0 if the shape is not from there.
-        matrix: its name for the shape.
+        embedding_dim: E in the paper's table; 0 if the shape is not in the paper.
+        matrix: the paper's name of the shape.
     """
 
     rows: int
@@ -63,13 +64,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class Case:
-    """Depths to be timed.
+    """A matrix to time, with its depths.
 
     Attributes:
-        source: where they come from.
-        slab: codes under them.
-        repeats: slabs in the matrix.
-        asked_bits: mean depth that was asked for.
+        source: source of the depths.
+        slab: codes of these depths.
+        repeats: number of slabs in the matrix.
+        asked_bits: requested mean depth.
     """
 
     source: str
@@ -79,7 +80,7 @@ class Case:
 
 
 def fits(shape: Shape, device: torch.device) -> bool:
-    """Whether memory holds a matrix of this shape in all its forms, most of it dense."""
+    """Return whether a matrix of this shape fits into memory in all its forms."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if device.type == "cuda":
         memory = min(memory, free_bytes(device))
@@ -94,7 +95,7 @@ def coded_case(
     group_rows: int,
     seed: int,
 ) -> Case:
-    """A case of random codes under depths that `draw(clusters, cols, generator)` gives."""
+    """Return a case of random codes with depths from `draw(clusters, cols, generator)`."""
     clusters = max(1, shape.rows // group_rows)
     least = -(-SLAB_WEIGHTS * clusters // (shape.rows * shape.cols))
     of_slab = next(
@@ -110,7 +111,7 @@ def coded_case(
 
 
 def normal_depths(mean_bits: float, spread_bits: float) -> Callable[..., Depths]:
-    """Function that draws depths: rounded normal ones of a mean and a standard deviation."""
+    """Return a function that draws depths from a rounded normal distribution."""
 
     def draw(clusters: int, cols: int, generator: torch.Generator) -> Depths:
         drawn = mean_bits + spread_bits * torch.randn(clusters, cols, generator=generator)
@@ -120,7 +121,7 @@ def normal_depths(mean_bits: float, spread_bits: float) -> Callable[..., Depths]
 
 
 def allocated_depths(pool: UInt8[Tensor, " groups"]) -> Callable[..., Depths]:
-    """Function that draws depths out of those of an allocation."""
+    """Return a function that draws depths from those of an allocation."""
 
     def draw(clusters: int, cols: int, generator: torch.Generator) -> Depths:
         return pool[torch.randint(len(pool), (clusters, cols), generator=generator)]
@@ -129,7 +130,7 @@ def allocated_depths(pool: UInt8[Tensor, " groups"]) -> Callable[..., Depths]:
 
 
 def random_codes(rows: int, depths: Depths, generator: torch.Generator) -> Companded:
-    """Random codes of given depths; rows of a cluster lie scattered."""
+    """Return random codes of given depths; the rows of a cluster are scattered."""
     clusters, cols = depths.shape
     cluster = (torch.arange(rows) * clusters // rows)[torch.randperm(rows, generator=generator)]
     codes = torch.randint(0, 256, (rows, cols), generator=generator, dtype=torch.uint8)
@@ -147,14 +148,14 @@ def random_codes(rows: int, depths: Depths, generator: torch.Generator) -> Compa
 def measure(
     shape: Shape, cases: Sequence[Case], device: torch.device, rounds: int
 ) -> list[dict[str, Any]]:
-    """Time one right-hand side of each case.
+    """Time the product of each case with one vector.
 
     Returns:
         Rows of the table: medians over `rounds` turns in milliseconds, ratios to other products,
-        bytes read a second, and the share of what plain reading reaches.
+        bytes read per second, and their share of the bandwidth of plain reading.
 
     Raises:
-        RadioError: a kernel's product is not the reference's.
+        RadioError: a kernel's product differs from the reference.
     """
     inputs = torch.randn(1, shape.cols, generator=torch.Generator().manual_seed(0)).to(device)
     calls, sizes = dict[str, Iterator[Tensor]](), list[int]()
@@ -185,14 +186,14 @@ def measure(
 
 
 def check(case: Case, outputs: Tensor, inputs: Tensor) -> None:
-    """Compare a product with the reference's.
+    """Compare a product with the reference.
 
     Raises:
-        RadioError: they differ by more than float32 sums may.
+        RadioError: the error is larger than float32 sums explain.
     """
     expected = reference.product(case.slab, inputs.cpu().float()).repeat(1, case.repeats)
     error = float((outputs.cpu().double() - expected).norm() / expected.norm())
-    if not error < TOLERANCE:  # nor is NaN
+    if not error < TOLERANCE:  # also true for NaN
         raise RadioError(
             f"the kernel's product of {case.slab.shape} is wrong by {error:.1e}, so it is not "
             "timed: report this, with the machine it ran on"
@@ -202,7 +203,7 @@ def check(case: Case, outputs: Tensor, inputs: Tensor) -> None:
 def _ggml(
     strip: Float[Tensor, "some cols"], shape: Shape, inputs: Float[Tensor, " cols"]
 ) -> dict[str, ggml.Products]:
-    """Products of ggml by their names, checked, in the types that the shape allows."""
+    """Return ggml's checked products by name, for the types that the shape allows."""
     found = {}
     for name, kind in ggml.TYPES.items():
         if not ggml.fits(shape.cols, kind):
@@ -254,17 +255,17 @@ def _copies(size_bytes: int) -> int:
 
 
 def _tall(strip: Tensor, rows: int) -> Tensor:
-    """A matrix of so many rows, in memory of its own."""
+    """Return a matrix of `rows` rows, in its own memory."""
     return strip.repeat(rows // len(strip), 1)
 
 
 def _in_turn(function: Any, inputs: Tensor, weights: Sequence[Any]) -> Iterator[Tensor]:
-    """Products with one weight after another, for ever."""
+    """Return an endless iterator over the products with each weight in turn."""
     return (function(inputs, weight) for weight in cycle(weights))
 
 
 def _medians(calls: Mapping[str, Iterator[Tensor]], rounds: int) -> dict[str, float]:
-    """Median seconds a call, where all take turns."""
+    """Return the median seconds per call; the functions take turns."""
     timers = {
         name: Timer("next(call)", globals={"call": call}, num_threads=torch.get_num_threads())
         for name, call in calls.items()

@@ -1,1 +1,1 @@
-"""What a user asks for in one line: steps and the workflow, put together."""
+"""Commands for users, which combine steps and the workflow."""

@@ -1,9 +1,9 @@
 """Compress a model to a directory that transformers loads: `radio compress ... out=DIR`.
 
-What the workflow has not made yet for this model, method and rate, it makes now, under `results/`
-in the current directory; a second time there is nothing to be done. The method may be a variant,
-as in method=radio@scale_fit=moments; other keys are Hydra overrides for all steps that have them. A
-directory that holds an earlier model is replaced, any other that is not empty is refused.
+The workflow makes all missing results for this model, method and rate under `results/` in the
+current directory; later runs reuse them. The method may be a variant, as in
+method=radio@scale_fit=moments; other keys are Hydra overrides for all steps that have them. If the
+directory contains an earlier model, it is replaced; any other nonempty directory is an error.
 """
 
 import logging
@@ -26,19 +26,19 @@ from radio.workflow.variants import canonical
 
 log = logging.getLogger(__name__)
 
-# overrides that name files of the user, which no output may replace
+# overrides that name files of the user, which outputs must not replace
 PATHS = ("model.path=", "data.path=")
 
 
 def run(words: Sequence[str]) -> None:
-    """Make the quantized file of `model`, `method` and rate by the workflow, and pack it to `out`.
+    """Run the workflow for the quantized file of `model`, `method` and rate, and pack it to `out`.
 
     Args:
         words: model=, method= (variants too), a rate (`pop_rate`), out=, threads=; all others are
             Hydra overrides, as in `snakemake --config overrides=[...]`.
 
     Raises:
-        RadioError: bad input, told before anything is run, or the workflow failed.
+        RadioError: bad input (raised before anything is run), or the workflow failed.
     """
     given = pairs(words)
     out, threads = given.pop("out", None), given.pop("threads", "all")
@@ -64,7 +64,7 @@ def run(words: Sequence[str]) -> None:
 def _compress(
     directory: str, names: dict[str, str], overrides: Sequence[str], threads: str
 ) -> None:
-    """Have the quantized file made, and pack it."""
+    """Make the quantized file, and pack it."""
     coded, prepared = (Path(job(step, names).artifact) for step in ("quantize", "prepare"))
     read = [word.partition("=")[2] for word in overrides if word.startswith(PATHS)]
     inputs = [coded, prepared, *(Path(path).expanduser() for path in read)]

@@ -1,4 +1,4 @@
-"""Decode a packed model to a plain checkpoint, for tools that know nothing of radio.
+"""Decode a packed model to a plain checkpoint, for tools that do not support radio.
 
 usage: radio export DIR out=DENSE [dtype=float16|bfloat16|float32]
 """

@@ -1,13 +1,13 @@
-"""What a compression will take, before anything is downloaded.
+"""Estimate the cost of a compression before anything is downloaded.
 
 usage: radio plan model=NAME method=NAME (rate_bits=BITS|target.bpw=BITS|target.size=SIZE)
                   [device=NAME] [KEY=VALUE ...]
        radio plan check=results/table_scaling.csv [device=NAME]
 
-Parameters, groups, bytes on disk and in memory, operations and time, by arithmetic from the
+Parameters, groups, bytes on disk and in memory, operations and time are computed from the
 architecture in the model's YAML (or the config.json of model=local model.path=DIR). Devices are in
-config/hardware; a time is told where the device's YAML has the speed. With `check`, the plans of
-what a table of times and memory has measured, beside the measurements.
+config/hardware; times are estimated if the device's YAML has the speed. `check` compares estimates
+with the measurements in a table of times and memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,10 +58,10 @@ UNKNOWN = "not known: the device's YAML has no speed for it"
 
 
 def run(words: Sequence[str]) -> None:
-    """Print the plan, a line for each quantity.
+    """Print the plan, one line per quantity.
 
     Raises:
-        RadioError: bad input, or a model whose architecture its YAML does not have.
+        RadioError: bad input, or the model's YAML has no architecture.
     """
     given = pairs(words)
     device = read_device(given.pop("device", DEVICE))
@@ -78,14 +78,14 @@ def run(words: Sequence[str]) -> None:
         "method": canonical(given.pop("method", defaults.method.name)),
     }
     plan = JobGraph(tuple(f"{key}={value}" for key, value in given.items()))
-    for name, value in list(plan_lines(plan, names, rate, device)):  # all of them or none
+    for name, value in list(plan_lines(plan, names, rate, device)):  # all lines or none
         print(f"{name:52}{value}")
 
 
 def plan_lines(
     plan: JobGraph, names: dict[str, str], rate: float | Target, device: DictConfig
 ) -> Iterator[tuple[str, str]]:
-    """What there is to tell of `model` and `method` in `names`: a name, and a value with its unit.
+    """Yield the lines for `model` and `method` in `names`: a name, and a value with its unit.
 
     Raises:
         RadioError: as for `run`.
@@ -137,7 +137,7 @@ def plan_lines(
 def _calibration(
     plan: JobGraph, of: Job, spec: ModelSpec, geometry: Geometry, device: DictConfig
 ) -> Iterator[tuple[str, str]]:
-    """What gradient variances take."""
+    """Yield the lines for gradient variances."""
     composed = plan.compose("calibrate", **dict(of.names))
     estimator = composed.calibration.estimator
     length = calibration_tokens(plan, spec)

@@ -1,4 +1,4 @@
-"""Plans beside measurements."""
+"""Compare plans with measurements."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,20 +14,20 @@ from radio.resources.planned_shape import geometry_of
 from radio.runtime.errors import RadioError
 from radio.workflow import JobGraph, job
 
-# stages whose memory is planned, and those whose time is
+# stages with planned memory, and stages with planned time
 MEMORY, TIME = ("calibrate", "allocate", "quantize"), ("calibrate", "quantize")
 WITHIN = 0.25
 
 
 def check(path: Path, device: DictConfig) -> None:
-    """Print what each stage in a table of times and memory took, was to take, and the ratios.
+    """Print measured and planned costs of each stage in a table of times and memory, and ratios.
 
     Args:
-        path: of a table of `radio.report.scaling`.
-        device: whose speeds times are planned with: the one that the table was measured on.
+        path: path of a table of `radio.report.scaling`.
+        device: the device on which the table was measured; its speeds give planned times.
 
     Raises:
-        RadioError: no such table, or it has measured nothing that is planned.
+        RadioError: the table is missing or invalid, or has no measurement with a plan.
     """
     found = list(ratios(path, device))
     if not found:
@@ -44,7 +44,7 @@ def check(path: Path, device: DictConfig) -> None:
 
 
 def ratios(path: Path, device: DictConfig) -> Iterator[tuple[str, str, str, float, float]]:
-    """Model, stage, "memory" or "time", and its measured and planned bytes or seconds."""
+    """Yield model, stage, "memory" or "time", and the measured and planned bytes or seconds."""
     try:
         table = load_scaling_table(path)
     except (OSError, KeyError, ValueError) as error:

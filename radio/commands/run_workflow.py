@@ -1,4 +1,4 @@
-"""The workflow, from Python: what `snakemake PATH` does in a shell."""
+"""Run the workflow from Python, like `snakemake PATH` in a shell."""
 
 import json
 import signal
@@ -14,15 +14,15 @@ SNAKEFILE = CONFIG.parent / "Snakefile"
 
 
 def make(artifact: Path, overrides: Sequence[str] = (), threads: str = "all") -> None:
-    """Let Snakemake make an artifact and all that it needs, in the current directory.
+    """Let Snakemake make an artifact and its missing inputs, in the current directory.
 
     Args:
-        artifact: its path, such as `results/table_smollm2.csv`.
-        overrides: Hydra overrides for all steps that have their key.
-        threads: cores that jobs share, or `all`.
+        artifact: path of the artifact, such as `results/table_smollm2.csv`.
+        overrides: Hydra overrides, each for all steps that have its key.
+        threads: number of cores that jobs share, or `all`.
 
     Raises:
-        RadioError: it could not.
+        RadioError: the workflow failed.
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), str(artifact)]
     settings = ["--cores", threads, "--config", f"overrides={json.dumps(list(overrides))}"]
@@ -30,7 +30,7 @@ def make(artifact: Path, overrides: Sequence[str] = (), threads: str = "all") ->
         try:
             status = process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)  # by which Snakemake stops its jobs
+            process.send_signal(signal.SIGINT)  # Snakemake then stops its jobs
             process.wait()
             raise
     if status:

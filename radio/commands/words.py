@@ -1,4 +1,4 @@
-"""KEY=VALUE words of a command."""
+"""Parse the KEY=VALUE words of a command."""
 
 from collections.abc import Iterable, Mapping, MutableMapping
 
@@ -7,10 +7,10 @@ from radio.runtime.errors import RadioError
 
 
 def pairs(words: Iterable[str]) -> dict[str, str]:
-    """Keys and their values; of a key given twice the last.
+    """Return values by key; if a key is repeated, the last value counts.
 
     Raises:
-        RadioError: a word without a key or an equals sign.
+        RadioError: a word has no key or no equals sign.
     """
     values = {}
     for word in words:
@@ -30,11 +30,11 @@ def pop_rate(values: MutableMapping[str, str]) -> dict[str, str]:
 def rate_of(words: Mapping[str, str]) -> float | Target:
     """Return the requested rate.
 
-    It is one of bpw, size, kl, perplexity_increase and mean_depth, or the key of a step's
-    configuration that means the same (target.bpw, ..., rate_bits).
+    Its key is one of bpw, size, kl, perplexity_increase and mean_depth, or the equivalent key of a
+    step's configuration (target.bpw, ..., rate_bits).
 
     Raises:
-        RadioError: no rate or more than one is given, or it cannot be read.
+        RadioError: no rate or more than one is given, or it cannot be parsed.
     """
     if len(words) > 1:
         raise RadioError(f"{' and '.join(words)} are two rates: give one")

@@ -1,1 +1,1 @@
-"""Products with matrices of mixed bit depths: reference, processor, GPU, and one dispatcher."""
+"""Products with matrices of mixed bit depths: reference, CPU, GPU, and a dispatcher."""

@@ -1,6 +1,6 @@
-"""What a packed matrix must be for kernels to stay inside its tensors and write every output.
+"""Checks that kernels stay inside a packed matrix's tensors and write every output.
 
-The compiled kernel checks the same (`csrc/matrix.h`); all else that reads a matrix uses this.
+The compiled kernel makes the same checks (`csrc/matrix.h`); all other readers use this module.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from radio.kernels.layout import BLOCK, LANES, WORD_BITS, PackedMatrix
 from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS
 
-# most rows or columns: 32-bit offsets of the kernels stay in range
+# maximum of rows and columns, which keeps the kernels' 32-bit offsets in range
 MAX_SIDE = 2**27
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Tensors as they were when they were checked.
+    """State of a matrix's tensors when they were checked.
 
     Attributes:
-        most_tiles: tiles of the cluster that has most.
+        most_tiles: largest number of tiles in a cluster.
     """
 
     tensors: Sequence["ref[Tensor]"]
@@ -37,10 +37,10 @@ _known = WeakTensorKeyDictionary()
 
 
 def checked(matrix: PackedMatrix) -> Checked:
-    """Check a matrix if its tensors are new or were written to since the last call.
+    """Check a matrix if its tensors are new or were modified since the last call.
 
     Raises:
-        RadioError: it is damaged.
+        RadioError: the matrix is damaged.
     """
     tensors = matrix.tensors()
     versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
@@ -61,10 +61,10 @@ def checked(matrix: PackedMatrix) -> Checked:
 
 
 def check(matrix: PackedMatrix) -> None:
-    """Check every field that indexes or sizes something, and that no number is NaN or infinite.
+    """Check all indices and sizes, and that all values are finite.
 
     Raises:
-        RadioError: it is damaged.
+        RadioError: the matrix is damaged.
     """
     _check_shapes(matrix)
     _check_words(matrix)

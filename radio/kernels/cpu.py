@@ -1,8 +1,8 @@
-"""The compiled kernel for processors, built on first use, kept in torch's cache of extensions.
+"""The compiled CPU kernel, built on first use and cached in torch's folder of extensions.
 
-The instruction set (AVX-512, AVX2, or whatever the compiler takes for granted) is the one that
-torch finds in the processor, or is given by ATEN_CPU_CAPABILITY. The name of a build is a digest of
-all that it rests on, so that machines may share a cache; TORCH_EXTENSIONS_DIR moves it.
+The instruction set (AVX-512, AVX2, or the compiler's default) is the one that torch detects, or is
+set by ATEN_CPU_CAPABILITY. The name of a build contains a digest of everything that it depends on,
+so machines may share a cache; TORCH_EXTENSIONS_DIR sets its path.
 """
 
 import os
@@ -24,19 +24,20 @@ FLAGS = {
     "AVX512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mf16c"],
     "AVX2": ["-mavx2", "-mfma", "-mf16c"],
 }
-# not linked: threads are those of the OpenMP that torch has loaded
+# OpenMP is not linked: the copy that torch has loaded provides the threads
 COMMON_FLAGS = ["-O3", "-fopenmp"]
 
 
 def kernel() -> ModuleType | None:
-    """Return the compiled kernel for this processor, or None where it could not be built.
+    """Return the compiled kernel for this CPU, or None if it could not be built.
 
-    Its functions end with a matrix' rows and tensors (`PackedMatrix`), which are checked when they
-    are new or were written to; a damaged matrix raises `RadioError`.
+    The last arguments of its functions are a matrix's rows and tensors (`PackedMatrix`). They are
+    checked if they are new or were modified; a damaged matrix raises `RadioError`.
 
-    - `product(x [vectors, cols], bias or None, rows, tensors)` returns [vectors, rows] in the type
+    - `product(x [vectors, cols], bias or None, rows, tensors)` returns [vectors, rows] in the dtype
       of x, summed in float32;
-    - `product_of_decoded`, the same, decodes the weights first, to bfloat16 where x is;
+    - `product_of_decoded` does the same, but decodes the weights first: to bfloat16 if x is
+      bfloat16, else to float32;
     - `decode(cluster, dtype, rows, tensors)` is `PackedMatrix.decode_cluster` in float32 or
       bfloat16.
     """

@@ -1,4 +1,4 @@
-"""The one door to the kernels: a linear layer whose weight is a packed matrix."""
+"""The entry point to the kernels: the product of a linear layer with a packed weight."""
 
 import torch
 from jaxtyping import Float
@@ -9,9 +9,9 @@ from radio.kernels.checks import checked
 from radio.kernels.layout import PackedMatrix
 from radio.runtime.errors import RadioError
 
-# inputs up to which codes are looked up for each product, beyond which weights are decoded first:
-# one core at 4096 x 4096 and at SmolLM2-135M's shapes. Lookups sum in float32, and processors
-# multiply bfloat16 at twice the speed.
+# up to this number of inputs, codes are looked up for each product; above it, weights are decoded
+# first. Measured on one core at 4096 x 4096 and at SmolLM2-135M's shapes. Lookups sum in float32,
+# and CPUs multiply bfloat16 twice as fast.
 DIRECT_INPUTS = {torch.float32: 128, torch.float16: 128, torch.bfloat16: 24}
 # not measured yet
 DIRECT_INPUTS_GPU = 16
@@ -22,15 +22,15 @@ def packed_linear(
     matrix: PackedMatrix,
     bias: Float[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "*batch rows"]:
-    """Return the products W x + b of all inputs, in the type of the inputs.
+    """Return the products W x + b of all inputs, in the dtype of the inputs.
 
-    Sums are of float32, or of float64 where the inputs are. An input that is not finite gives
-    outputs that are not finite. Not differentiable: packed weights are for inference.
+    Sums are in float32, or in float64 for float64 inputs. An input that is not finite gives outputs
+    that are not finite. Not differentiable: packed weights are for inference.
 
     Args:
-        inputs: of a floating type, on the matrix' device.
+        inputs: inputs of a floating dtype, on the matrix's device.
         matrix: W [rows, cols].
-        bias: b [rows], of any floating type, on that device.
+        bias: b [rows], of any floating dtype, on the same device.
 
     Raises:
         RadioError: shapes, types or devices do not fit, or the matrix is damaged.
@@ -43,7 +43,7 @@ def packed_linear(
     _check_fit(inputs, matrix, bias)
     vectors = inputs.reshape(-1, matrix.shape[1])
     if inputs.is_cuda and inputs.dtype in DIRECT_INPUTS and len(vectors) <= DIRECT_INPUTS_GPU:
-        from radio.kernels import gpu  # Triton costs a second, and is for GPUs alone
+        from radio.kernels import gpu  # importing Triton takes a second and is for GPUs only
 
         outputs = gpu.product(vectors.detach(), matrix, bias)
     else:
@@ -72,7 +72,7 @@ def product_of_decoded(
     matrix: PackedMatrix,
     bias: Float[Tensor, " rows"] | None,
 ) -> Float[Tensor, "vectors rows"]:
-    """Return W x + b by decoding one cluster after another, in the type of the inputs.
+    """Return W x + b by decoding one cluster after another, in the dtype of the inputs.
 
     Raises:
         RadioError: the matrix is damaged.

@@ -1,9 +1,9 @@
-"""The kernel for GPUs, in Triton.
+"""The GPU kernel, in Triton.
 
-So far it was run in Triton's interpreter only, which checks arithmetic and masks, not races,
-alignment or speed. A program takes some tiles of one cluster through all columns, 32 at a time as
-the layout has them, and no other adds to its rows: a result depends on the block sizes alone. Codes
-are unpacked by shifts that are computed for each column, so that one body serves all depths.
+So far it has been run in Triton's interpreter only, which checks arithmetic and masks, but not
+races, alignment or speed. A program multiplies some tiles of one cluster with all columns, in the
+layout's blocks of 32. No other program adds to its rows, so a result depends only on the block
+sizes. The shifts that unpack codes are computed for each column, so one body serves all depths.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ from radio.kernels.checks import checked
 from radio.kernels.layout import PackedMatrix
 from radio.runtime.device import gpus
 
-# right-hand sides of one launch
+# maximum of right-hand sides per launch
 MAX_VECTORS = 8
-# tiles and warps of a program, to be chosen by time; the interpreter cannot tell, and has one
+# tiles and warps of a program, chosen by measured time; one choice for the interpreter
 CHOICES = [(1, 2), (1, 4), (2, 4), (4, 4), (4, 8)] if gpus() else [(2, 4)]
 CONFIGS = [triton.Config({"TILES": tiles}, num_warps=warps) for tiles, warps in CHOICES]
 
@@ -27,7 +27,7 @@ CONFIGS = [triton.Config({"TILES": tiles}, num_warps=warps) for tiles, warps in 
 def product(
     inputs: Float[Tensor, "vectors cols"], matrix: PackedMatrix, bias: Float[Tensor, " rows"] | None
 ) -> Float[Tensor, "vectors rows"]:
-    """Return W x + b for every row of `inputs`, in their type, summed in float32.
+    """Return W x + b for every row of `inputs`, in their dtype, summed in float32.
 
     Raises:
         RadioError: the matrix is damaged.
@@ -96,7 +96,7 @@ def _product(  # type: ignore[no-untyped-def]
     k = tl.arange(0, 32)
     side = cluster.to(tl.int64) * cols
 
-    # every location counts, also at depth 0
+    # locations count at all depths, including 0
     constant = tl.zeros([VECTORS, 32], tl.float32)
     for start in range(0, cols, 32):
         inside = start + k < cols

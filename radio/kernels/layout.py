@@ -1,16 +1,16 @@
-"""How a matrix of mixed bit depths lies in memory for products with vectors.
+"""The memory layout of a matrix of mixed bit depths for products with vectors.
 
-Rows are sorted by cluster and cut into tiles of 16, a cluster's last tile filled up with empty
-lanes. Columns of a cluster are sorted by depth, so that a run of columns has one level table; the
-vector is gathered in that order, which costs one look-up a column. A run is cut into blocks of 32
-columns, whose codes fill B words of 32 bits a row at depth B, whatever B is: codes follow each
-other without gaps, and may lie across two words. Only the last block of a run ends at a word's
-border, so that at most 31 bits of a row are lost to each depth.
+Rows are sorted by cluster and divided into tiles of 16; empty lanes fill a cluster's last tile.
+Columns of a cluster are sorted by depth, so that a run of columns has one level table; the vector
+is gathered in this order, which costs one lookup per column. A run is divided into blocks of 32
+columns. At any depth B, the codes of a block fill exactly B words of 32 bits per row: they are
+packed without gaps, and a code may span two words. Only the last block of a run is padded to a
+whole word, so at most 31 bits per row and depth are lost.
 
     words: cluster > depth > block of 32 columns > tile of 16 rows > word > row
 
-A vector register holds one word of 16 rows, a tile's words of a block are contiguous, and the
-vector's 32 entries and the depth's levels stay where they are while all tiles of the cluster pass.
+A vector register holds one word of 16 rows, and a tile's words of a block are contiguous. The
+vector's 32 entries and the depth's levels stay in registers for all tiles of the cluster.
 """
 
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ class Run(NamedTuple):
     """Columns of one depth in one cluster.
 
     Attributes:
-        bits: their depth.
-        start: place of the first of them in the cluster's order of columns.
-        cols: how many they are.
+        bits: depth of the columns.
+        start: position of the first column in the cluster's order of columns.
+        cols: number of columns.
     """
 
     bits: int
@@ -45,23 +45,23 @@ class Run(NamedTuple):
     cols: int
 
 
-# not frozen, since layers make one for each product, and that would take a microsecond
+# not frozen: layers create one for each product, and freezing would cost a microsecond
 @dataclass(eq=False, slots=True)
 class PackedMatrix:
     """A matrix [rows, cols], w = location + scale x level, in the order that kernels read.
 
-    Nothing is checked when one is made; `radio.kernels.checks` and the compiled kernel do it.
+    The constructor checks nothing; `radio.kernels.checks` and the compiled kernel do.
 
     Attributes:
-        words: codes, see the module.
-        first_word: where each cluster's words begin, and where the last ends.
-        first_tile: the same of tiles.
-        counts: columns of depths 0..8 in each cluster.
-        columns: the columns of each cluster, sorted by depth.
-        scale: of each cluster's columns, in that order.
-        location: the same.
-        row: matrix row of every lane; -1 where a lane is empty.
-        levels: of depths 1..8, one after the other; one tensor for all matrices of a model.
+        words: codes in the order that the module describes.
+        first_word: index of each cluster's first word, and the total.
+        first_tile: index of each cluster's first tile, and the total.
+        counts: number of columns at depths 0..8 in each cluster.
+        columns: columns of each cluster, sorted by depth.
+        scale: scales of each cluster's columns, in this order.
+        location: locations of each cluster's columns, in this order.
+        row: matrix row of every lane; -1 for an empty lane.
+        levels: levels of depths 1..8, concatenated; one tensor for all matrices of a model.
     """
 
     rows: int
@@ -81,7 +81,7 @@ class PackedMatrix:
         return self.rows, self.columns.shape[1]
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return all tensors, in the order in which compiled kernels take them."""
+        """Return all tensors, in the argument order of the compiled kernels."""
         return (
             self.words,
             self.first_word,
@@ -95,19 +95,19 @@ class PackedMatrix:
         )
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """Return the same by their names."""
+        """Return all tensors by name."""
         return dict(zip((field.name for field in fields(self)[1:]), self.tensors(), strict=True))
 
     def size_bytes(self) -> int:
-        """Bytes that a product reads, without the levels, which all matrices share."""
+        """Return the bytes that a product reads, without the levels, which all matrices share."""
         return sum(tensor.nbytes for tensor in self.tensors()[:-1])
 
     def to(self, device: torch.device | str) -> "PackedMatrix":
-        """The same matrix on a device."""
+        """Return the matrix on a device."""
         return PackedMatrix(self.rows, *(tensor.to(device) for tensor in self.tensors()))
 
     def repeated(self, times: int) -> "PackedMatrix":
-        """The same rows so many times, one below the other, in memory of their own."""
+        """Return a matrix of the same rows repeated `times` times, in its own memory."""
         tiles = len(self.row)
         shift = self.rows * torch.arange(times).repeat_interleave(tiles)[:, None]
         row = self.row.repeat(times, 1)
@@ -125,13 +125,13 @@ class PackedMatrix:
         )
 
     def runs(self, cluster: int) -> list[Run]:
-        """The runs of a cluster that have columns, depth 0 left out."""
+        """Return the nonempty runs of a cluster, without depth 0."""
         counts = self.counts[cluster].tolist()
         starts = [sum(counts[:bits]) for bits in range(MAX_BITS + 1)]
         return [Run(b, starts[b], counts[b]) for b in range(1, MAX_BITS + 1) if counts[b]]
 
     def codes(self, cluster: int) -> Iterator[tuple[Run, Int64[Tensor, "lanes _cols"]]]:
-        """The codes of a cluster, run by run, unpacked."""
+        """Yield the runs of a cluster and their unpacked codes."""
         tiles = int(self.first_tile[cluster + 1] - self.first_tile[cluster])
         at = int(self.first_word[cluster])
         for run in self.runs(cluster):
@@ -145,7 +145,7 @@ class PackedMatrix:
             yield run, torch.cat(blocks, dim=1)
 
     def decode_cluster(self, cluster: int) -> Float[Tensor, "cols lanes"]:
-        """Weights of a cluster's lanes, float32, transposed; those of empty lanes mean nothing."""
+        """Return a cluster's weights, float32, transposed; those of empty lanes are undefined."""
         lanes = LANES * int(self.first_tile[cluster + 1] - self.first_tile[cluster])
         location, scale = self.location[cluster].float(), self.scale[cluster].float()
         weight = location[:, None].repeat(1, lanes)
@@ -156,7 +156,7 @@ class PackedMatrix:
         return torch.empty_like(weight).index_copy_(0, self.columns[cluster].long(), weight)
 
     def decode(self) -> Float[Tensor, "rows cols"]:
-        """The weights, float32."""
+        """Return the weights, float32."""
         clusters = [self.decode_cluster(cluster) for cluster in range(len(self.counts))]
         weight, row = torch.cat(clusters, dim=1), self.row.flatten()
         there = row >= 0
@@ -164,22 +164,22 @@ class PackedMatrix:
         return out.index_copy_(0, row[there].long(), weight.T[there])
 
     def lanes_of(self, cluster: int) -> Int32[Tensor, " lanes"]:
-        """Matrix row of every lane of a cluster."""
+        """Return the matrix row of every lane of a cluster."""
         return self.row[self.first_tile[cluster] : self.first_tile[cluster + 1]].flatten()
 
 
 def level_table(codebook: Float16[Tensor, " 510"] | None) -> Float[Tensor, " 510"]:
-    """Levels of depths 1..8, one after the other: the companding law's, or a codebook's."""
+    """Return the levels of depths 1..8, concatenated: the companding law's, or a codebook's."""
     law = [companded(bits).levels for bits in range(MAX_BITS + 1)]
     return torch.cat((law if codebook is None else list(split(codebook)))[1:])
 
 
 def packed_matrix(coded: Companded, levels: Float[Tensor, " 510"] | None = None) -> PackedMatrix:
-    """Lay out a coded matrix for kernels.
+    """Lay out a coded matrix for the kernels.
 
     Args:
-        coded: as quantization left it.
-        levels: `level_table` of its codebook, so that matrices share one; made anew if None.
+        coded: matrix to lay out.
+        levels: `level_table` of its codebook, to share it between matrices; computed if None.
     """
     rows, _ = coded.shape
     depths, columns = coded.depths.sort(dim=1, stable=True)
@@ -211,7 +211,7 @@ def packed_matrix(coded: Companded, levels: Float[Tensor, " 510"] | None = None)
 def _packed_cluster(
     codes: UInt8[Tensor, "lanes cols"], depths: UInt8[Tensor, " cols"]
 ) -> Int32[Tensor, " words"]:
-    """Words of a cluster whose columns stand in the order of their depths."""
+    """Return the words of a cluster whose columns are sorted by depth."""
     words = [torch.empty(0, dtype=torch.int32)]
     for bits in range(1, MAX_BITS + 1):
         for block in codes[:, depths == bits].split(BLOCK, dim=1):
@@ -227,7 +227,7 @@ def _packed_cluster(
 def _unpacked(
     words: Int32[Tensor, "lanes words"], bits: int, cols: int
 ) -> Int64[Tensor, "lanes cols"]:
-    """The codes of a block out of the words of each row."""
+    """Return the codes of a block from the words of each row."""
     wide = torch.nn.functional.pad(words.long() & 0xFFFFFFFF, (0, 1))
     place = bits * torch.arange(cols, device=words.device)
     word, shift = place // WORD_BITS, place % WORD_BITS
@@ -235,7 +235,7 @@ def _unpacked(
 
 
 def _words(cols: int, bits: int) -> int:
-    """Words of 32 bits that a row's codes of a block take."""
+    """Return the number of 32-bit words of a row's codes in a block."""
     return -(-cols * bits // WORD_BITS)
 
 

@@ -1,7 +1,8 @@
 """A compiled extension in a cache folder: built once, verified before each load.
 
-A library runs as whoever loads it, so that nothing is loaded from where another user can write. A
-build that was cut short, or a file that was damaged since, differs from its digest and is replaced.
+A library runs with the rights of the user who loads it, so nothing is loaded from a path that
+another user can write to. An interrupted build or a damaged file does not match its digest, and is
+rebuilt.
 """
 
 import fcntl
@@ -28,8 +29,8 @@ def load(path: Path, sources: Sequence[Path], flags: Sequence[str]) -> ModuleTyp
 
     Args:
         path: `FOLDER/NAME.so`; its digest is in `FOLDER/NAME.so.sha256`.
-        sources: files that the compiler takes.
-        flags: of the compiler.
+        sources: source files.
+        flags: compiler flags.
 
     Raises:
         UntrustedFolderError: another user can write to the file or a folder above it.
@@ -48,13 +49,13 @@ def load(path: Path, sources: Sequence[Path], flags: Sequence[str]) -> ModuleTyp
 
 
 def require_trust(path: Path) -> None:
-    """Check that only this user and root can change what `path` names.
+    """Check that only this user and root can change the file or folder at `path`.
 
-    Every part of the path counts, and every part of the path behind symbolic links. A shared folder
-    with the sticky bit, like /tmp, is accepted: in there, a file is replaced by its owner only.
+    All parents are checked, before and after symbolic links are resolved. A shared folder with the
+    sticky bit, like /tmp, is accepted: only the owner of a file can replace it there.
 
     Raises:
-        UntrustedFolderError: naming the part.
+        UntrustedFolderError: another user can write to the path; the message names the parent.
     """
     places = dict.fromkeys(
         place for each in (path.absolute(), path.resolve()) for place in (each, *each.parents)
@@ -78,7 +79,7 @@ def _others_write(status: os.stat_result) -> bool:
 
 
 def _own_group(gid: int) -> bool:
-    """Whether a group is this user's alone, as most distributions make one per user."""
+    """Return whether this user is the only member of a group, as in most distributions."""
     try:
         group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -94,7 +95,7 @@ def _intact(path: Path) -> bool:
 
 
 def _build(path: Path, sources: Sequence[Path], flags: Sequence[str]) -> None:
-    """Compile into the cache; a second process waits, and finds the build of the first."""
+    """Compile into the cache; a second process waits and uses the first one's build."""
     from torch.utils import cpp_extension
 
     with _locked(path.with_suffix(".lock")):
@@ -115,7 +116,7 @@ def _build(path: Path, sources: Sequence[Path], flags: Sequence[str]) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process."""
+    """Hold a lock, which also ends with the process."""
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,1 +1,1 @@
-"""Codes and side information as bytes: bit packing, and the codecs that give codes a meaning."""
+"""Codes and side information as bytes: bit packing, codecs, and the file format."""

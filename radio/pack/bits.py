@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes that `count` integers of `bits` bits take: eight of them fill `bits` bytes."""
+    """Return the bytes of `count` packed integers of `bits` bits: eight fill `bits` bytes."""
     return -(-count // 8) * bits
 
 
@@ -14,7 +14,7 @@ def pack(codes: Int[Tensor, " count"] | UInt8[Tensor, " count"], bits: int) -> U
     """Pack integers in [0, 2^bits) little-endian, eight to `bits` bytes.
 
     Raises:
-        ValueError: `bits` outside 0..8, or a code that does not fit.
+        ValueError: `bits` is outside 0..8, or a code does not fit.
     """
     if not 0 <= bits <= 8:
         raise ValueError(f"bits={bits} is outside 0..8")
@@ -29,7 +29,7 @@ def unpack(packed: UInt8[Tensor, " b"], bits: int, count: int) -> UInt8[Tensor, 
     """Inverse of `pack`.
 
     Raises:
-        ValueError: `packed` is not as long as `count` codes are.
+        ValueError: the length of `packed` does not match `count` codes.
     """
     if len(packed) != packed_bytes(count, bits):
         raise ValueError(f"{len(packed)} bytes do not hold {count} codes of {bits} bits")

@@ -1,8 +1,8 @@
-"""Checks of what a packed file says about one layer, made once, when the file is opened.
+"""Checks of a packed layer's fields and tensors, run once when the file is opened.
 
-A check raises `ValueError` with a phrase that begins with the field: "bits=9 is outside 1..8".
-`radio.pack.file` adds the file, the layer and the remedy. Side information is checked by value;
-code streams are checked by their length alone, since every code of b bits is a valid code.
+A check raises `ValueError` with a message that begins with the field: "bits=9 is outside 1..8".
+`radio.pack.file` adds the file, the layer and the remedy. Side information is checked by value.
+For code streams only the length is checked, since every code of b bits is valid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# types of numbers that are stored as they are: float16 unless it does not hold the values
+# dtypes of uncoded values: float16, or a wider type if float16 cannot represent them
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def check_names(what: str, names: object, required: set[str], optional: set[str]) -> None:
-    """Raise unless all of `required` are there, and nothing but these and `optional`."""
+    """Raise unless all of `required` are present, and nothing else except `optional`."""
     there = set(names) if isinstance(names, Mapping | Sequence) else set()
     if missing := sorted(required - there):
         raise ValueError(f"{missing[0]} is missing from its {what}")
@@ -25,7 +25,7 @@ def check_names(what: str, names: object, required: set[str], optional: set[str]
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> int:
-    """Return `value`, an integer from `low` to `high`."""
+    """Return `value` if it is an integer from `low` to `high`; raise otherwise."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{name}={value!r} is not an integer")
     if not low <= value <= high:
@@ -34,7 +34,7 @@ def check_integer(name: str, value: object, low: int, high: int) -> int:
 
 
 def check_shape(name: str, value: object) -> tuple[int, int]:
-    """Return rows, at least 1, and columns, at least 0, from a list of two numbers."""
+    """Return rows (at least 1) and columns (at least 0) from a list of two numbers."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError(f"{name}={value!r} is not a list of rows and columns")
     rows = check_integer(f"{name}[0]", value[0], 1, 2**31 - 1)
@@ -44,7 +44,7 @@ def check_shape(name: str, value: object) -> tuple[int, int]:
 def check_tensor(
     name: str, tensor: Tensor, dtypes: Sequence[torch.dtype], shape: tuple[int, ...]
 ) -> None:
-    """Raise unless a tensor has one of `dtypes`, exactly this shape, and finite values."""
+    """Raise unless a tensor has one of `dtypes`, the given shape, and finite values."""
     if tensor.dtype not in dtypes:
         known = " or ".join(map(str, dtypes))
         raise ValueError(f"{name} is of type {tensor.dtype}, not {known}")
@@ -60,12 +60,12 @@ def check_bytes(name: str, tensor: Tensor, count: int) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Return whether a tensor has neither NaN nor infinity, by one pass without a copy."""
-    # a sum in float64 overflows for no finite values of the types that are stored
+    """Return whether all values are finite, in one pass without a copy."""
+    # finite values of the stored dtypes cannot overflow a sum in float64
     return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite())
 
 
 def check_fields(fields: Mapping[str, Any], shape: tuple[int, int]) -> None:
-    """Raise unless the codec's own shape is that of the layer."""
+    """Raise unless the shape in the codec's fields is the layer's shape."""
     if check_shape("shape", fields["shape"]) != shape:
         raise ValueError(f"shape={fields['shape']} is not the layer's, {list(shape)}")

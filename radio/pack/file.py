@@ -1,6 +1,6 @@
-"""A quantized model as one file: coded linear layers, and everything else in float16.
+"""A quantized model in one file: coded linear layers, and all other tensors in float16.
 
-Tensors that float16 does not hold are stored in a wider type (`radio.pack.floats`).
+Tensors that float16 cannot represent are stored in a wider type (`radio.pack.floats`).
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ from radio.pack.header import SHARED, LayerHeader, checked_headers
 from radio.runtime.errors import RadioError
 from radio.runtime.tensors import load_tensors, save_tensors, tensors_bytes
 
-# 2: every tensor has a checksum. 3: codes have the names of the weights that they stand for, by
-# which programs without radio refuse the file
+# 2: every tensor has a checksum. 3: codes are stored under the names of the weights, so that
+# programs without radio reject the file
 FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
 class Size:
-    """What coded layers take.
+    """Stored size of coded layers.
 
     Attributes:
         weights: number of quantized weights.
         code_bits: bits of the codes alone.
-        own_bytes: codes, side information and added biases, without what layers share.
-        shared_bytes: what layers have in common.
+        own_bytes: codes, side information and added biases, without shared tensors.
+        shared_bytes: tensors that layers share.
     """
 
     weights: int
@@ -45,11 +45,11 @@ class Size:
     shared_bytes: int
 
     def mean_depth(self) -> float:
-        """Mean bit depth, the rate that the paper quotes: codes alone, in bits a weight."""
+        """Return the mean bit depth, the rate in the paper: bits of codes alone per weight."""
         return self.code_bits / self.weights
 
     def bpw(self) -> float:
-        """Stored bits of codes, side information and added biases, a quantized weight."""
+        """Return stored bits per quantized weight: codes, side information and added biases."""
         return 8 * (self.own_bytes + self.shared_bytes) / self.weights
 
 
@@ -61,7 +61,7 @@ class QuantizedModel:
     rest: dict[str, Tensor]
 
     def size(self) -> Size:
-        """What the coded layers take."""
+        """Return the stored size of the coded layers."""
         return Size(
             weights=sum(
                 rows * cols for rows, cols in (q.weight.shape for q in self.layers.values())
@@ -72,28 +72,28 @@ class QuantizedModel:
         )
 
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Return rows and columns of each coded layer, without decoding what is mapped."""
+        """Return rows and columns of each coded layer; mapped layers are not unpacked."""
         if isinstance(self.layers, _Mapped):
             return self.layers.shapes()
         return {name: layer.weight.shape for name, layer in self.layers.items()}
 
     def weights(self) -> int:
-        """Number of quantized weights."""
+        """Return the number of quantized weights."""
         return self.size().weights
 
     def mean_depth(self) -> float:
-        """`Size.mean_depth` of the layers."""
+        """Return `Size.mean_depth` of the layers."""
         return self.size().mean_depth()
 
     def bpw(self) -> float:
-        """`Size.bpw` of the layers."""
+        """Return `Size.bpw` of the layers."""
         return self.size().bpw()
 
     def shared(self) -> dict[str, Tensor]:
-        """Tensors that layers have in common, each once.
+        """Return the tensors that layers share, each once.
 
         Raises:
-            ValueError: layers whose tensors of one name differ.
+            ValueError: layers have different tensors of the same name.
         """
         shared: dict[str, Tensor] = {}
         for layer in self.layers.values():
@@ -106,12 +106,12 @@ class QuantizedModel:
 def assemble(
     model: nn.Module, layers: Mapping[str, QuantizedLinear], prefix: str = ""
 ) -> QuantizedModel:
-    """Join coded layers with the model's other parameters; tied copies are kept once.
+    """Combine coded layers with the model's other parameters; tied copies are kept once.
 
     Args:
-        model: a whole model, or a part of one whose other parameters are elsewhere.
-        layers: by their full names.
-        prefix: of the names of the part's parameters.
+        model: a whole model, or a part of one.
+        layers: coded layers by full name.
+        prefix: prefix of the parameter names if `model` is a part.
     """
     coded = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
     named = model.named_parameters(prefix)
@@ -120,7 +120,7 @@ def assemble(
 
 
 def save_quantized(path: Path, quantized: QuantizedModel) -> None:
-    """Write one safetensors file whose payload is exactly codes, side information and the rest."""
+    """Write one safetensors file; its payload is codes, side information and other parameters."""
     save_tensors(path, *_content(quantized))
 
 
@@ -132,17 +132,16 @@ def part_content(part: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def join_parts(path: Path, parts: Iterable[tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> Size:
-    """Write the file that `save_quantized` would have written of all parts together.
+    """Write the file that `save_quantized` would write for all parts together; return its size.
 
-    Tensors of the parts that are mapped are not copied, so that they take no memory that the system
-    could not take back.
+    Memory-mapped tensors of the parts are not copied, so the system can reclaim their memory.
 
     Args:
-        path: of the file.
-        parts: as `part_content` returned them.
+        path: path of the file.
+        parts: results of `part_content`.
 
     Raises:
-        ValueError: layers whose tensors of one name differ.
+        ValueError: layers have different shared tensors of the same name.
     """
     tensors: dict[str, Tensor] = {}
     headers: dict[str, LayerHeader] = {}
@@ -165,15 +164,15 @@ def join_parts(path: Path, parts: Iterable[tuple[Mapping[str, Tensor], Mapping[s
 
 
 def file_bytes(quantized: QuantizedModel) -> int:
-    """Bytes of the file that `save_quantized` would write; a few more, but never less.
+    """Return an upper bound, tight to a few bytes, on the file size of `save_quantized`.
 
-    Nothing is written: tensors that are expanded from one number do.
+    Nothing is written, and values do not matter: tensors expanded from one number suffice.
     """
     return tensors_bytes(*_content(quantized))
 
 
 def _content(quantized: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of the file."""
+    """Return tensors and metadata of the file."""
     tensors = quantized.rest | {f"{SHARED}{key}": t for key, t in quantized.shared().items()}
     headers: dict[str, LayerHeader] = {}
     for name, layer in quantized.layers.items():
@@ -197,17 +196,18 @@ def _metadata(headers: Mapping[str, LayerHeader]) -> dict[str, Any]:
 
 
 def load_quantized(path: Path) -> QuantizedModel:
-    """Read what `save_quantized` wrote.
+    """Read a file written by `save_quantized`.
 
     Raises:
-        RadioError: the file is absent, corrupt, damaged in a field, or of another format version.
+        RadioError: the file is absent or corrupt, has an invalid field, or has another format
+            version.
     """
     mapped = map_quantized(path)
     return QuantizedModel(dict(mapped.layers), mapped.rest)
 
 
 def map_quantized(path: Path) -> QuantizedModel:
-    """The same with layers that are unpacked, anew, whenever one is asked for.
+    """Read the same file, but unpack a layer each time it is accessed.
 
     Raises:
         RadioError: as for `load_quantized`.
@@ -219,7 +219,7 @@ def map_quantized(path: Path) -> QuantizedModel:
 
 
 class _Mapped(Mapping[str, QuantizedLinear]):
-    """Layers of a quantized file by name."""
+    """Layers of a quantized file by name, unpacked at each access."""
 
     def __init__(self, tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHeader]) -> None:
         self._tensors, self._headers = tensors, headers
@@ -233,7 +233,7 @@ class _Mapped(Mapping[str, QuantizedLinear]):
         return QuantizedLinear(weight, bias, header["bias_added"])
 
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Return rows and columns by layer, as headers have them."""
+        """Return rows and columns by layer, from the headers."""
         return {name: (h["shape"][0], h["shape"][1]) for name, h in self._headers.items()}
 
     def __contains__(self, name: object) -> bool:
@@ -247,9 +247,9 @@ class _Mapped(Mapping[str, QuantizedLinear]):
 
 
 def load_coded(path: Path) -> tuple[dict[str, Tensor], dict[str, LayerHeader]]:
-    """Return the tensors of a quantized file as stored (mapped, not copied), and layers' headers.
+    """Return the stored tensors of a quantized file (mapped, not copied) and the layers' headers.
 
-    All that indexes or sizes something is checked here, once for all that read the file.
+    All indices and sizes are checked here, so that readers of the file need no further checks.
 
     Raises:
         RadioError: as for `load_quantized`.
@@ -265,7 +265,7 @@ def load_coded(path: Path) -> tuple[dict[str, Tensor], dict[str, LayerHeader]]:
 
 @contextmanager
 def _float32_on_cpu() -> Iterator[None]:
-    """Make tensors as usual: while transformers loads a model, they are of its type, on meta."""
+    """Restore default dtype and device: transformers changes them while it loads a model."""
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -276,7 +276,7 @@ def _float32_on_cpu() -> Iterator[None]:
 
 
 def check_version(version: Any, where: object) -> None:
-    """Refuse a format that this code does not read.
+    """Reject a format version that this code does not read.
 
     Raises:
         RadioError: the version is not `FORMAT_VERSION`.
@@ -289,7 +289,7 @@ def check_version(version: Any, where: object) -> None:
 
 
 def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedModel:
-    """Overwrite every parameter of `model` by what the file holds, decoded.
+    """Overwrite every parameter of `model` with the decoded one of the file, and return `model`.
 
     Raises:
         RadioError: the file belongs to another architecture.
@@ -300,7 +300,7 @@ def install(model: PreTrainedModel, quantized: QuantizedModel) -> PreTrainedMode
 
 
 def install_streamed(streamed: StreamedModel, quantized: QuantizedModel) -> None:
-    """The same of a model on disk: outside its blocks now, in each block once it is read.
+    """Do the same for a model on disk: outside the blocks now, in each block when it is read.
 
     Raises:
         RadioError: the file belongs to another architecture.
@@ -327,7 +327,7 @@ def _check_fits(model: PreTrainedModel, quantized: QuantizedModel) -> None:
 
 @torch.no_grad()
 def _install_part(part: nn.Module, quantized: QuantizedModel, prefix: str = "") -> None:
-    """Overwrite the parameters of a part of a model, but for those that are not here."""
+    """Overwrite the parameters of a part of a model, except those on the meta device."""
     for name, parameter in part.named_parameters(prefix):
         if name in quantized.rest and not parameter.is_meta:
             parameter.copy_(quantized.rest[name])
@@ -344,11 +344,11 @@ def _install_part(part: nn.Module, quantized: QuantizedModel, prefix: str = "") 
 def check_dtype(
     tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHeader], dtype: torch.dtype
 ) -> None:
-    """Refuse a type for a model that does not hold what `load_coded` read.
+    """Reject a model dtype that cannot represent the tensors that `load_coded` returned.
 
     Raises:
-        RadioError: a value of a tensor of a wide type, or of a layer with an exponent, would become
-            infinite.
+        RadioError: in `dtype`, a value of a bfloat16 or float32 tensor, or of a layer with an
+            exponent, would become infinite.
     """
     layers = _Mapped(tensors, headers)
     with _float32_on_cpu():
@@ -361,10 +361,10 @@ def check_dtype(
 
 
 def check_holds(name: str, values: Tensor) -> None:
-    """Refuse values that became infinite in the type that a model computes in.
+    """Reject values that became infinite in the model's dtype.
 
     Raises:
-        RadioError: `values` are float16, and it holds less than the quantized file.
+        RadioError: `values` are float16 and not finite: the quantized file has a larger range.
     """
     if values.dtype == torch.float16 and not is_finite(values):
         raise RadioError(

@@ -1,9 +1,9 @@
-"""Numbers that float16 does not hold: a wider type for them, or a power of two in front of codes.
+"""Values outside the range of float16: stored in a wider type, or coded with a power of two.
 
 float16 has its full 11 bits from 6.1e-5 to 65504. It *holds* a tensor if no value overflows and the
 largest magnitude is at least 6.1e-5: the error of every value is then at most 2^-11 of the largest
-magnitude. Small values next to large ones may round to 0 under this rule. All ordinary tensors are
-held, and are stored in float16.
+magnitude. Small values next to large ones may round to 0 under this rule. float16 holds all
+ordinary tensors.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# the smallest number of float16's full precision
+# the smallest number that float16 represents with full precision
 LEAST = torch.finfo(torch.float16).smallest_normal
 # exponents for which a scale times a code times a power of two is finite in float32
 EXPONENTS = (-126, 100)
@@ -40,12 +40,12 @@ def normalized(
 
     Args:
         weight: float32.
-        least: the smallest value of a layer's largest magnitude that needs no division.
-        most: the largest one.
+        least: lower bound of the largest magnitude for which no division is needed.
+        most: upper bound.
 
     Returns:
-        The same weights and 0 if the largest magnitude is in [least, most], or is 0. A larger one
-        becomes at most `most`, so that what is small next to it stays as large as can be; a
+        The same weights and 0 if the largest magnitude is in [least, most], or is 0. A larger
+        magnitude is reduced just to `most`, which keeps small weights as large as possible; a
         smaller one becomes about 1.
     """
     largest = _largest(weight)

@@ -1,4 +1,4 @@
-"""What a quantized file says of its layers, and the one check of it against the file's tensors."""
+"""Headers of the layers in a quantized file, and their check against the file's tensors."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -8,12 +8,12 @@ from torch import Tensor
 from radio.pack.checks import FLOATS, check_names, check_shape, check_tensor
 from radio.pack.codecs import CODECS
 
-# prefix of what several layers decode by; no module of a model is called so
+# prefix of tensors that several layers share; no module of a model has this name
 SHARED = "shared_by_layers."
 
 
 class LayerHeader(TypedDict):
-    """What a file says of a layer: its codec and shape, the codec's fields, names of tensors."""
+    """Header of a layer: its codec and shape, the codec's fields, and names of its tensors."""
 
     codec: str
     shape: list[int]
@@ -27,8 +27,7 @@ def checked_headers(tensors: Mapping[str, Tensor], headers: object) -> dict[str,
     """Return the headers of all layers after checking each field, and every tensor of the file.
 
     Raises:
-        ValueError: a field or a tensor that no version of radio writes so; the message begins with
-            the layer's name.
+        ValueError: a field or a tensor is invalid; the message begins with the layer's name.
     """
     if not isinstance(headers, dict):
         raise ValueError("its header does not list the layers")
@@ -83,7 +82,7 @@ def _named(
 
 
 def _check_others(tensors: Mapping[str, Tensor], headers: Mapping[str, LayerHeader]) -> None:
-    """Raise unless tensors of no layer are parameters of the rest of the model, and finite."""
+    """Raise unless all tensors outside layers are finite parameters of the rest of the model."""
     coded = {f"{name}.{key}" for name, header in headers.items() for key in header["tensors"]}
     shared = {f"{SHARED}{key}" for header in headers.values() for key in header["shared"]}
     for name in sorted(tensors.keys() - coded - shared):

@@ -1,6 +1,6 @@
-"""Quantize a model that is on disk, block by block, into parts that are then joined to one file.
+"""Quantize a model on disk block by block, into parts that are then joined into one file.
 
-A killed run goes on at the block that it had come to.
+A killed run resumes at its current block.
 """
 
 from collections.abc import Iterator
@@ -24,22 +24,22 @@ from radio.runtime.state import StateStore
 
 @dataclass(frozen=True)
 class Parts:
-    """The quantized blocks of a killed run: a folder with one state a block.
+    """The finished blocks of a run that may have been killed: a folder with one state per block.
 
     Attributes:
-        folder: of the files.
-        key: of all that decides the codes.
+        folder: folder of the files.
+        key: key of everything that determines the codes.
     """
 
     folder: Path
     key: str
 
     def block(self, index: int) -> StateStore:
-        """Return where the block `index` is kept."""
+        """Return the store of block `index`."""
         return StateStore(self.folder / f"block-{index:05}.safetensors", self.key)
 
     def hidden(self) -> StateStore:
-        """Return where the hidden states before the next block are kept."""
+        """Return the store of the hidden states before the next block."""
         return StateStore(self.folder / "hidden.safetensors", self.key)
 
     def first_missing(self, count: int) -> int:
@@ -63,18 +63,21 @@ def quantize_to_file(
     parts: Parts,
     device: torch.device = CPU,
 ) -> Size:
-    """Write what `save_quantized` would write of the model in memory, byte for byte.
+    """Write the file that `save_quantized` would write for the model in memory, byte for byte.
 
-    Memory holds two float32 blocks, and the hidden states of the calibration text if there is one.
+    Memory holds two float32 blocks, and the hidden states of the calibration text, if any.
 
     Args:
         streamed: the model, in float32.
-        method: what turns a layer into codes.
+        method: method that quantizes a layer.
         rate_bits: nominal bits per weight.
-        given: what the method needs.
+        given: inputs of the method.
         out: path of the quantized file.
-        parts: the blocks that are done; the caller removes them.
-        device: where each block is for its turn.
+        parts: finished blocks; the caller removes them.
+        device: device on which blocks are quantized, one at a time.
+
+    Returns:
+        The stored size of all layers.
 
     Raises:
         RadioError: as for `quantize_layers`, or a block cannot be read.
@@ -82,7 +85,7 @@ def quantize_to_file(
     check_layers(given, decoder_linears(streamed.model))
     _save_blocks(streamed, method, rate_bits, given, parts, device)
     release_free_memory()
-    # all that is outside the blocks, which are on the meta device
+    # everything outside the blocks, which are on the meta device
     rest = {n: t for n, t in assemble(streamed.model, {}).rest.items() if not t.is_meta}
     outside = part_content(QuantizedModel({}, rest))
     return join_parts(out, [outside, *_saved(parts, streamed.block_count)])
@@ -111,9 +114,10 @@ def _save_blocks(
 
 
 def _resumed_states(states: BlockStates, parts: Parts, done: int) -> int:
-    """Set `states` to those before the first block to be quantized, and return its index.
+    """Set `states` to those before the first block to quantize, and return its index.
 
-    Only the states after the last block are kept: if an earlier block is lost, all start over.
+    Only the states after the last finished block are saved: if an earlier block is lost, all
+    blocks are quantized again.
     """
     kept = parts.hidden().load()
     if kept is None or kept[1]["blocks"] > done:
@@ -124,7 +128,7 @@ def _resumed_states(states: BlockStates, parts: Parts, done: int) -> int:
 
 
 def _saved(parts: Parts, count: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
-    """All parts in order, read again."""
+    """Yield all saved parts in order."""
     for index in range(count):
         kept = parts.block(index).load()
         if kept is None:

@@ -1,1 +1,1 @@
-"""Steps of the workflow: each loads, calls and saves, and decides nothing."""
+"""Steps of the workflow: each loads its inputs, calls the library and saves the result."""

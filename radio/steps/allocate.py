@@ -16,7 +16,7 @@ from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.statistics`, what is asked, `method.solver` -> depths of every group at `out`."""
+    """Read `artifacts.statistics`; write all groups' depths at the requested rate to `out`."""
     out = output_path(cfg.out)
     with recorded("allocate", cfg, out) as (staged, measured):
         rate, solve = asked(cfg), solver(cfg)
@@ -41,8 +41,8 @@ def run(cfg: DictConfig) -> None:
 def _depth_within(
     cfg: DictConfig, target: Target, statistics: Mapping[str, LayerStatistics]
 ) -> float:
-    """Mean depth that spends a target of bits or bytes on `artifacts.model`."""
-    # of models, whose library takes most of the time that a job at a plain rate would
+    """Return the mean depth that meets a target of bits or bytes for `artifacts.model`."""
+    # imported here: a job at a given mean depth would spend most of its time on this import
     from radio.models.load import skeleton
     from radio.models.step_inputs import checkpoint_path
     from radio.quantize.codebooks import load_codebooks

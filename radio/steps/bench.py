@@ -1,4 +1,4 @@
-"""Time products with packed matrices beside dense ones and ggml's, on this machine."""
+"""Time products with packed matrices, dense matrices and ggml's on this machine."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from radio.runtime.progress import progress
 
 
 def run(cfg: DictConfig) -> None:
-    """Random depths, and those of `artifacts.allocation` -> a table at `out`, and as Markdown."""
+    """Time random depths and `artifacts.allocation`; write a table to `out`, and as Markdown."""
     out = output_path(cfg.out)
     with recorded("bench", cfg, out, [".md"]) as (staged, measured):
         device = devices(cfg.device)[0]
@@ -46,13 +46,13 @@ def run(cfg: DictConfig) -> None:
 
 
 def _of_paper(dim: int) -> list[Shape]:
-    """The paper's shapes of an embedding dimension."""
+    """Return the paper's shapes for an embedding dimension."""
     sizes = {"ExE": (dim, dim), "Ex4E": (dim, 4 * dim), "4ExE": (4 * dim, dim)}
     return [Shape(*size, dim, name) for name, size in sizes.items()]
 
 
 def _cases(cfg: DictConfig, shape: Shape) -> list[Case]:
-    """Random depths of every mean, and those of every allocation."""
+    """Return cases with random depths of every mean, and with the depths of every allocation."""
     means = [float(bits) for bits in cfg.mean_bits]
     draws = [("random depths", normal_depths(bits, cfg.spread_bits), bits) for bits in means]
     for path in map(Path, cfg.artifacts.allocation):

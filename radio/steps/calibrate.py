@@ -22,7 +22,7 @@ from radio.runtime.state import StateStore
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model`, `artifacts.tokens` -> statistics of every linear layer at `out`."""
+    """Read `artifacts.model` and `artifacts.tokens`; write all layers' statistics to `out`."""
     out = output_path(cfg.out)
     with recorded("calibrate", cfg, out) as (staged, measured):
         on = devices(cfg.device)

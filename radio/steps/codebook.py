@@ -13,7 +13,7 @@ from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model`, `artifacts.statistics` -> levels of depths 1..8 at `out`."""
+    """Read `artifacts.model` and `artifacts.statistics`; write levels of depths 1..8 to `out`."""
     out = output_path(cfg.out)
     with recorded("codebook", cfg, out) as (staged, measured):
         on = devices(cfg.device)

@@ -1,4 +1,4 @@
-"""Time decoding with packed weights beside dense ones and llama.cpp, on this machine."""
+"""Time generation with packed weights, dense weights and llama.cpp on this machine."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +24,12 @@ from radio.runtime.manifest import read_manifest, recorded
 from radio.runtime.outputs import output_path
 from radio.runtime.wheel import cache_dir, wheel_member
 
-# what llama.cpp keeps of a context beside the tokens
+# tokens of a context that llama.cpp reserves
 SPARE_TOKENS = 64
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model` and `artifacts.quantized` -> a table at `out`, and as Markdown."""
+    """Read `artifacts.model` and `artifacts.quantized`; write a table to `out`, and as Markdown."""
     out = output_path(cfg.out)
     with recorded("decode", cfg, out, [".md"]) as (staged, measured):
         ways, vocabulary = _ways(cfg), skeleton(checkpoint_path(cfg)).config.vocab_size
@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _ways(cfg: DictConfig) -> list[tuple[dict[str, Any], Decoder]]:
-    """A row of the table, without its times, and who decodes, for each way to run the model."""
+    """Return a row of the table, without times, and a decoder for each way to run the model."""
     checkpoint, ways = checkpoint_path(cfg), []
     for dtype in cfg.dtypes:
         model = load_model(checkpoint, parse_dtype("dtypes", dtype))

@@ -1,4 +1,4 @@
-"""Measure the weight error of every group at every depth, under a method's levels and fit."""
+"""Measure the weight error of every group at every depth, with a method's levels and scale fit."""
 
 from omegaconf import DictConfig
 
@@ -17,7 +17,7 @@ from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model`, `artifacts.statistics` -> errors at depths 0..8 at `out`."""
+    """Read `artifacts.model` and `artifacts.statistics`; write errors at depths 0..8 to `out`."""
     out = output_path(cfg.out)
     with recorded("distortion", cfg, out) as (staged, measured):
         on = devices(cfg.device)

@@ -24,7 +24,7 @@ CARRIED = ("method", "rate_bits", "mean_depth", "bpw", "pruned", "loss_validatio
 
 
 def run(cfg: DictConfig) -> None:
-    """All `artifacts` -> block-by-block losses at `out`, their summary in its manifest."""
+    """Read `artifacts`; write the losses of all blocks to `out`, and a summary to its manifest."""
     out, coded = output_path(cfg.out), required_artifact(cfg, "quantized")
     with recorded("evaluate", cfg, out) as (staged, measured):
         on = devices(cfg.device)
@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _check_protocol(reference: Path, protocol: str) -> None:
-    """Refuse a reference that was computed in another dtype."""
+    """Raise if the reference was computed in another dtype."""
     theirs = read_manifest(reference)["measured"]["protocol"]
     if theirs != protocol:
         raise RadioError(

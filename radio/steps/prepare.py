@@ -14,7 +14,7 @@ from radio.runtime.unavailable import failure_recorded
 
 
 def run(cfg: DictConfig) -> None:
-    """Write the manifest that says where the checkpoint of `cfg.model` is and what it holds."""
+    """Write the manifest with the path and the content of the checkpoint of `cfg.model`."""
     spec, out = ModelSpec.from_config(cfg.model), output_path(cfg.out)
     folder = out.parent
     with recorded("prepare", cfg, out) as (_, measured), failure_recorded(folder):

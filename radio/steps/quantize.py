@@ -24,15 +24,15 @@ from radio.runtime.state import job_key
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model` and what the method needs -> coded model at `out`.
+    """Read `artifacts.model` and the inputs of the method; write the coded model to `out`.
 
-    A method that needs `inputs` reads `artifacts.tokens`, of which `method.inputs.sequences`
-    calibration blocks go through the model with activations of `method.inputs.dtype`.
+    For a method that needs `inputs`, the model runs on `method.inputs.sequences` calibration
+    sequences of `artifacts.tokens`, with activations of `method.inputs.dtype`.
     """
     out = output_path(cfg.out)
     with recorded("quantize", cfg, out) as (staged, measured):
         device = devices(cfg.device)[0]
-        # while the process is small: what this takes for a moment is not to be the job's peak
+        # first, while the process is small: its memory must not become the job's peak
         measured["peak_bytes_per_s"] = read_bytes_per_s(device)
         method, rate_bits = method_and_rate(cfg)
         method.check_rate(rate_bits)
@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> None:
         measured["mean_depth"] = size.mean_depth()
         measured["bpw"] = size.bpw()
         measured["weights"] = size.weights
-        # float32 weights in, the result out: what no way to quantize moves less of
+        # lower bound for any way to quantize: read float32 weights, write the result
         measured["moved_bytes"] = FLOAT32_BYTES * size.weights + size.own_bytes
         measured["upstream_wall_s"] = sum(
             manifest["wall_s"] + manifest["measured"].get("upstream_wall_s", 0)

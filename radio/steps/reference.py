@@ -15,7 +15,7 @@ from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model`, `artifacts.tokens` -> hidden states and block losses at `out`."""
+    """Read `artifacts.model` and `artifacts.tokens`; write hidden states and losses to `out`."""
     out = output_path(cfg.out)
     with recorded("reference", cfg, out) as (staged, measured):
         on = devices(cfg.device)

@@ -18,9 +18,9 @@ from radio.runtime.state import StateStore
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model`, `artifacts.tokens`, `rate_bits` -> best iteration's statistics at `out`.
+    """Read `artifacts.model` and `artifacts.tokens`; write the best statistics to `out`.
 
-    The manifest has the trace of all iterations.
+    The manifest contains the trace of all iterations.
     """
     out = output_path(cfg.out)
     with recorded("refine", cfg, out) as (staged, measured):

@@ -47,7 +47,7 @@ def _text_table(cfg: DictConfig, evaluations: list[Path], out: Path) -> tuple[st
     """Return the Markdown of perplexities and divergences, its rows, and its empty rows."""
     paper = paper_tables(cfg.experiment, cfg.paper, CONFIG / "paper")
     save_table(build_table(evaluations, paper), out)
-    table = load_table(out)  # the Markdown shows the digits of the CSV file
+    table = load_table(out)  # so that the Markdown shows the same digits as the CSV file
     annotations = _annotations(cfg, table, evaluations, labels("data", table.text), paper)
     rendered = evaluations_markdown(table, annotations)
     return rendered, len(table), int(table.perplexity.isna().sum())

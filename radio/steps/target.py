@@ -19,7 +19,7 @@ from radio.targets.search import search
 
 
 def run(cfg: DictConfig) -> None:
-    """All `artifacts` -> the rate found, and what was tried, in the manifest at `out`."""
+    """Read `artifacts`; write the rate and all evaluated rates to the manifest at `out`."""
     out = output_path(cfg.out)
     with recorded("target", cfg, out) as (_, measured):
         target = asked(cfg)

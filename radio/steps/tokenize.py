@@ -11,7 +11,7 @@ from radio.runtime.outputs import output_path
 
 
 def run(cfg: DictConfig) -> None:
-    """`artifacts.model` and the text `data` -> calibration, validation and test blocks at `out`."""
+    """Read `artifacts.model` and the text `data`; write the blocks of all splits to `out`."""
     out = output_path(cfg.out)
     with recorded("tokenize", cfg, out) as (staged, measured):
         checkpoint = checkpoint_path(cfg)

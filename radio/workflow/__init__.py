@@ -1,4 +1,4 @@
-"""What the workflow makes, out of what; names of variants; paths of artifacts."""
+"""The job graph of the workflow, paths of artifacts, and names of variants."""
 
 from radio.runtime.compose import MACHINE
 from radio.workflow.graph import JobGraph

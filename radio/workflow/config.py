@@ -1,4 +1,4 @@
-"""How a job's names and the user's overrides become a step's composed configuration."""
+"""Compose a step's configuration from a job's names and the user's overrides."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from radio.runtime.compose import CONFIG, MACHINE, PACKAGE, compose_step, steps,
 from radio.runtime.errors import RadioError
 from radio.workflow.variants import full_key, split
 
-# groups whose options may be variants
+# config groups whose options may be variants
 VARIED = ("method", "calibration")
 
 
 @dataclass(frozen=True)
 class ConfigResolver:
-    """Configuration files, code, and the overrides they are run under.
+    """Configuration files, code, and the user's overrides.
 
     Attributes:
-        overrides: Hydra overrides for every step that has their key.
+        overrides: Hydra overrides, each for all steps that have its key.
         config: folder of the YAML files.
         package: folder of the code.
     """
@@ -32,11 +32,11 @@ class ConfigResolver:
     package: Path = field(default=PACKAGE)
 
     def overrides_of(self, step: str) -> list[str]:
-        """Those of the overrides that `step` has the key of.
+        """Return the overrides whose key `step` has.
 
         Raises:
-            RadioError: an override that no step has the key of, or that changes no number: as
-                parameters of all jobs, such would make everything anew.
+            RadioError: no step has the key of an override, or the override changes no result:
+                since it would be a parameter of all jobs, they would all be rerun.
         """
         keys = {name: keys_of(name, self.config) for name in steps(self.config) if self.overrides}
         known = set().union(*keys.values())
@@ -52,7 +52,7 @@ class ConfigResolver:
         return [override for override in self.overrides if _head(override) in keys[step]]
 
     def arguments(self, step: str, **names: str) -> list[str]:
-        """Hydra overrides of the job of `step` for `names`: what is changed, chosen and asked."""
+        """Return the Hydra overrides of the job: the user's, its options, rate and variants."""
         groups = keys_of(step, self.config)
         chosen, settings = dict(names), dict[str, str]()
         for group in VARIED:
@@ -72,25 +72,25 @@ class ConfigResolver:
         return [*given, *(f"{key}={value}" for key, value in full.items() if key is not None)]
 
     def compose(self, step: str, **names: str) -> DictConfig:
-        """Configuration of the job of `step` for those of `names` that it has a group for."""
+        """Return the configuration of the job; `names` without a config group are ignored."""
         return _composed(step, tuple(self.arguments(step, **names)), self.config)
 
     def method(self, name: str) -> DictConfig:
-        """A method's YAML, once the settings of its variant are known to exist."""
+        """Return a method's YAML, after checking that the settings of its variant exist."""
         return _checked_method(self, name)
 
 
 @cache
 def keys_of(step: str, config: Path) -> frozenset[str]:
-    """Top-level keys of a step's configuration, by its YAML alone: to compose it takes 50 ms."""
+    """Return the top-level keys of a step's configuration, without the 50 ms to compose it."""
     try:
         return frozenset(_keys(config / f"{step}.yaml"))
     except (OSError, yaml.YAMLError):
-        return frozenset(str(key) for key in compose_step(step, (), config))  # says what is wrong
+        return frozenset(str(key) for key in compose_step(step, (), config))  # raises a clear error
 
 
 def _keys(path: Path) -> Iterator[str]:
-    """Top-level keys of a YAML file and of what its `defaults` name."""
+    """Yield the top-level keys of a YAML file and of the files in its `defaults`."""
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for default in content.pop("defaults", []):
         if isinstance(default, dict):
@@ -107,10 +107,10 @@ def _composed(step: str, overrides: tuple[str, ...], config: Path) -> DictConfig
 
 @cache
 def _checked_method(of: ConfigResolver, name: str) -> DictConfig:
-    """The YAML of a method, with what the settings of its variant change there.
+    """Return the YAML of a method, with the settings of its variant applied.
 
     Raises:
-        RadioError: a setting of the variant that no step of the method has.
+        RadioError: no step of the method has a setting of the variant.
     """
     base, settings = split(name)
     given = (*of.overrides_of("quantize"), f"method={base}")
@@ -137,7 +137,7 @@ def _checked_method(of: ConfigResolver, name: str) -> DictConfig:
 
 
 def _head(override: str) -> str:
-    """First part of the key of an override.
+    """Return the first part of the key of an override.
 
     >>> _head("model.path=/x"), _head("+seed=1")
     ('model', 'seed')

@@ -1,4 +1,4 @@
-"""What an experiment is, and how its YAML becomes the cells of a table."""
+"""Experiments: a YAML file and the table cells that it defines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Experiment:
     """A table: the product of its models, texts or sets of tasks, (method, rate) cells and seeds.
 
     Attributes:
-        cells: methods and their rates; a method under several seeds stands there with each.
-        stages: steps behind a quantized model that the table is about, in place of its accuracy.
+        cells: methods and their rates; with several seeds, a method occurs once per seed.
+        stages: steps behind a quantized model whose costs the table lists, instead of accuracy.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Experiment:
     stages: tuple[str, ...] = ()
 
     def evaluations(self) -> list[Job]:
-        """The evaluations behind the table, or the quantized models, in the order of its rows."""
+        """Return the evaluations of the table, or its quantized models, in row order."""
         measured = [("quantize", dict[str, str]())] if self.stages else []
         measured += [("evaluate", {"data": data}) for data in self.data]
         measured += [("downstream", {"tasks": tasks}) for tasks in self.tasks]
@@ -48,11 +48,11 @@ class Experiment:
 def read_experiment(of: ConfigResolver, name: str) -> Experiment:
     """Read `config/experiment/NAME.yaml`.
 
-    A cell without `rates` has those of the experiment. Under `match: bpw` plain rates are
-    true bits, which each method is set to spend at most.
+    A cell without `rates` has those of the experiment. With `match: bpw`, numeric rates are bits
+    per weight, everything counted: each method is configured to use at most this many.
 
     Raises:
-        RadioError: there is none, or it lacks a key, or a rate or `match` is none.
+        RadioError: the file does not exist or lacks a key, or a rate or `match` is invalid.
     """
     content = OmegaConf.to_container(of.compose("table", experiment=name).experiment)
     assert isinstance(content, dict)
@@ -80,7 +80,7 @@ def read_experiment(of: ConfigResolver, name: str) -> Experiment:
 
 
 def _rates(content: Mapping[Any, Any], cell: Mapping[Any, Any]) -> list[str]:
-    """A cell's rates as they stand in paths."""
+    """Return a cell's rates as they are written in paths."""
     match = content.get("match")
     if match not in (None, "bpw"):
         raise RadioError(
@@ -91,10 +91,10 @@ def _rates(content: Mapping[Any, Any], cell: Mapping[Any, Any]) -> list[str]:
 
 
 def _seeded(of: ConfigResolver, method: str, seeds: Sequence[int]) -> list[str]:
-    """The method under each seed; one that is not calibrated draws nothing and has one form.
+    """Return the method's variant for each seed; methods without calibration use no seed.
 
     Raises:
-        RadioError: a cell names a seed of its own where the experiment has `seeds`.
+        RadioError: the cell sets a seed, and the experiment has `seeds`.
     """
     base, settings = split(method)
     if not seeds or not of.method(method).needs:

@@ -1,9 +1,9 @@
-"""Recipes: a digest of all that decides a job's numbers, so that an edit re-runs exactly its users.
+"""Fingerprints: a digest of everything that determines a job's results, to rerun only what changed.
 
-A recipe hashes the composed configuration, the code of the modules that the step runs, the content
-of the user's own files that it reads (`model.path`, `data.path`), and the recipes of the jobs
-upstream. Comments, docstrings, labels and the settings of the machine (threads, W&B, paths of
-outputs) are left out, so editing them costs nothing; time stamps play no part.
+A fingerprint hashes the composed configuration, the code of the modules that the step runs, the
+content of the user's files that it reads (`model.path`, `data.path`), and the fingerprints of the
+upstream jobs. It excludes comments, docstrings, labels and machine settings (threads, W&B, output
+paths), so editing these reruns nothing. Timestamps are not used.
 """
 
 from functools import cache
@@ -26,13 +26,13 @@ REPORT = {"table", "figure"}
 
 
 def fingerprint(plan: JobGraph, step: str, **names: str) -> str:
-    """Digest of the job of `step` with the wildcards `names`, 12 hexadecimal digits."""
+    """Return the fingerprint of the job of `step` with wildcards `names`, 12 hexadecimal digits."""
     return _fingerprint(plan, job(step, names))
 
 
 @cache
 def _fingerprint(plan: JobGraph, of: Job) -> str:
-    # of each rate the same but for the rate, which is in the job's names
+    # composed without the rate, which is in the job's names
     names = {name: value for name, value in of.names if name != "rate"}
     config = OmegaConf.to_container(plan.compose(of.step, **names), resolve=False)
     assert isinstance(config, dict)
@@ -49,7 +49,7 @@ def _fingerprint(plan: JobGraph, of: Job) -> str:
 
 
 def _words(plan: JobGraph, experiment: str) -> list[Any]:
-    """What a report says beside the numbers: labels, notes and the paper's values."""
+    """Return the content of a report besides results: labels, notes and the paper's values."""
     cells = plan.experiment(experiment)
     parts = [
         *(plan.compose("prepare", model=name).model for name in cells.models),
@@ -62,12 +62,12 @@ def _words(plan: JobGraph, experiment: str) -> list[Any]:
 
 
 def _files(plan: JobGraph, *patterns: str) -> list[str]:
-    """Digests of configuration files."""
+    """Return digests of configuration files."""
     paths = [path for pattern in patterns for path in sorted(plan.config.glob(pattern))]
     return [digest_of_text(path) for path in paths]
 
 
 def _tasks(plan: JobGraph, name: str) -> list[Any]:
-    """Tasks of a set and their averages."""
+    """Return the tasks of a set and their averages."""
     tasks = plan.compose("downstream", tasks=name).tasks
     return [*tasks.tasks.values(), *tasks.averages.values()]

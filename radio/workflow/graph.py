@@ -1,4 +1,4 @@
-"""What the workflow makes, out of what: the jobs behind an experiment's table."""
+"""The job graph: upstream jobs and input paths of every job."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from radio.workflow.experiment import Experiment, read_experiment
 from radio.workflow.jobs import ARTIFACTS, READ_AS, Job, job
 from radio.workflow.variants import canonical, full_key, join, split
 
-# what a method may need, beside the model; statistics come from `refine` where it names one
+# steps by the artifacts that a method may need besides the model; `refine` makes the statistics
+# if the method has a refinement
 MADE_BY = {
     "statistics": "calibrate",
     "allocation": "allocate",
@@ -29,15 +30,15 @@ class JobGraph(ConfigResolver):
         """Read `config/experiment/NAME.yaml`.
 
         Raises:
-            RadioError: there is none, or it lacks a key, or a rate is none.
+            RadioError: the file does not exist or lacks a key, or a rate is invalid.
         """
         return read_experiment(self, name)
 
     def inputs(self, step: str, **names: str) -> dict[str, str | list[str]]:
-        """Return paths of what a job reads, by their names under `artifacts` in the step's YAML.
+        """Return the input paths of a job, by their names under `artifacts` in the step's YAML.
 
         Raises:
-            RadioError: the job cannot be run: a name is unknown, or its method lacks the rate.
+            RadioError: a name is unknown, or the method does not support the rate.
         """
         if "rate" in names:
             self._check_rate(names["method"], names["rate"])
@@ -50,15 +51,15 @@ class JobGraph(ConfigResolver):
         if step in ("bench", "decode"):
             steps_above = dict.fromkeys(each.step for each in above)
             lists = {s: [each.artifact for each in above if each.step == s] for s in steps_above}
-            # one model, several of what is compared
+            # one model, several artifacts to compare
             return {READ_AS[s]: paths[0] if s == "prepare" else paths for s, paths in lists.items()}
         return {READ_AS[source.step]: source.artifact for source in above}
 
     def _check_rate(self, name: str, rate: str) -> None:
-        """Raise a `RadioError` unless the text of a path is a rate, and one that a method has.
+        """Raise a `RadioError` unless the text of a path is a rate that the method supports.
 
-        To ask the method costs the import of torch, a second. Depths that every method has, and
-        float16 where nothing upstream would be in vain, are left to the job.
+        Asking the method imports torch, which takes a second. Therefore integer depths, which all
+        methods support, and float16 without upstream jobs are checked only by the job itself.
         """
         rate_override(rate)
         method = self.method(name)
@@ -67,10 +68,10 @@ class JobGraph(ConfigResolver):
         build(method.quantizer, "method.quantizer", object).check_rate(float(rate))
 
     def targets(self, experiment: str) -> list[str]:
-        """Paths of an experiment's table and of the figures drawn from it, with their manifests.
+        """Return paths of an experiment's table and its figures, with their manifests.
 
-        The manifests are asked for since git keeps some tables and figures without them: those
-        are made anew in a fresh clone.
+        Manifests are included because git contains some tables and figures without them: these
+        are rebuilt in a fresh clone.
         """
         table = job("table", {"experiment": experiment})
         named = options("figure", self.config, saying=experiment)
@@ -79,7 +80,7 @@ class JobGraph(ConfigResolver):
         return [path for each in (table, *drawn) for path in (each.artifact, each.manifest)]
 
     def upstream(self, of: Job) -> list[Job]:
-        """The jobs whose artifacts the job reads, and on which its numbers rest."""
+        """Return the jobs whose artifacts the job reads."""
         names = dict(of.names)
         match of.step:
             case "prepare" | "items" | "ledger":
@@ -130,19 +131,19 @@ class JobGraph(ConfigResolver):
         raise RadioError(unknown("step", of.step, ARTIFACTS))
 
     def behind(self, of: Job) -> Iterator[Job]:
-        """The jobs that a job's numbers rest on, at any depth, the first ones first, and itself.
+        """Yield all direct and indirect upstream jobs in the order of execution, then the job.
 
-        One that several others read comes once for each of them.
+        A job that several others read is repeated for each of them.
         """
         for above in self.upstream(of):
             yield from self.behind(above)
         yield of
 
     def _behind_rows(self, of: Experiment) -> list[Job]:
-        """The jobs that an experiment's table is read from, in the order of its rows.
+        """Return the jobs whose manifests an experiment's table reads, in row order.
 
         Raises:
-            RadioError: a stage that a method does not have.
+            RadioError: a method does not have one of the stages.
         """
         if not of.stages:
             return of.evaluations()
@@ -162,12 +163,12 @@ class JobGraph(ConfigResolver):
         return job("tokenize", {**names, "data": data})
 
     def _items(self, names: Mapping[str, str]) -> list[str]:
-        """The step that makes the items of tasks which lm-eval does not bring."""
+        """Return the step that makes the task items, if lm-eval does not provide them."""
         tasks = self.compose("items", tasks=names["tasks"]).tasks
         return [] if tasks.items_from is None else ["items"]
 
     def _of_allocation(self, names: Mapping[str, str]) -> Iterator[Job]:
-        """What depths are solved from: statistics, measured distortions, the rate of a target."""
+        """Yield the inputs of an allocation: statistics, measured distortion, rate of a target."""
         method, kind = self.method(names["method"]), names["rate"].partition("=")[0]
         yield self._needed("statistics", names)
         if method.get("use_measured_distortion"):
@@ -178,7 +179,7 @@ class JobGraph(ConfigResolver):
             yield self._needed("codebook", names)
 
     def _of_target(self, names: Mapping[str, str]) -> Iterator[Job]:
-        """What every probe of a target's search reads."""
+        """Yield the inputs of a search for a target of accuracy."""
         method = self.method(names["method"])
         if "allocation" not in method.needs or method.refinement:
             raise RadioError(
@@ -192,7 +193,7 @@ class JobGraph(ConfigResolver):
             yield job("distortion", names)
 
     def _needed(self, artifact: str, names: Mapping[str, str]) -> Job:
-        """The job that makes an artifact in the list `needs` of a method."""
+        """Return the job that makes an artifact in a method's list `needs`."""
         method = self.method(names["method"])
         if artifact not in MADE_BY:
             raise RadioError(
@@ -213,7 +214,7 @@ class JobGraph(ConfigResolver):
         return job("calibrate", {**names, "calibration": self._calibration(names["method"])})
 
     def _calibration(self, method: str) -> str:
-        """The variant of its calibration that a variant of a method calls for."""
+        """Return the variant of the calibration that a variant of a method uses."""
         base = self.method(method).calibration
         composed = self.compose("calibrate", calibration=base)
         settings = split(method)[1]
@@ -221,5 +222,5 @@ class JobGraph(ConfigResolver):
 
 
 def _canonical_names(names: Mapping[str, str]) -> dict[str, str]:
-    """Names of a job with variants spelled as everywhere."""
+    """Return the names of a job, with variants in canonical form."""
     return {key: canonical(name) if key in VARIED else name for key, name in names.items()}

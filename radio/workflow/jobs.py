@@ -1,7 +1,7 @@
-"""Jobs and the paths of what they make.
+"""Jobs and the paths of their artifacts.
 
-A job is a step and the names that tell it from its sisters (its wildcards in the workflow). The
-rules under `workflow/` spell the same paths as literals.
+A job is a step and its names, the values of its wildcards in the workflow. The rules under
+`workflow/` contain the same paths as literals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ ARTIFACTS = {
 READ_AS = {
     "prepare": "model",
     "tokenize": "tokens",
-    "items": "task_items",  # `items` is a word of Snakemake's
+    "items": "task_items",  # `items` is reserved by Snakemake
     "reference": "reference",
     "calibrate": "statistics",
     "refine": "statistics",
@@ -54,17 +54,17 @@ class Job:
 
     @property
     def artifact(self) -> str:
-        """Path of what the job makes."""
+        """Path of the artifact."""
         return ARTIFACTS[self.step].format(**dict(self.names))
 
     @property
     def manifest(self) -> str:
-        """Path of the manifest beside it."""
+        """Path of the artifact's manifest."""
         return str(Path(self.artifact).with_suffix(".json"))
 
 
 def job(step: str, names: Mapping[str, str]) -> Job:
-    """The job of `step` for those of `names` that its artifact's path has.
+    """Return the job of `step`; `names` that are not in its artifact's path are ignored.
 
     >>> job("prepare", {"model": "opt-125m", "data": "c4"}).artifact
     'results/opt-125m/model.json'
@@ -74,7 +74,7 @@ def job(step: str, names: Mapping[str, str]) -> Job:
 
 
 def argument(artifact: str, paths: str | Sequence[str]) -> str:
-    """Override that hands a step the path or paths of an artifact.
+    """Return the override that passes the path or paths of an artifact to a step.
 
     >>> argument("model", "a.json"), argument("evaluations", ["a.json", "b.json"])
     ("artifacts.model='a.json'", "artifacts.evaluations=['a.json','b.json']")

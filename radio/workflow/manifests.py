@@ -1,4 +1,4 @@
-"""What the ledger is read from, as one digest: new evaluations make it anew."""
+"""Digest of the manifests that the ledger reads, so that new evaluations rebuild it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ READ = ("*/evaluation/**/*.json", "*/downstream/**/*.json", "*/absent.json", "ta
 
 
 def manifests_digest(results: Path = Path("results")) -> str:
-    """Digest of the manifests under `results` that the ledger reads, 12 hexadecimal digits."""
+    """Return the digest of the ledger's manifests under `results`, 12 hexadecimal digits."""
     paths: Iterable[Path] = chain.from_iterable(results.glob(pattern) for pattern in READ)
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()[:DIGITS]

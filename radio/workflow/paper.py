@@ -1,4 +1,4 @@
-"""Targets behind the paper's tables and figures, and which of them a machine can make."""
+"""Workflow targets for the paper's tables and figures, and those that fit on this machine."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from radio.runtime.errors import RadioError
 from radio.workflow.graph import JobGraph
 from radio.workflow.jobs import Job, job
 
-BENCH = "table_kernel"  # a table of no experiment
+BENCH = "table_kernel"  # a table without an experiment
 
 
 def paper_numbers(plan: JobGraph, name: str) -> list[str]:
-    """What an experiment or a figure is a study of, such as Table 1 and Table 5."""
+    """Return the paper's tables or figures that an experiment or a figure reproduces."""
     tables, figures = _specs(plan)
     keys = ("experiments", "figures", "embedded")
     return [
@@ -27,13 +27,13 @@ def paper_numbers(plan: JobGraph, name: str) -> list[str]:
 
 
 class Fitting(NamedTuple):
-    """What of the paper a machine can make.
+    """The part of the paper that this machine can reproduce.
 
     Attributes:
-        targets: paths to ask for.
-        too_large: models that do not fit, and why.
-        without: experiments that have such models, and which.
-        left_out: figures of such models, and which.
+        targets: paths to request.
+        too_large: reasons by model that does not fit.
+        without: such models by experiment.
+        left_out: such models by figure.
     """
 
     targets: list[str]
@@ -42,7 +42,7 @@ class Fitting(NamedTuple):
     left_out: dict[str, list[str]]
 
     def sentences(self) -> list[str]:
-        """What is left out, and why."""
+        """Return sentences on what is left out, and why."""
         return [
             *(f"{name} is made without {', '.join(of)}" for name, of in self.without.items()),
             *(f"figure {name} is left out: {', '.join(of)}" for name, of in self.left_out.items()),
@@ -51,15 +51,15 @@ class Fitting(NamedTuple):
 
 
 def paper_targets(plan: JobGraph, name: str, *, embedded: bool = False) -> list[str]:
-    """Paths of what a table or figure of the paper is made of (config/ledger.yaml).
+    """Return the paths that reproduce a table or figure of the paper (config/ledger.yaml).
 
     Args:
         plan: the job graph.
-        name: such as table_3a or figure_1.
-        embedded: of the same study on models that need no hub.
+        name: name such as table_3a or figure_1.
+        embedded: whether to use models that need no hub.
 
     Raises:
-        RadioError: config/ledger.yaml does not have it, or has nothing for it.
+        RadioError: config/ledger.yaml does not list the name, or lists no experiment for it.
     """
     tables, figures = _specs(plan)
     if name in figures:
@@ -73,10 +73,10 @@ def paper_targets(plan: JobGraph, name: str, *, embedded: bool = False) -> list[
 
 
 def fitting_targets(plan: JobGraph) -> Fitting:
-    """What the paper's tables and figures and their embedded studies need, as far as models fit.
+    """Return targets for all of the paper, with and without the hub, for models that fit.
 
-    A table with models that do not fit is not among the targets, but the evaluations of the models
-    that do are: it is to be made of what is there.
+    If some models of a table do not fit, the targets are the evaluations of the others instead of
+    the table, which is then built from the available evaluations.
     """
     tables, figures = _specs(plan)
     targets: list[str] = []
@@ -110,13 +110,13 @@ def fitting_targets(plan: JobGraph) -> Fitting:
 
 
 def _models(plan: JobGraph, figure: Job) -> list[str]:
-    """Models whose artifacts a figure reads."""
+    """Return the models whose artifacts a figure reads."""
     named = [dict(above.names).get("model") for above in plan.upstream(figure)]
     return [model for model in dict.fromkeys(named) if model]
 
 
 def _specs(plan: JobGraph) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What config/ledger.yaml says of tables and of figures, by name."""
+    """Return the entries of config/ledger.yaml for tables and for figures, by name."""
     config: Any = OmegaConf.to_container(plan.compose("ledger"))
     return config["tables"], config["figures"]
 
@@ -126,7 +126,7 @@ def _figures(spec: Mapping[str, Any], embedded: bool) -> list[Job]:
 
 
 def _of_experiment(plan: JobGraph, name: str) -> list[str]:
-    """Paths of an experiment's table and figures; or of the benchmark, which has no experiment."""
+    """Return the paths of an experiment's table and figures, or of the benchmark's table."""
     return list(_made(job("bench", {}))) if name == BENCH else plan.targets(name)
 
 
@@ -136,7 +136,7 @@ def _made(by: Job) -> Iterator[str]:
 
 
 def _too_large(plan: JobGraph, models: Iterable[str]) -> dict[str, str]:
-    """Those of the models that this machine cannot hold, and why."""
+    """Return the models that do not fit on this machine, with reasons."""
     sizes = plan.config / "paper/models.csv"
     reasons = {model: why_too_large(model, sizes) for model in sorted(models)}
     return {model: reason for model, reason in reasons.items() if reason}

@@ -1,4 +1,4 @@
-"""Tables of what there is: which models are missing, and how to make their tables without them."""
+"""Tables from available results: find missing models, and build tables without them."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from radio.workflow.jobs import job
 
 
 def missing_models(plan: JobGraph, experiment: str) -> dict[str, str]:
-    """Models of an experiment whose weights could not be had, and why."""
+    """Return the models of an experiment whose weights are unavailable, with reasons."""
     models = plan.experiment(experiment).models
     folders = {name: Path(job("prepare", {"model": name}).artifact).parent for name in models}
     reasons = {name: why_unavailable(folder) for name, folder in folders.items()}
@@ -21,14 +21,14 @@ def missing_models(plan: JobGraph, experiment: str) -> dict[str, str]:
 
 
 def keep_reasons(reasons: Mapping[str, str]) -> None:
-    """Keep why models were left out where tables look for it, unless their weights are there."""
+    """Save why models were left out, for use in tables, unless their weights are available."""
     for model, reason in reasons.items():
         folder = Path(job("prepare", {"model": model}).artifact).parent
         record_unavailable(folder, reason)
 
 
 def existing(inputs: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
-    """Those of a table's inputs that are there."""
+    """Return a table's inputs that exist."""
     return {name: [path for path in paths if Path(path).exists()] for name, paths in inputs.items()}
 
 
@@ -38,13 +38,13 @@ def partial_command(
     config: Mapping[str, Any],
     others: Iterable[str] = (),
 ) -> list[str]:
-    """The command that makes the tables of what is there, beside a run that holds the lock.
+    """Return the command that builds tables from available results while a run holds the lock.
 
     Args:
-        snakefile: of the workflow.
+        snakefile: the workflow's Snakefile.
         experiments: names of the tables.
-        config: of the run beside.
-        others: targets besides.
+        config: configuration of the run that holds the lock.
+        others: further targets.
     """
     tables = [job("table", {"experiment": name}).artifact for name in experiments]
     settings = {**config, "partial": True}

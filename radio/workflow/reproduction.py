@@ -1,4 +1,4 @@
-"""Our values for the paper's tables: the evaluations behind them, or why they are missing."""
+"""Our values for the paper's tables: their evaluations, or why they are missing."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -190,7 +190,7 @@ def _speedup(artifact: Path, row: Mapping[Any, Any]) -> tuple[float | None, str]
     """Return the measured ratio of a matrix, or None and why it is missing."""
     if row["matrix"] == "overall":
         return None, "not run: the paper does not state what it averages over"
-    if not artifact.with_suffix(".json").exists():  # a table without a manifest comes from git
+    if not artifact.with_suffix(".json").exists():  # a table without a manifest is from git
         return None, f"not run: `snakemake --force {artifact}` computes it"
     table = pd.read_csv(artifact)
     same = (table.embedding_dim == row["embedding_dim"]) & (table.matrix == row["matrix"])

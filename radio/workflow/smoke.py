@@ -1,4 +1,4 @@
-"""The graphs of the paper's tables on random miniatures, kept apart from the real tables."""
+"""Smoke runs: the job graphs of the paper's tables on tiny random models."""
 
 from radio.runtime.compose import options
 from radio.runtime.errors import RadioError
@@ -8,15 +8,15 @@ PREFIX = "smoke_"
 
 
 def smoke_experiments(plan: JobGraph) -> list[str]:
-    """Names of the experiments that are run under `smoke=true`, and only then."""
+    """Return the names of the experiments that run only with `smoke=true`."""
     return [name for name in options("experiment", plan.config) if name.startswith(PREFIX)]
 
 
 def check_smoke(smoke: bool, experiment: str) -> None:
-    """Refuse a real table under smoke's overrides, and smoke's without them.
+    """Check that smoke experiments, and only these, run with `smoke=true`.
 
     Raises:
-        RadioError: one of the two.
+        RadioError: `smoke` does not fit the experiment.
     """
     if experiment.startswith(PREFIX) == smoke:
         return

@@ -1,8 +1,8 @@
-"""Variants: a method or calibration with some of its settings changed, named in paths.
+"""Variants: a method or calibration with changed settings, which are part of its name in paths.
 
 `radio@scale_fit=moments,seed=1` is method radio with `method.quantizer.scale_fit=moments` and
-`seed=1`. A setting is the last part of a key in the YAML files, or as much of its end as makes it
-unique. Each step takes the settings that it has.
+`seed=1`. A setting is the last part of a key in the YAML files, or more of its end if needed to
+make it unique. Each step uses the settings that it has.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,24 +12,24 @@ from omegaconf import DictConfig, OmegaConf
 
 from radio.runtime.errors import RadioError
 
-# groups and keys that a variant cannot change: they have names of their own in the paths, or none
+# groups and keys that a variant cannot change: paths name them separately, or not at all
 NAMED = {"model", "data", "experiment", "figure", "artifacts", "wandb", "out", "threads"}
-# nor how a model is measured, which is the same for all methods
+# nor settings of the evaluation, which are the same for all methods
 MEASUREMENT = {"dtype", "batch", "split", "anchor_tolerance"}
 FIXED = NAMED | MEASUREMENT
-# words, and keys of a method that decide which jobs there are
+# labels, and keys of a method that determine its jobs
 NAMING = {"name", "label", "needs", "calibration", "refinement"}
 SEED = ("seed", "0")
 
 
 def split(name: str) -> tuple[str, dict[str, str]]:
-    """Base name and settings of a variant.
+    """Return the base name and the settings of a variant.
 
     >>> split("radio@scale_fit=moments,seed=1")
     ('radio', {'scale_fit': 'moments', 'seed': '1'})
 
     Raises:
-        RadioError: a setting without a value.
+        RadioError: a setting has no value.
     """
     base, _, rest = name.partition("@")
     settings = {}
@@ -42,13 +42,13 @@ def split(name: str) -> tuple[str, dict[str, str]]:
 
 
 def join(base: str, settings: Mapping[str, str]) -> str:
-    """Inverse of `split`; settings in alphabetical order, so that equal variants have one path."""
+    """Inverse of `split`; settings are sorted, so that equal variants have the same path."""
     changed = ",".join(f"{key}={settings[key]}" for key in sorted(settings))
     return f"{base}@{changed}" if changed else base
 
 
 def canonical(name: str) -> str:
-    """The one spelling of a variant: settings sorted, and not the seed that all have anyway.
+    """Return the canonical form of a variant: settings sorted, without the default seed.
 
     >>> canonical("radio@scale_fit=moments,seed=0")
     'radio@scale_fit=moments'
@@ -58,10 +58,10 @@ def canonical(name: str) -> str:
 
 
 def full_key(config: DictConfig, setting: str) -> str | None:
-    """The key of a composed configuration that a setting means; None if there is none.
+    """Return the full key of a setting in a composed configuration, or None if it has none.
 
     Raises:
-        RadioError: there are several.
+        RadioError: the setting is ambiguous.
     """
     content = OmegaConf.to_container(config, resolve=False)
     leaves = (key for key in _leaves(content) if key.split(".")[-1] not in NAMING)
@@ -72,7 +72,7 @@ def full_key(config: DictConfig, setting: str) -> str | None:
 
 
 def _leaves(content: Any, above: str = "") -> Iterator[str]:
-    """Dotted keys of all values that are no mappings, without the fixed ones."""
+    """Yield the dotted keys of all values that are not mappings, except fixed ones."""
     for key, value in content.items():
         if not above and key in FIXED:
             continue

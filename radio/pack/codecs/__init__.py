@@ -1,6 +1,6 @@
-"""What codes mean: a codec holds a matrix's codes and side information, and decodes them.
+"""Codecs: a codec holds a matrix's codes and side information, and decodes them.
 
-A method of quantization picks a codec; nothing that reads a codec knows the method.
+A quantization method chooses a codec; code that reads a codec does not depend on the method.
 """
 
 from radio.pack.codecs.affine import Affine, affine_bytes

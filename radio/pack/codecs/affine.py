@@ -23,11 +23,11 @@ from radio.pack.floats import EXPONENTS, scaled
 class Affine:
     """One depth; a scale and an integer zero point for each row and each run of inputs.
 
-    w = 2^exponent scale (code - zero), the codec of RTN and GPTQ. A row's inputs are cut into runs
-    of `group_cols`, of which the last may be shorter.
+    w = 2^exponent scale (code - zero), the codec of RTN and GPTQ. A row's inputs are divided into
+    runs of `group_cols`; the last one may be shorter.
 
     Attributes:
-        zero: None where all are 2^(bits - 1), which the decoder knows.
+        zero: zero points; None if all are 2^(bits - 1).
         exponent: 0 unless float16 does not hold the scales (`radio.pack.floats`).
     """
 
@@ -100,7 +100,7 @@ class Affine:
 
 
 def affine_bytes(rows: int, cols: int, bits: int, group_cols: int, symmetric: bool) -> int:
-    """Bytes that an `Affine` of this shape stores."""
+    """Return the stored bytes of an `Affine` of this shape."""
     groups = rows * -(-cols // group_cols)
     zeros = 0 if symmetric else packed_bytes(groups, bits)
     return packed_bytes(rows * cols, bits) + zeros + 2 * groups

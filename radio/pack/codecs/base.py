@@ -1,4 +1,4 @@
-"""What every codec knows: its shape, its mean depth, its decoded weights, and its bytes."""
+"""The interface of all codecs: shape, bits of the codes, decoded weights, and stored tensors."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -19,49 +19,48 @@ class Codec(Protocol):
         ...
 
     def code_bits(self) -> int:
-        """Bits of the codes alone: the sum of all depths."""
+        """Return the bits of the codes alone: the sum of all depths."""
         ...
 
     def decode(self) -> Float[Tensor, "rows cols"]:
-        """The weights these codes stand for, float32."""
+        """Return the decoded weights, float32."""
         ...
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """What decoding needs of this matrix, as tensors whose bytes are the stored bytes.
+        """Return the tensors that decoding needs; their bytes are the stored bytes.
 
-        Codes are called `weight`, as the weights that they take the place of: a program that does
-        not know them finds a tensor of another shape there, and stops.
+        Codes are called `weight`, like the weights that they replace: a program that does not
+        know the format finds a tensor of another shape there, and stops.
         """
         ...
 
     def shared_tensors(self) -> dict[str, Tensor]:
-        """What decoding needs besides, and all matrices of a model have in common."""
+        """Return the tensors that decoding also needs and that all matrices of a model share."""
         ...
 
     @classmethod
     def check(
         cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], shape: tuple[int, int]
     ) -> None:
-        """Check all that indexes or sizes something, before `from_tensors` relies on it.
+        """Check all indices and sizes before `from_tensors` relies on them.
 
-        Codes are not decoded, so that the time is that of the side information.
+        Codes are not decoded, so the time depends on the side information only.
 
         Args:
-            tensors: those of `to_tensors` and of `shared_tensors`, as they were read.
-            fields: those of `fields()`, as they were read.
+            tensors: tensors of `to_tensors` and `shared_tensors`, as read from the file.
+            fields: values of `fields()`, as read from the file.
             shape: rows and columns of the layer.
 
         Raises:
-            ValueError: a tensor or a field that this codec does not write; the message begins with
-                its name.
+            ValueError: a tensor or a field is invalid; the message begins with its name.
         """
         ...
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> "Codec":
-        """Inverse of `to_tensors` and `shared_tensors` joined; `fields` are those of `fields()`."""
+        """Inverse of `to_tensors` joined with `shared_tensors`; `fields` are from `fields()`."""
         ...
 
     def fields(self) -> dict[str, Any]:
-        """The few numbers that are not tensors (shape, uniform depth), for the file's header."""
+        """Return the values that are not tensors (shape, uniform depth), for the file's header."""
         ...

@@ -22,11 +22,11 @@ from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import companded, decode, nearest, split
 from radio.theory.scale_codec import from_bytes, to_bytes
 
-# nine depths, 0..8, do not fit in the paper's three bits
+# the nine depths 0..8 do not fit in the paper's three bits
 DEPTH_FIELD_BITS = 4
-# an index of a cluster takes at most a byte
+# a cluster index takes at most one byte
 MAX_CLUSTERS = 256
-# types of locations and of scales, by scale_bits
+# dtypes of locations and of scales, by scale_bits
 LINES = {16: ([torch.float16], [torch.float16]), 8: ([torch.int8], [torch.uint8])}
 
 
@@ -34,14 +34,13 @@ LINES = {16: ([torch.float16], [torch.float16]), 8: ([torch.int8], [torch.uint8]
 class Companded:
     """A depth, a location and a scale for each row cluster and input column (paper).
 
-    w = 2^exponent (location + scale x level); levels are those of the companding law, or of a
-    `codebook` that all layers share. Codes of equal depth are packed together, depth by depth,
-    cluster by cluster, column by column.
+    w = 2^exponent (location + scale x level). Levels come from the companding law or from a
+    `codebook` that all layers share. Codes are packed by depth, then cluster, then column.
 
     Attributes:
-        codebook: levels of depths 1..8, one after the other; None for the companding law.
-        exponent: 0 unless float16 does not hold the lines (`radio.pack.floats`).
-        scale_bits: stored bits of a location and of a scale, 16 or 8 (`radio.theory.scale_codec`).
+        codebook: levels of depths 1..8, concatenated; None for the companding law.
+        scale_bits: stored bits per location and per scale, 16 or 8 (`radio.theory.scale_codec`).
+        exponent: 0 unless float16 does not hold locations and scales (`radio.pack.floats`).
     """
 
     name: ClassVar[str] = "companded"
@@ -103,7 +102,7 @@ class Companded:
         return {} if self.codebook is None else {"codebook": self.codebook}
 
     def _at(self, bits: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows [n, 1] and columns of one depth, cluster by cluster."""
+        """Yield rows [n, 1] and columns of one depth, cluster by cluster."""
         for cluster, depths in enumerate(self.depths):
             yield (self.cluster == cluster).nonzero(), (depths == bits).nonzero()[:, 0]
 
@@ -160,7 +159,7 @@ class Companded:
 
 
 def _checked_sizes(tensors: Mapping[str, Tensor], rows: int, clusters: int) -> Int[Tensor, " c"]:
-    """Return how many rows each cluster has."""
+    """Return the number of rows in each cluster."""
     if clusters == 1:
         if "cluster" in tensors:
             raise ValueError("cluster is there, and the layer has one cluster of rows")
@@ -178,7 +177,7 @@ def _checked_sizes(tensors: Mapping[str, Tensor], rows: int, clusters: int) -> I
 def _checked_depths(
     tensors: Mapping[str, Tensor], clusters: int, cols: int
 ) -> Int[Tensor, "clusters 9"]:
-    """Return how many columns of each cluster have each of the depths 0..8."""
+    """Return the number of columns at each depth 0..8 in each cluster."""
     check_bytes("depths", tensors["depths"], packed_bytes(clusters * cols, DEPTH_FIELD_BITS))
     depths = unpack(tensors["depths"], DEPTH_FIELD_BITS, clusters * cols).view(clusters, cols)
     if depths.numel() and int(depths.max()) > MAX_BITS:

@@ -12,7 +12,7 @@ from radio.pack.checks import FLOATS, check_names, check_tensor
 
 @dataclass(frozen=True)
 class Dense:
-    """Uncoded weights, in float16 unless that does not hold them (`radio.pack.floats`)."""
+    """Uncoded weights, in float16 if it holds them (`radio.pack.floats`)."""
 
     name: ClassVar[str] = "dense"
     weight: Float[Tensor, "rows cols"]

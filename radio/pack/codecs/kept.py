@@ -1,4 +1,4 @@
-"""Kept columns: affine codes for most input columns, the weights themselves for others (OWQ)."""
+"""Kept columns: affine codes for most input columns, uncoded weights for the others (OWQ)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from radio.pack.codecs.affine import Affine, affine_bytes
 
 @dataclass(frozen=True)
 class KeptColumns:
-    """A matrix of which some columns are uncoded.
+    """A matrix with some uncoded columns.
 
     Attributes:
-        coded: the other columns, in the order in which they stand in the matrix.
-        kept: weights of the uncoded columns, in float16 unless that does not hold them.
-        columns: where these stand in the matrix, which has at most 2^16 columns.
+        coded: the coded columns, in matrix order.
+        kept: weights of the uncoded columns, in float16 if it holds them.
+        columns: indices of the uncoded columns; the matrix has at most 2^16 columns.
     """
 
     name: ClassVar[str] = "kept_columns"
@@ -79,12 +79,12 @@ class KeptColumns:
 
 
 def other_columns(columns: Int[Tensor, " kept"], cols: int) -> Int[Tensor, " others"]:
-    """All columns of a matrix but these, in rising order."""
+    """Return the indices of all other columns of a matrix, in ascending order."""
     coded = torch.ones(cols, dtype=torch.bool)
     coded[columns] = False
     return coded.nonzero()[:, 0]
 
 
 def kept_bytes(rows: int, cols: int, kept: int, bits: int, group_cols: int, symmetric: bool) -> int:
-    """Bytes that a `KeptColumns` of this shape stores."""
+    """Return the stored bytes of a `KeptColumns` of this shape."""
     return affine_bytes(rows, cols - kept, bits, group_cols, symmetric) + kept * (2 * rows + 2)

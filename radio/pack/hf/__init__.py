@@ -1,4 +1,4 @@
-"""Quantized models outside the suite: directories that transformers loads, packed or dense.
+"""Quantized models for use outside the suite: directories that transformers loads.
 
-`import radio` is enough for `AutoModelForCausalLM.from_pretrained` to know them.
+After `import radio`, `AutoModelForCausalLM.from_pretrained` loads packed directories.
 """

@@ -1,8 +1,8 @@
-"""Directories that hold a model for others, written whole or not at all, over nothing but our own.
+"""Write model directories for transformers, atomically; only our own directories are replaced.
 
-Beside the model's own files, `manifest.json` says how the model was made, names every other file
-with its bytes and its digest (`radio.pack.hf.integrity`), and counts them all, itself included, as
-`size_bytes`.
+In addition to the model's files, `manifest.json` records how the model was made, and the bytes and
+digest of every other file (`radio.pack.hf.integrity`). Its `size_bytes` is the size of all files,
+including itself.
 """
 
 import json
@@ -26,9 +26,9 @@ from radio.runtime.files import atomic
 from radio.runtime.outputs import check_directory
 
 HEAD = "lm_head.weight"
-# what config.json repeats of the manifest's measurements
+# measurements of the manifest that config.json repeats
 TOLD = ("method", "rate_bits", "mean_depth", "bpw")
-# the flag of an architecture's config that gives biases to layers whose names end so
+# by architecture: flags of the config, and endings of the names of layers that get a bias by them
 BIASES: dict[str, dict[str, tuple[str, ...]]] = {
     "llama": {
         "attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -42,20 +42,20 @@ def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str
     """Write the quantized file `coded` as a directory that `from_pretrained` loads.
 
     Args:
-        out: the directory; one of an earlier model is replaced.
-        coded: what `save_quantized` wrote.
+        out: path of the directory; an earlier model there is replaced.
+        coded: file written by `save_quantized`.
         checkpoint: directory of the original model, for its configuration and tokenizer.
-        manifest: of `coded`.
+        manifest: manifest of `coded`.
 
     Raises:
-        RadioError: `coded` is corrupt, or `out` holds something else.
+        RadioError: `coded` is corrupt, or `out` has other content.
     """
     out = check_directory("quantize", out, MANIFEST, [coded, checkpoint])
     tensors, _ = load_coded(coded)
     config = check_checkpoint(checkpoint)
     config.dtype = config.dtype or torch.float16
     config.__dict__.pop(CODE, None)
-    # a checkpoint may have another head than its embedding, whatever its config.json says
+    # the head may differ from the embedding even if config.json says that they are tied
     config.tie_word_embeddings = config.tie_word_embeddings and HEAD not in tensors
     told = {key: manifest["measured"][key] for key in TOLD}
     config.quantization_config = {"quant_method": NAME, "format_version": FORMAT_VERSION} | told
@@ -71,12 +71,11 @@ def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str
 def write_dense(out: Path, packed: Path, dtype: torch.dtype) -> None:
     """Decode the packed model in directory `packed` to a plain checkpoint in `dtype`.
 
-    Biases that quantization added become the architecture's own, by the flags that it has for them;
-    a layer that a flag gives a bias and quantization did not has zeros there.
+    For biases that quantization added, the architecture's bias flags are set. Layers that get a
+    bias only through a flag have zeros there.
 
     Raises:
-        RadioError: `packed` is not a packed directory as it was written, or `out` holds something
-            else.
+        RadioError: `packed` is not an unchanged packed directory, or `out` has other content.
     """
     out = check_directory("export", out, MANIFEST, [packed])
     manifest = read_checked_manifest(packed)
@@ -91,7 +90,7 @@ def write_dense(out: Path, packed: Path, dtype: torch.dtype) -> None:
 
 
 def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """The stock architecture with decoded weights, and the biases that quantization added."""
+    """Return the standard architecture with decoded weights and the added biases."""
     config = read_config(packed)
     del config.quantization_config
     biased = [name for name, layer in quantized.layers.items() if layer.bias is not None]
@@ -109,7 +108,7 @@ def _decoded(packed: Path, quantized: QuantizedModel, dtype: torch.dtype) -> Pre
 
 
 def _write(out: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any]) -> None:
-    """Let `fill` write the files of a directory, add the manifest, and give it its name."""
+    """Let `fill` write the files of a directory, add the manifest, and move it to `out`."""
     with atomic(out) as folder:
         folder.mkdir()
         fill(folder)
@@ -117,7 +116,7 @@ def _write(out: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any])
 
 
 def _counted(manifest: Mapping[str, Any]) -> str:
-    """JSON of a manifest whose `size_bytes` counts its `files` and this JSON itself."""
+    """Return a manifest as JSON; its `size_bytes` includes its `files` and the JSON itself."""
     text = ""
     while True:
         size_bytes = sum(manifest["files"].values()) + len(text.encode())

@@ -1,11 +1,11 @@
-"""A packed directory as one unit: its manifest holds the size and a digest of every other file.
+"""Integrity of a packed directory: the manifest holds the size and digest of every other file.
 
-Weights, configuration and tokenizer of a packed model decide its output together, so a file that
-was edited, or that is of another directory, is refused by its name. No file may be edited, not even
-a field of config.json that decides nothing: settings are arguments of `from_pretrained`.
+Weights, configuration and tokenizer together determine a model's output, so a file that was edited
+or belongs to another directory is an error that names the file. This includes fields of config.json
+that have no effect: settings are arguments of `from_pretrained`.
 
-Of model.safetensors the digest covers the header, which holds a CRC-32 of every tensor. Loading
-compares these with the payload, so that gigabytes are not hashed a second time.
+For model.safetensors, the digest covers the header, which holds a CRC-32 of every tensor. Loading
+checks these against the payload, so gigabytes are not hashed a second time.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ from radio.runtime.errors import RadioError
 from radio.runtime.files import read_json
 
 MODEL, MANIFEST = "model.safetensors", "manifest.json"
-# kinds of files that transformers looks for by their names, so that a new one can change a model
+# suffixes of files that transformers finds by name, so that an added one can change a model
 READ_BY_NAME = {".bin", ".jinja", ".json", ".model", ".safetensors", ".tiktoken", ".txt"}
 TEMPLATES = "additional_chat_templates"
 
 
 def file_names(folder: Path) -> list[str]:
-    """Return the names of all files in a directory and below; none if there is no directory."""
+    """Return the names of all files in a directory, recursively; none if it does not exist."""
     return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
 
 
 def digests(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return `files` (bytes) and `sha256` of all files of a packed directory, by their names."""
+    """Return `files` (bytes) and `sha256` of all files of a packed directory, by name."""
     names = file_names(folder)
     return {
         "files": {name: (folder / name).stat().st_size for name in names},
@@ -41,8 +41,8 @@ def read_checked_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a packed directory after comparing every file with it.
 
     Raises:
-        RadioError: there is no manifest, or a file is absent, added, or not the one that was
-            written; the message names it.
+        RadioError: there is no manifest, or a file is absent, added or changed; the message names
+            it.
     """
     if not (folder / MANIFEST).is_file():
         raise RadioError(
@@ -70,7 +70,7 @@ def read_checked_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _checked_words(folder: Path, manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a table of the manifest; a digest or a size that is none differs from the file's."""
+    """Return a table of the manifest; invalid entries are found by comparison with the files."""
     table = manifest.get(key)
     if not isinstance(table, dict):
         raise RadioError(_changed(folder, MANIFEST, f"it has no table {key}"))
@@ -78,7 +78,7 @@ def _checked_words(folder: Path, manifest: Mapping[str, Any], key: str) -> dict[
 
 
 def _check_file(folder: Path, name: str, size_bytes: Any, sha256: Any) -> None:
-    """Raise unless a file is there, of this size and digest."""
+    """Raise unless a file exists with this size and digest."""
     file = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise RadioError(_changed(folder, MANIFEST, f"it lists {name}, outside the directory"))
@@ -91,18 +91,18 @@ def _check_file(folder: Path, name: str, size_bytes: Any, sha256: Any) -> None:
 
 
 def _sha256(file: Path) -> str:
-    """Return the SHA-256 of a file; of the header alone if it is model.safetensors."""
+    """Return the SHA-256 of a file; for model.safetensors, of its header only."""
     with file.open("rb") as stream:
         if file.name != MODEL:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         start = stream.read(8)
         (length,) = struct.unpack("<Q", start.ljust(8, b"\0"))
-        # a length that is damaged does not make a file be read whole
+        # limited, so that a damaged length does not cause the whole file to be read
         return hashlib.sha256(start + stream.read(min(length, 2**27))).hexdigest()
 
 
 def _changed(folder: Path, name: str, reason: str) -> str:
-    """Return the sentence for a file that is not as it was written."""
+    """Return the error message for a changed file."""
     return (
         f"{folder / name} is not as radio wrote it ({reason}): copy the whole directory again, and "
         "give settings as arguments of from_pretrained"

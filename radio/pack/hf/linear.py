@@ -13,10 +13,10 @@ from radio.pack.codecs import CODECS, Codec
 
 
 class Packed(nn.Module):
-    """Tensors of a codec as buffers, which `.to(dtype)` leaves in the dtype they are stored in."""
+    """Tensors of a codec as buffers that keep their stored dtype under `.to(dtype)`."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Register `tensors` as buffers of their names."""
+        """Register `tensors` as buffers by name."""
         super().__init__()
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
@@ -32,17 +32,17 @@ class Packed(nn.Module):
 
 
 class SharedTensors(Packed):
-    """What coded layers share, like a codebook."""
+    """Tensors that coded layers share, such as a codebook."""
 
     def forward(self) -> dict[str, Tensor]:
-        """Return the tensors by their names; a hook of accelerate first loads what is offloaded."""
+        """Return the tensors by name; a hook of accelerate first loads offloaded ones."""
         return dict(self.named_buffers(recurse=False))
 
 
 class PackedLinear(Packed):
-    """The place of an `nn.Linear` whose weights are coded; made empty, and filled by a loader.
+    """Replacement of an `nn.Linear` by coded weights; created empty, filled by a loader.
 
-    Weights are decoded for each product and then forgotten.
+    Weights are decoded for each product and not kept.
 
     Attributes:
         bias: [rows] in the model's dtype, or None.
@@ -58,21 +58,21 @@ class PackedLinear(Packed):
         bias: Tensor | None,
         shared: SharedTensors,
     ) -> None:
-        """Hold `tensors` of `codec`, and read those of `shared`, another module's child."""
+        """Hold `tensors` of `codec`, and refer to `shared`, which is a child of another module."""
         super().__init__(tensors)
         self.codec, self.fields = codec, dict(fields)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        # in a tuple, so that it does not become a child here too
+        # in a tuple, so that it is not registered as a child here too
         self._shared = (shared,)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Product with the weights that the codes stand for."""
-        with inputs.device:  # where codecs make their index tensors
+        """Return the product with the decoded weights."""
+        with inputs.device:  # device of the codecs' index tensors
             weight = self.coded(inputs.device).decode()
         return nn.functional.linear(inputs, weight.to(inputs.dtype), self.bias)
 
     def coded(self, device: torch.device) -> Codec:
-        """The weights as their codec holds them, read out of the buffers."""
+        """Return the codec with the tensors of the buffers."""
         (shared,) = self._shared
         tensors = dict(self.named_buffers(recurse=False)) | shared()
         on_device = {name: tensor.to(device) for name, tensor in tensors.items()}
@@ -80,14 +80,14 @@ class PackedLinear(Packed):
             return CODECS[self.codec].from_tensors(on_device, self.fields)
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Return the text for `print(model)`."""
         return ", ".join([self.codec, *(f"{key}={value}" for key, value in self.fields.items())])
 
 
 class KernelLinear(Packed):
     """A linear layer whose codes are laid out for the kernels.
 
-    Where a gradient of the inputs is wanted, which kernels have none of, weights are decoded.
+    Kernels have no backward pass, so weights are decoded if the inputs require a gradient.
 
     Attributes:
         rows: outputs of the layer.
@@ -102,15 +102,15 @@ class KernelLinear(Packed):
         self.rows, self.bias = matrix.rows, bias
 
     def matrix(self) -> PackedMatrix:
-        """Return the weights as a view of the buffers, which may be others at each call.
+        """Return the weights as a view of the current buffers.
 
-        Whoever moves, offloads or loads a model replaces the tensors of its modules.
+        It is rebuilt at each call, since moving, offloading or loading a model replaces buffers.
         """
         tensors: dict[str, Any] = self._buffers
         return PackedMatrix(self.rows, **tensors)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the product with the weights that the codes stand for."""
+        """Return the product with the coded weights."""
         matrix = self.matrix()
         if torch.is_grad_enabled() and inputs.requires_grad:
             checked(matrix)
@@ -118,6 +118,6 @@ class KernelLinear(Packed):
         return packed_linear(inputs, matrix, self.bias)
 
     def extra_repr(self) -> str:
-        """Return what `print(model)` shows."""
+        """Return the text for `print(model)`."""
         rows, cols = self.matrix().shape
         return f"rows={rows}, cols={cols}"

@@ -1,7 +1,7 @@
-"""Our models as a quantization method of transformers: importing this module registers it.
+"""Our quantization method for transformers: importing this module registers it.
 
-transformers imports it while it is itself half imported, so that all else is imported when a model
-is loaded.
+It is imported while transformers itself is only partly imported, so all other modules are imported
+when a model is loaded.
 """
 
 import logging
@@ -21,16 +21,16 @@ NAME = "radio"
 
 @register_quantization_config(NAME)
 class RadioConfig(QuantizationConfigMixin):
-    """`quantization_config` of config.json: the format's version, and words for readers.
+    """`quantization_config` of config.json: the format version, and information for readers.
 
-    Everything that decoding needs stands in the header of model.safetensors.
+    Everything that decoding needs is in the header of model.safetensors.
     """
 
     def __init__(self, format_version: int, **words: Any) -> None:
-        """Take method, rates and what else config.json says.
+        """Store method, rates and all other entries of config.json.
 
         Raises:
-            RadioError: a format that this code does not read.
+            RadioError: this code does not read the format version.
         """
         from radio.pack.file import check_version
 
@@ -40,17 +40,17 @@ class RadioConfig(QuantizationConfigMixin):
 
 @register_quantizer(NAME)
 class RadioQuantizer(HfQuantizer):
-    """Puts packed layers where the architecture has linear ones, for transformers to fill."""
+    """Replaces linear layers by empty packed ones, which transformers fills."""
 
     requires_calibration = True
 
     @property
     def is_trainable(self) -> bool:
-        """Codes have no gradient."""
+        """Return False: codes have no gradient."""
         return False
 
     def is_serializable(self) -> bool:
-        """No: what was loaded is on disk already."""
+        """Return False: the model is already on disk."""
         log.warning(
             "save_pretrained does not save a packed model: copy the directory it was loaded from, "
             "or make a dense checkpoint of it by `radio export DIR out=DENSE`"
@@ -58,13 +58,13 @@ class RadioQuantizer(HfQuantizer):
         return False
 
     def update_attn_implementation(self, config: Any) -> Any:
-        """Check the directory; the configuration stays as it is.
+        """Check the directory; return the configuration unchanged.
 
-        transformers makes no earlier call that names the directory, and builds the model after it:
-        an edited config.json costs neither time nor memory.
+        This is the first call of transformers that names the directory. It builds the model later,
+        so an edited config.json is found before that costs time or memory.
 
         Raises:
-            RadioError: the directory is not as radio wrote it.
+            RadioError: the directory was changed.
         """
         from radio.pack.hf.integrity import read_checked_manifest
 
@@ -75,11 +75,11 @@ class RadioQuantizer(HfQuantizer):
     def _process_model_before_weight_loading(
         self, model: Any, checkpoint_files: list[str] | None = None, **_: Any
     ) -> None:
-        """Check the file and make `model` ready for its tensors.
+        """Check the file and prepare `model` for its tensors.
 
         Raises:
-            RadioError: the directory is not as radio wrote it, its file is of another format or
-                does not fit config.json, or has values that the model's dtype does not hold.
+            RadioError: the directory was changed; or its file has another format version, does not
+                fit config.json, or has values that the model's dtype cannot represent.
         """
         from radio.pack.file import check_dtype, load_coded
         from radio.pack.hf.integrity import read_checked_manifest
@@ -97,7 +97,7 @@ class RadioQuantizer(HfQuantizer):
         replace_linears(model, tensors, headers, path)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
-        """Order the codes for the kernels."""
+        """Lay out the codes for the kernels."""
         from radio.pack.hf.replace import lay_out
 
         lay_out(model)

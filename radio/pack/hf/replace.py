@@ -1,4 +1,4 @@
-"""An architecture made ready for the tensors of a quantized file."""
+"""Replace the linear layers of a model by packed ones."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,15 +24,15 @@ def replace_linears(
     headers: Mapping[str, LayerHeader],
     path: Path,
 ) -> None:
-    """Put a `PackedLinear` for every linear layer of the decoder blocks of `model`, in place.
+    """Replace every linear layer in the decoder blocks by a `PackedLinear`, in place.
 
-    Names, kinds and shapes in the model's state are then those of `tensors`; values are not set.
+    Names, dtypes and shapes in the model's state are then those of `tensors`; values are not set.
 
     Args:
-        model: on the meta device; its dtype is that of biases.
-        tensors: of the file.
-        headers: of the coded layers.
-        path: of the file, for the complaint.
+        model: model on the meta device; its dtype is that of biases.
+        tensors: tensors of the file.
+        headers: headers of the coded layers.
+        path: path of the file, for error messages.
 
     Raises:
         RadioError: the file belongs to another architecture, or `model` has no head.
@@ -61,10 +61,10 @@ def replace_linears(
 
 
 def lay_out(model: PreTrainedModel) -> None:
-    """Put a `KernelLinear` for every filled `PackedLinear` that kernels can multiply, in place.
+    """Replace every filled `PackedLinear` that the kernels support by a `KernelLinear`, in place.
 
-    Codes are then held once, in the order that kernels read. Layers share one table of levels. A
-    layer whose codes stay on disk until they are needed is left as it is, and decodes them.
+    Codes are then held once, in the kernels' order. Layers share one table of levels. Layers
+    offloaded to disk are not replaced; they decode their codes.
 
     Raises:
         RadioError: codes or side information are damaged.
@@ -77,7 +77,7 @@ def lay_out(model: PreTrainedModel) -> None:
             continue
         coded = layer.coded(torch.device("cpu"))
         assert isinstance(coded, Companded)
-        if coded.exponent:  # kernels read float16 lines alone
+        if coded.exponent:  # kernels support float16 locations and scales only
             continue
         matrix = packed_matrix(coded)
         check(matrix)
@@ -85,13 +85,13 @@ def lay_out(model: PreTrainedModel) -> None:
         matrix = replace(matrix, levels=levels.setdefault(device, matrix.levels))
         kernel = KernelLinear(matrix, layer.bias)
         model.set_submodule(name, kernel)
-        # accelerate's, which loads an offloaded bias for each product
+        # accelerate's hook, which loads an offloaded bias for each product
         if (hook := getattr(layer, "_hf_hook", None)) is not None:
             add_hook_to_module(kernel, hook)
 
 
 def _check_fit(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Compare names and shapes with the file's; of weights that are tied, the file has one copy."""
+    """Compare names and shapes with the file, which has one copy of tied weights."""
     tied = set(model.all_tied_weights_keys)
     wanted = {name: t.shape for name, t in model.state_dict().items() if name not in tied}
     there = {name: tensor.shape for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""What a checkpoint has beside weights and config.json, copied as it is: never code."""
+"""Copy the tokenizer and other small files of a checkpoint, never code."""
 
 import json
 import shutil
@@ -24,18 +24,18 @@ NAMES = (
     "chat_template.json",
     "generation_config.json",
 )
-# names a class in a Python file of the checkpoint, which is not copied
+# key that names a class in a Python file of the checkpoint; such files are not copied
 CODE = "auto_map"
 
 
 def copy_tokenizer_files(source: Path, folder: Path) -> None:
     """Copy the tokenizer, chat templates and generation settings of a checkpoint, byte for byte.
 
-    Only `auto_map`, which names code, is left out of tokenizer_config.json.
+    Only `auto_map`, which names code, is removed from the two JSON files of settings.
 
     Raises:
-        RadioError: the tokenizer is damaged or needs code of the checkpoint, or a file is a link to
-            another place.
+        RadioError: the tokenizer is damaged or needs code of the checkpoint, or a file is a link
+            to a path outside the checkpoint.
     """
     load_tokenizer(source)
     templates = sorted(path.name for path in (source / TEMPLATES).glob("*.jinja"))
@@ -51,7 +51,7 @@ def copy_tokenizer_files(source: Path, folder: Path) -> None:
 
 
 def _inside(source: Path, name: str) -> Path:
-    """Return a file of a checkpoint; links may point to where the hub's cache keeps its files."""
+    """Return the path of a checkpoint file; links may point into the hub's cache."""
     file = (source / name).resolve()
     allowed = [source.resolve()]
     if source.resolve().parent.name == "snapshots":
