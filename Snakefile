@@ -1,9 +1,10 @@
-"""Every table and figure of the suite is a target, named after config/experiment/NAME.yaml:
+"""Every table and figure is a target, named after config/experiment/NAME.yaml:
 
     snakemake --cores all results/NAME.csv
 
-and those of the paper by their numbers: `snakemake --list` has a sentence each. Snakemake owns paths and what is run, Hydra (config/) every hyperparameter. A job re-runs when the
-`fingerprint` of its artifact changes (radio/workflow/fingerprint.py), never because of a time stamp.
+Tables and figures of the paper are also targets by number: `snakemake --list` describes them.
+Snakemake determines paths and jobs, Hydra (config/) all hyperparameters. A job is rerun if its
+fingerprint changes (radio/workflow/fingerprint.py), never because of a timestamp.
 """
 
 import os
@@ -37,7 +38,7 @@ configfile: str(Path(workflow.basedir) / "config/config.yaml")
 
 validate(config, "workflow/schemas/config.schema.yaml")
 
-# jobs find the `radio` of this environment, activated or not
+# so that jobs find the `radio` of this environment even if it is not activated
 os.environ |= {"PATH": f"{Path(sys.executable).parent}:{os.getenv('PATH')}"}
 
 
@@ -48,7 +49,7 @@ wildcard_constraints:
     calibration=r"[\w.@=,-]+",
     method=r"[\w.@=,-]+",
     rate=r"(\w+=)?[\d.]+(e-?\d+)?(MB|GB|%)?",
-    experiment=r"(?!(ledger|table_kernel|table_decode)\b)\w+",  # which have rules of their own
+    experiment=r"(?!(ledger|table_kernel|table_decode)\b)\w+",  # which have their own rules
     figure=r"\w+",
 
 

@@ -2,8 +2,8 @@
 
 A fingerprint hashes the composed configuration, the code of the modules that the step runs, the
 content of the user's files that it reads (`model.path`, `data.path`), and the fingerprints of the
-upstream jobs. It excludes comments, docstrings, labels and machine settings (threads, W&B, output
-paths), so editing these reruns nothing. Timestamps are not used.
+upstream jobs. It excludes Python comments and docstrings, labels and machine settings (threads,
+W&B, output paths), so editing these reruns nothing. Timestamps are not used.
 """
 
 from functools import cache

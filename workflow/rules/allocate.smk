@@ -1,4 +1,4 @@
-"""The bits that each group gets."""
+"""Bit depths of all groups."""
 
 
 rule codebook:
@@ -64,7 +64,7 @@ rule distortion:
 
 
 rule target:
-    """Search the least rate that keeps to a target of accuracy on validation text."""
+    """Find the lowest rate that meets a target of accuracy on validation text."""
     input:
         unpack(inputs_of("target")),
     output:

@@ -1,11 +1,11 @@
-"""How fast packed matrices are multiplied, and how fast a model decodes with them.
+"""Speed of products and of text generation with packed matrices.
 
-The machine is theirs alone, so that threads may wait awake: a product takes less time than to wake one.
+These jobs run alone on the machine, so that threads may spin: waking one takes longer than a product.
 """
 
 
 rule bench:
-    """Time products with packed matrices beside dense ones and ggml's: the paper's Table 7."""
+    """Time products with packed matrices, dense matrices and ggml's: the paper's Table 7."""
     input:
         unpack(inputs_of("bench")),
     output:
@@ -42,7 +42,7 @@ rule bench:
 
 
 rule decode:
-    """Time decoding with packed weights beside dense ones and llama.cpp."""
+    """Time generation with packed weights, dense weights and llama.cpp."""
     input:
         unpack(inputs_of("decode")),
     output:

@@ -1,4 +1,4 @@
-"""What the weights are worth, measured."""
+"""Sensitivity statistics of the weights."""
 
 
 rule calibrate:
@@ -33,7 +33,7 @@ rule calibrate:
 
 
 rule refine:
-    """Estimate the statistics of a rate in rounds, each at the weights quantized by the last."""
+    """Estimate the statistics for a rate iteratively, each time at the last quantized weights."""
     input:
         unpack(inputs_of("refine")),
     output:

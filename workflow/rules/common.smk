@@ -1,27 +1,27 @@
-"""Between the rules and radio.workflow, where their logic is and is tested."""
+"""Adapters from the rules to radio.workflow, which contains the logic and is tested."""
 
-# on the command line Snakemake reads `true` as a word
+# on the command line, Snakemake reads `true` as a string
 is_smoke, is_partial = (
     str(config[name]).lower() == "true" for name in ("smoke", "partial")
 )
 shortened = config["smoke_overrides"] if is_smoke else []
 plan = JobGraph(overrides=(*shortened, *config["overrides"]))
-# for jobs that have a machine for themselves; a cluster has no number of cores
+# for jobs that run alone on a machine; on a cluster, the number of cores is unknown
 all_cores = workflow.resource_settings.cores or 16
-# experiments whose tables are in the graph; what this machine makes of the paper, once it is asked
+# experiments whose tables are in the graph; the part of the paper that fits, if it is requested
 tabled, fitting = set(), []
-# the lock on the directory, kept until this process ends
+# the lock on the directory, held until this process ends
 held = []
 
 
 def targets(wildcards):
-    """The tables of `experiments` in the configuration, or of smoke, and their figures."""
+    """Return the tables and figures of `experiments` in the configuration, or of the smoke run."""
     names = smoke_experiments(plan) if is_smoke else config["experiments"]
     return [path for name in names for path in plainly(plan.targets, name)]
 
 
 def plainly(lookup, *arguments, **names):
-    """Return what `lookup` returns; of bad input show the sentence and not where it was found."""
+    """Return the result of `lookup`; reduce the traceback of bad input to its message."""
     try:
         return lookup(*arguments, **names)
     except RadioError as error:
@@ -29,17 +29,17 @@ def plainly(lookup, *arguments, **names):
 
 
 def looked_up(lookup, *arguments):
-    """Return the function of wildcards for `lookup`."""
+    """Return `lookup` as a function of wildcards."""
     return lambda wildcards: plainly(lookup, *arguments, **dict(wildcards.items()))
 
 
 def inputs_of(step):
-    """Function for `input`: what a job of `step` reads, looked up in its YAML files."""
+    """Return a function for `input`: the input paths of a job of `step`, from its YAML files."""
     return looked_up(plan.inputs, step)
 
 
 def inputs_of_table(wildcards):
-    """The evaluations of an experiment; under `partial=true` those that are there."""
+    """Return the evaluations of an experiment; with `partial=true`, the existing ones."""
     looked_up(check_smoke, is_smoke)(wildcards)
     tabled.add(wildcards.experiment)
     inputs = inputs_of("table")(wildcards)
@@ -47,17 +47,17 @@ def inputs_of_table(wildcards):
 
 
 def overrides_of(step):
-    """Function for `params`: Hydra overrides that make the job of `step` the one it is."""
+    """Return a function for `params`: the Hydra overrides of a job of `step`."""
     return looked_up(plan.arguments, step)
 
 
 def fingerprint_of(step):
-    """Function for `params`: the digest of all that decides the numbers of a job of `step`."""
+    """Return a function for `params`: the fingerprint of a job of `step`."""
     return looked_up(fingerprint, plan, step)
 
 
 def asks(step):
-    """For `resources`: what a job of `step` asks of a cluster; on one machine nothing is computed."""
+    """Return functions for `resources`: a job's request on a cluster; none on a single machine."""
     whole_nodes = workflow.resource_settings.nodes is not None
     if not whole_nodes or workflow.remote_exec or workflow.subprocess_exec:
         return {}
@@ -72,7 +72,7 @@ def asks(step):
 
 @cache
 def sized(step, attempt, names):
-    """Memory, time and disk of a job, in Snakemake's units."""
+    """Return memory, time and disk of a job, in Snakemake's units."""
     from radio.resources.cluster import asked  # which imports torch
 
     of = job(step, dict(names))
@@ -81,30 +81,30 @@ def sized(step, attempt, names):
 
 
 def given(wildcards, input):
-    """Overrides that hand a job its inputs."""
+    """Return the overrides that pass a job its inputs."""
     return [argument(name, path) for name, path in input.items()]
 
 
 def cells(wildcards):
-    """Overrides that tell a table of all its cells, whether they are there or not."""
+    """Return the overrides that pass a table all its cells, whether they exist or not."""
     return [
         argument(name, paths) for name, paths in inputs_of("table")(wildcards).items()
     ]
 
 
 def targets_of(name, embedded=False):
-    """Function for `input`: what a table or figure of the paper is made of."""
+    """Return a function for `input`: the paths that reproduce a table or figure of the paper."""
     return lambda wildcards: plainly(paper_targets, plan, name, embedded=embedded)
 
 
 def numbers_of(wildcards):
-    """For `report`: the paper's numbers of what an experiment or a figure is about."""
+    """Return, for `report`, the paper's tables or figures that a wildcard's value reproduces."""
     name = dict(wildcards.items()).popitem()[1]
     return ", ".join(paper_numbers(plan, name)) or "Beyond the paper"
 
 
 def targets_of_paper(wildcards):
-    """What this machine can make of the paper, having said what it cannot."""
+    """Return the paper's targets that fit on this machine; log what is left out."""
     found = fitting_targets(plan)
     fitting.append(found)
     for sentence in found.sentences():
@@ -113,12 +113,12 @@ def targets_of_paper(wildcards):
 
 
 def digest_of_manifests(wildcards):
-    """For `params`: what the ledger is read from, which no input of a rule can say."""
+    """Return, for `params`, the digest of the ledger's sources, which are not rule inputs."""
     return manifests_digest()
 
 
 def finish():
-    """Make the tables that lack models of what is there, and after `paper` the ledger."""
+    """Build tables with missing models from available results, and, after `paper`, the ledger."""
     names = set(tabled)
     for found in fitting:
         keep_reasons(found.too_large)
@@ -128,7 +128,7 @@ def finish():
     for name, models in without.items():
         for model, reason in models.items():
             logger.error(f"{name} is made without {model}: {reason}")
-    # git keeps the ledger's CSV, maybe of elsewhere
+    # the page is requested, since git contains the CSV, possibly from another machine
     ledger = ["results/ledger.html"] if fitting else []
     if (without or ledger) and not is_partial:
         command = partial_command(workflow.main_snakefile, without, config, ledger)
@@ -144,7 +144,7 @@ onstart:
         held.append(hold_workflow_lock(Path(".snakemake")))
     except RadioError as error:
         raise WorkflowError(str(error)) from None
-    # jobs hand it to W&B, which groups their runs by it
+    # W&B groups the runs of jobs by this variable
     made = ["paper"] if fitting else sorted(tabled)
     if made:
         os.environ.setdefault("WANDB_RUN_GROUP", " ".join(made)[:128])

@@ -1,4 +1,4 @@
-"""How far a coded model is from the original."""
+"""Accuracy of coded models compared with the original."""
 
 
 rule reference:
@@ -34,7 +34,7 @@ rule reference:
 
 
 rule evaluate:
-    """Perplexity of a coded model and its divergence from the original, block by block."""
+    """Measure perplexity of a coded model and its divergence from the original."""
     input:
         model="results/{model}/model.json",
         tokens="results/{model}/tokens/{data}.safetensors",

@@ -1,7 +1,7 @@
 """The paper's tables and figures by their numbers, and all of their values in one ledger.
 
-What each is made of stands in config/ledger.yaml. `_embedded` are the same studies on the models that
-need no hub; Table 7 and Figure 2 have no model.
+config/ledger.yaml lists the experiments and figures of each. `_embedded` are the same studies on
+models that need no hub; Table 7 and Figure 2 have no model.
 """
 
 
@@ -12,13 +12,13 @@ rule table_1:
 
 
 rule table_1_embedded:
-    """Table 1 on SmolLM2-135M and Wikipedia, at nominal and at equal true bits."""
+    """Table 1 on SmolLM2-135M and Wikipedia, at nominal rates and at equal bpw."""
     input:
         targets_of("table_1", embedded=True),
 
 
 rule table_2:
-    """Table 2: batch size, tokens a sequence and group size, OPT-1.3B and 13B on C4."""
+    """Table 2: batch size, tokens per sequence and group size, OPT-1.3B and 13B on C4."""
     input:
         targets_of("table_2"),
 
@@ -30,19 +30,19 @@ rule table_2_embedded:
 
 
 rule table_3a:
-    """Table 3(a): what each step of the method buys, OPT-1.3B and 13B on C4."""
+    """Table 3(a): gain of each step of the method, OPT-1.3B and 13B on C4."""
     input:
         targets_of("table_3a"),
 
 
 rule table_3a_embedded:
-    """Table 3(a) on SmolLM2-135M, and what lies beyond the paper."""
+    """Table 3(a) on SmolLM2-135M, and steps beyond the paper."""
     input:
         targets_of("table_3a", embedded=True),
 
 
 rule table_3b:
-    """Table 3(b): weights that get no bits, by group size, OPT-350M, 1.3B and 13B."""
+    """Table 3(b): weights at depth 0, by group size, OPT-350M, 1.3B and 13B."""
     input:
         targets_of("table_3b"),
 
@@ -54,19 +54,19 @@ rule table_3b_embedded:
 
 
 rule table_3c:
-    """Table 3(c): what side information costs, by group size, OPT-350M, 1.3B and 13B."""
+    """Table 3(c): cost of side information, by group size, OPT-350M, 1.3B and 13B."""
     input:
         targets_of("table_3c"),
 
 
 rule table_3c_embedded:
-    """Table 3(c) on SmolLM2-135M: true bits less mean depth."""
+    """Table 3(c) on SmolLM2-135M: bpw minus mean depth."""
     input:
         targets_of("table_3c", embedded=True),
 
 
 rule table_4a:
-    """Table 4(a): 2.1 to 2.8 bits, Llama-2-7B on WikiText2, beside OWQ."""
+    """Table 4(a): 2.1 to 2.8 bits, Llama-2-7B on WikiText2, compared with OWQ."""
     input:
         targets_of("table_4a"),
 
@@ -126,7 +126,7 @@ rule table_6_embedded:
 
 
 rule table_7:
-    """Table 7: products with packed matrices beside dense ones, on this machine."""
+    """Table 7: products with packed matrices and dense ones, on this machine."""
     input:
         targets_of("table_7"),
 
@@ -174,13 +174,13 @@ rule figure_4_embedded:
 
 
 rule paper:
-    """All tables and figures of the paper that this machine can hold, and the ledger of their values."""
+    """All tables and figures of the paper that fit on this machine, and the ledger."""
     input:
         targets_of_paper,
 
 
 rule ledger:
-    """Every value of the paper's tables beside ours, with its verdict and how ours was made."""
+    """Every value of the paper's tables next to ours, with verdict and provenance."""
     output:
         artifact=report(
             "results/ledger.csv",

@@ -1,4 +1,4 @@
-"""A checkpoint on this machine, texts as its tokens, and items of tasks."""
+"""Checkpoints, tokenized texts, and items of tasks."""
 
 
 rule prepare:

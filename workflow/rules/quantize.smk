@@ -1,4 +1,4 @@
-"""A model coded by a method."""
+"""Quantized models."""
 
 
 rule quantize:

@@ -4,8 +4,8 @@
 rule table:
     """The table of an experiment: a row for every model, text, method and rate.
 
-    Where a model's weights cannot be had, its `prepare` fails with the reason and so does the run;
-    the table is still made, and the cells of that model say why they are empty.
+    If a model cannot be downloaded, its `prepare` and the run fail with the reason. The table is
+    still built; empty cells state the reason.
     """
     input:
         unpack(inputs_of_table),
