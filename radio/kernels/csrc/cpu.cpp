@@ -1,5 +1,5 @@
-// Products with packed matrices, for torch: checks of what is given, and threads. products.h has the
-// arithmetic, layout.py the order of the bytes.
+// Products with packed matrices for torch: checks of the arguments, and threads. products.h has the
+// arithmetic, layout.py the memory layout.
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -20,10 +20,10 @@
 
 namespace {
 
-constexpr int kMinScattered = 1 << 14;  // least outputs to move for which a thread is woken
-constexpr int kMinTileCols = 1 << 14;  // least tiles x columns for which a thread is woken, 8 us
+constexpr int kMinScattered = 1 << 14;  // minimum of outputs to move per woken thread
+constexpr int kMinTileCols = 1 << 14;  // minimum of tiles x columns per woken thread, 8 us
 
-// Tensors of a PackedMatrix, in its order.
+// Tensors of a PackedMatrix, in the order of its `tensors()`.
 using Parts = std::array<at::Tensor, 9>;
 
 template <class To, class From = To>
@@ -32,7 +32,7 @@ std::span<const To> span_of(const at::Tensor& tensor) {
   return {reinterpret_cast<const To*>(data), static_cast<size_t>(tensor.numel())};
 }
 
-// A view of the parts, checked.
+// Returns a checked view of the parts.
 Matrix matrix_of(int64_t rows, const Parts& parts) {
   constexpr std::array kNames = {"words", "first_word", "first_tile", "counts", "columns",
                                  "scale", "location", "row", "levels"};
@@ -63,8 +63,8 @@ Matrix matrix_of(int64_t rows, const Parts& parts) {
   return m;
 }
 
-// A tensor as it was when it was checked. It is held weakly, so that its owner may drop it; no other
-// tensor takes the address meanwhile.
+// State of a tensor when it was checked. The weak reference lets the owner free the tensor, but no
+// other tensor can get its address.
 class Seen {
  public:
   explicit Seen(const at::Tensor& tensor)
@@ -73,7 +73,7 @@ class Seen {
         size_(tensor.numel()),
         version_(version(tensor)) {}
 
-  // Whether it is this tensor, and nobody wrote to it since.
+  // Returns whether this is the same tensor, unmodified since.
   bool is(const at::Tensor& tensor) const {
     return tensor_._unsafe_get_target() == tensor.unsafeGetTensorImpl() &&
            data_ == tensor.const_data_ptr() && size_ == tensor.numel() && version_ == version(tensor);
@@ -81,7 +81,7 @@ class Seen {
   bool expired() const { return tensor_.expired(); }
 
  private:
-  // tensors of inference mode have none
+  // tensors of inference mode have no version
   static uint32_t version(const at::Tensor& tensor) {
     return tensor.is_inference() ? 0 : tensor.unsafeGetTensorImpl()->version_counter().current_version();
   }
@@ -103,10 +103,10 @@ struct Checked {
   }
 };
 
-// The matrix of these parts, which are checked when they are new or were written to.
+// Returns the matrix of these parts, which are checked if they are new or were modified.
 Matrix checked(int64_t rows, const Parts& parts) {
   static std::mutex mutex;
-  // never destroyed: threads may outlive it
+  // never destroyed, since threads may outlive it
   static auto& known = *new std::unordered_map<const void*, Checked>();
   static size_t most = 64;
   const void* key = parts[0].unsafeGetTensorImpl();
@@ -142,7 +142,7 @@ void check_inputs(const Matrix& m, const at::Tensor& x, const std::optional<at::
     refuse_input("bias", *bias, "[" + std::to_string(m.rows) + "]");
 }
 
-// Outputs of x [..., cols]: [..., rows].
+// Returns the uninitialized outputs [..., rows] of x [..., cols].
 at::Tensor outputs_of(const Matrix& m, const at::Tensor& x, at::ScalarType type) {
   at::DimVector shape(x.sizes());
   shape.back() = m.rows;
@@ -215,7 +215,8 @@ void scatter_cluster(const Matrix& m, int64_t cluster, const at::Tensor& part, c
   });
 }
 
-// The same by decoding a cluster's weights at a time, to bfloat16 where x is, else to float32.
+// The same, but decodes the weights of one cluster at a time: to bfloat16 if x is bfloat16, else to
+// float32.
 at::Tensor product_of_decoded(const at::Tensor& x, const std::optional<at::Tensor>& bias, int64_t rows,
                               const Parts& parts) {
   const Matrix m = checked(rows, parts);
@@ -238,7 +239,7 @@ at::Tensor decode(int64_t cluster, at::ScalarType type, int64_t rows, const Part
   return decode_cluster(checked(rows, parts), cluster, type);
 }
 
-// What does not fit is bad input, of whoever made it.
+// Reports an invalid matrix to Python as bad input.
 void translate(std::exception_ptr error) {
   try {
     if (error) std::rethrow_exception(error);

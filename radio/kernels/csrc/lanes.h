@@ -1,5 +1,5 @@
-// Sixteen rows at once: one vector of AVX-512, two of AVX2, or an array. What is compiled follows
-// the compiler's flags, which cpu.py takes from torch's reading of the processor.
+// Sixteen rows at once: one vector of AVX-512, two of AVX2, or an array. The compiler's flags
+// select one; cpu.py sets them by the instruction set that torch detects.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ using Words = __m512i;
 
 inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
-// to nearest, ties to even: half a unit, less what makes the bit that stays odd, is added; NaN would
-// carry over into the sign, and is set apart
+// rounds to nearest, ties to even: adds half a unit, or just below half if the last kept bit is
+// even. NaN is handled separately, since the carry could reach its sign.
 inline void store(c10::BFloat16* p, Floats v) {
   const __m512i bits = _mm512_castps_si512(v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -48,8 +48,8 @@ inline Words right(Words w, int bits) { return _mm512_srl_epi32(w, _mm_cvtsi32_s
 inline Words left(Words w, int bits) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(bits)); }
 inline Words either(Words a, Words b) { return _mm512_or_si512(a, b); }
 
-// Levels of one depth in registers. Permutes ignore the higher bits of an index, so that a code
-// needs no mask: a table of less than 16 levels is repeated, a longer one chosen by single bits.
+// Levels of one depth in registers. Permutes ignore the higher bits of an index, so codes need no
+// mask: a table of fewer than 16 levels is repeated; of longer tables, single bits select a part.
 template <int B>
 struct Table {
   static constexpr int kVectors = B <= 4 ? 1 : 1 << (B - 4);
@@ -79,7 +79,7 @@ struct Table {
     if constexpr (Count == 2) {
       return _mm512_permutex2var_ps(part[First], code, part[First + 1]);
     } else {
-      // 16 levels a vector: its half is told by the bit of that weight
+      // 16 levels per vector: this bit of the code selects the upper or lower half
       const __mmask16 upper = _mm512_test_epi32_mask(code, _mm512_set1_epi32(8 * Count));
       return _mm512_mask_blend_ps(upper, among<First, Count / 2>(code),
                                   among<First + Count / 2, Count / 2>(code));
@@ -130,7 +130,7 @@ inline Words either(Words a, Words b) {
 
 template <int B>
 struct Table {
-  __m256 part[2];  // up to 16 levels; deeper ones are gathered from memory
+  __m256 part[2];  // up to 16 levels; longer tables are gathered from memory
   const float* levels;
 
   explicit Table(const float* levels) : levels(levels) {
@@ -147,7 +147,7 @@ struct Table {
     if constexpr (B <= 3) {
       return _mm256_permutevar8x32_ps(part[0], code);
     } else if constexpr (B == 4) {
-      // a blend looks at the sign, to which the code's top bit is moved
+      // a blend selects by the sign bit, so the code's top bit is moved there
       return _mm256_blendv_ps(_mm256_permutevar8x32_ps(part[0], code),
                               _mm256_permutevar8x32_ps(part[1], code),
                               _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
@@ -163,7 +163,7 @@ struct Table {
 struct Floats { float v[kLanes]; };
 struct Words { uint32_t v[kLanes]; };
 
-// every operation is one expression of lane i, which compilers turn into what vectors there are
+// every operation is one expression for lane i, which compilers vectorize
 #define RADIO_LANES(type, expression) \
   type r;                             \
   for (int i = 0; i < kLanes; ++i) r.v[i] = expression; \

@@ -1,5 +1,5 @@
-// A matrix of mixed bit depths in memory, in the order that layout.py describes, and the checks that
-// make it safe to read. No torch: tests compile this under sanitizers.
+// A matrix of mixed bit depths in the memory layout of layout.py, and the checks that make it safe
+// to read. Independent of torch, so that tests can compile it with sanitizers.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ constexpr int kBlock = 32;      // columns whose codes fill whole words at any d
 constexpr int kMaxBits = 8;
 constexpr int kDepths = kMaxBits + 1;
 constexpr int kLevels = (2 << kMaxBits) - 2;
-// most rows or columns: 32-bit offsets within a cluster, the GPU's too, stay in range
+// maximum of rows and columns, which keeps 32-bit offsets in a cluster in range, also on the GPU
 constexpr int64_t kMaxSide = int64_t{1} << 27;
 
 struct Matrix {
@@ -24,21 +24,21 @@ struct Matrix {
   std::span<const int64_t> first_word;  // [clusters + 1]
   std::span<const int32_t> first_tile;  // [clusters + 1]
   std::span<const int32_t> counts;      // [clusters, 9] columns of each depth
-  std::span<const int32_t> columns;     // [clusters, cols] in the order of depths
-  std::span<const uint16_t> scale;      // [clusters, cols] in that order
+  std::span<const int32_t> columns;     // [clusters, cols], sorted by depth
+  std::span<const uint16_t> scale;      // [clusters, cols], same order
   std::span<const uint16_t> location;
-  std::span<const int32_t> row;         // [tiles, 16], -1 where a lane is empty
-  std::span<const float> levels;        // depths 1..8, one after the other
+  std::span<const int32_t> row;         // [tiles, 16], -1 for empty lanes
+  std::span<const float> levels;        // of depths 1..8, concatenated
 
   const float* levels_of(int bits) const { return levels.data() + (1 << bits) - 2; }
   int64_t tiles() const { return first_tile[clusters]; }
   int64_t tiles_of(int64_t cluster) const { return first_tile[cluster + 1] - first_tile[cluster]; }
 };
 
-// 32-bit words that a tile's codes of a block take.
+// Returns the number of 32-bit words of a tile's codes in a block.
 inline int64_t words_of(int columns, int bits) { return (columns * bits + 31) / 32 * kLanes; }
 
-// What is given cannot be multiplied.
+// The arguments cannot be multiplied.
 struct InvalidMatrix : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
@@ -51,7 +51,7 @@ inline void require(bool valid, const char* rule) {
   if (!valid) refuse_matrix(rule);
 }
 
-// Words of a cluster's tile, by its columns of each depth.
+// Returns the words per tile of a cluster with these numbers of columns at each depth.
 inline int64_t words_per_tile(std::span<const int32_t> counts) {
   int64_t words = 0;
   for (int bits = 1; bits <= kMaxBits; ++bits) {
@@ -75,7 +75,7 @@ inline void check_shapes(const Matrix& m) {
   require(has(m.levels, kLevels), "levels must be [510]");
 }
 
-// Offsets that begin at 0, never fall, and end at `size`.
+// Returns whether offsets begin at 0, never decrease, and end at `size`.
 template <class T>
 bool are_bounds(std::span<const T> offsets, int64_t size) {
   return offsets.front() == 0 && offsets.back() == size && std::is_sorted(offsets.begin(), offsets.end());
@@ -126,8 +126,8 @@ inline void check_values(const Matrix& m) {
           "levels must be finite");
 }
 
-// Throws InvalidMatrix unless all that reads the matrix stays inside its tensors and writes every
-// output. Codes need no check: tables have a level for each.
+// Throws InvalidMatrix unless all products stay inside the matrix's tensors and write every output.
+// Codes need no check: every code has a level.
 inline void check(const Matrix& m) {
   check_shapes(m);
   check_words(m);

@@ -1,17 +1,17 @@
-// Products with a matrix of mixed bit depths, for processors: what one thread does with its share.
+// CPU products with a matrix of mixed bit depths: the work of one thread.
 //
 // With a_j = scale_j x_j, row r of a cluster is  y_r = sum_j location_j x_j + sum_j a_j level[c_rj]:
-// the first sum is one number a cluster, and in the second sixteen rows cost a shift, a permute of
-// the depth's levels and a multiply-add. Every row is summed in one order, so that results do not
-// depend on the number of threads.
+// the first sum is one number per cluster; for the second, sixteen rows cost a shift, a permute of
+// the depth's levels and a multiply-add. The order of summation in a row is fixed, so results do
+// not depend on the number of threads.
 #pragma once
 
 #include "lanes.h"
 #include "matrix.h"
 
-constexpr int kAhead = 4096;    // bytes between what is read and what is fetched
+constexpr int kAhead = 4096;    // bytes that prefetches are ahead of reads
 
-// Codes of column k of a block, in the low bits of each lane; what stands above them is undefined.
+// Returns the codes of column k of a block in the low bits of each lane; higher bits are undefined.
 template <int B>
 inline Words code_at(const uint32_t* words, int k) {
   const int word = B * k / 32, shift = B * k % 32;
@@ -20,12 +20,12 @@ inline Words code_at(const uint32_t* words, int k) {
   return either(low, left(load(words + kLanes * (word + 1)), 32 - shift));
 }
 
-// Fetches a tile's words of a block ahead of their use: streams are too short for the processor to
-// see through a page's end.
+// Prefetches a tile's words of a block: streams are too short for the hardware prefetcher, which
+// stops at page boundaries.
 template <int B>
 inline void fetch_ahead(const uint32_t* words) {
 #if defined(__GNUC__)
-  // an integer, since a pointer may not leave its array
+  // an integer, since a pointer must not leave its array
   const uintptr_t ahead = reinterpret_cast<uintptr_t>(words) + kAhead;
   for (int b = 0; b < B; ++b)
     __builtin_prefetch(reinterpret_cast<const void*>(ahead + b * kLanes * sizeof(*words)));
@@ -37,7 +37,7 @@ template <int B, int N>
 void multiply(const uint32_t* words, int columns, int64_t tiles, const float* a, const float* levels,
               float* y) {
   const Table<B> table(levels);
-  constexpr int kChains = N >= 4 ? 1 : 4 / N;  // sums that do not wait for each other
+  constexpr int kChains = N >= 4 ? 1 : 4 / N;  // independent sums
   const int64_t stride = words_of(columns, B);
   for (int64_t t = 0; t < tiles; ++t, words += stride, y += N * kLanes) {
     fetch_ahead<B>(words);
@@ -66,8 +66,8 @@ void multiply(const uint32_t* words, int columns, int64_t tiles, const float* a,
   }
 }
 
-// The same for depths 1 and 2 and one right-hand side: neighbouring columns whose codes fill four
-// bits have a table of 16 sums, made once for all tiles, and cost one permute.
+// The same for depths 1 and 2 and one right-hand side: adjacent columns whose codes fill four bits
+// share a table of 16 sums, which is computed once for all tiles, and cost one permute.
 template <int B>
 void multiply_joint(const uint32_t* words, int columns, int64_t tiles, const float* a,
                     const float* levels, float* y) {
@@ -99,7 +99,8 @@ void multiply_joint(const uint32_t* words, int columns, int64_t tiles, const flo
   }
 }
 
-// Weights of a block, location + scale x level, to the columns' own places in `out` [cols, lanes].
+// Writes the weights of a block, location + scale x level, to rows of `out` [cols, lanes] in the
+// matrix's order of columns.
 template <int B, class T>
 void decode_block(const uint32_t* words, int columns, int64_t tiles, const Matrix& m, int64_t at,
                   int64_t lanes, T* out) {
@@ -124,7 +125,7 @@ void decode_at(int bits, const uint32_t* words, int columns, int64_t tiles, cons
   }
 }
 
-// Calls visit(bits, words of the block at the first tile, columns, first position, words a tile).
+// Calls visit(bits, words of the block at the first tile, columns, first position, words per tile).
 template <class Visit>
 void each_block(const Matrix& m, int64_t cluster, const Visit& visit) {
   const int64_t tiles = m.tiles_of(cluster);
@@ -142,7 +143,7 @@ void each_block(const Matrix& m, int64_t cluster, const Visit& visit) {
   }
 }
 
-// Calls multiply for a depth that is known only now.
+// Calls multiply for a depth known at run time.
 template <int N, int B = 1>
 void multiply_at(int bits, const uint32_t* words, int columns, int64_t tiles, const float* a,
                  const float* levels, float* y) {
@@ -156,7 +157,7 @@ void multiply_at(int bits, const uint32_t* words, int columns, int64_t tiles, co
   }
 }
 
-// scale_j x_j [cols, N] in the cluster's order, and the sums of location_j x_j [N].
+// Computes scale_j x_j [cols, N] in the cluster's order, and the sums of location_j x_j [N].
 template <int N>
 void prepare(const Matrix& m, int64_t cluster, const float* x, float* a, float* constant) {
   const int32_t* columns = m.columns.data() + cluster * m.cols;
@@ -190,7 +191,7 @@ void prepare(const Matrix& m, int64_t cluster, const float* x, float* a, float* 
   }
 }
 
-// Rows of tiles [begin, end) of y [N, rows].
+// Computes the rows of tiles [begin, end) of y [N, rows].
 template <int N>
 void products_of_tiles(const Matrix& m, const float* x, const float* bias, float* y, int64_t begin,
                        int64_t end) {
@@ -218,7 +219,7 @@ void products_of_tiles(const Matrix& m, const float* x, const float* bias, float
   }
 }
 
-// First tile of a thread's share, where shares are equal in bytes of codes.
+// Returns the first tile of a thread's share; shares have equal bytes of codes.
 int64_t boundary(const Matrix& m, int64_t share, int64_t shares) {
   const int64_t wanted = m.first_word[m.clusters] / shares * share;
   for (int64_t c = 0; c < m.clusters; ++c) {
@@ -229,7 +230,7 @@ int64_t boundary(const Matrix& m, int64_t share, int64_t shares) {
   return m.tiles();
 }
 
-// Weights of tiles [begin, end) of a cluster, to their places in `out` [cols, lanes], transposed.
+// Writes the weights of tiles [begin, end) of a cluster to `out` [cols, lanes], transposed.
 template <class T>
 void decode_tiles(const Matrix& m, int64_t cluster, T* out, int64_t begin, int64_t end) {
   const int64_t lanes = m.tiles_of(cluster) * kLanes, at = cluster * m.cols;
@@ -242,8 +243,8 @@ void decode_tiles(const Matrix& m, int64_t cluster, T* out, int64_t begin, int64
   });
 }
 
-// Moves products [begin, end) of a cluster, `part` [N, lanes], to their rows of y [N, rows], and adds
-// the bias.
+// Writes products [begin, end) of a cluster, `part` [N, lanes], to their rows of y [N, rows], and
+// adds the bias.
 template <class T>
 void scatter(const Matrix& m, int64_t cluster, const T* part, const float* bias, T* y, int64_t begin,
              int64_t end) {
