@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -58,7 +58,8 @@ def start(folder: Path, target: str) -> "subprocess.Popen[bytes]":
 def kill(process: "subprocess.Popen[bytes]", whole_group: bool) -> None:
     """Kill the workflow outright: with its jobs, or without them."""
     if whole_group:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()

@@ -40,7 +40,7 @@ def test_every_step_of_the_papers_tables_runs_on_miniatures(tmp_path: Path) -> N
     assert (table.kl[table.method == "fp16"] < 1e-4).all()
     assert not {"perplexity_paper", "verdict"} & set(table.columns)
     rendered = (tmp_path / table_path).with_suffix(".md").read_text()
-    assert rendered.startswith("### Smoke: ") and "Random weights." in rendered
+    assert rendered.startswith("### Smoke: ") and "Random weights: " in rendered
     assert all(path.name.startswith("smoke") for path in tmp_path.glob("results/*"))
     assert "Nothing to be done" in snakemake(tmp_path, *run)
 
