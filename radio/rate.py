@@ -1,13 +1,13 @@
-"""What can be asked of a method: a mean depth, or a target for the finished file or its accuracy.
+"""Rates: a mean depth, or a target for the finished file or its accuracy.
 
-In paths and tables a mean depth is its number ("3", "2.5"), a target its kind and amount:
+Paths and tables show a mean depth as a number ("3", "2.5"), a target as kind and amount:
 
-    bpw=3                     true bits a quantized weight, all side information counted
-    size=100MB                bytes of the file, everything counted (MB = 10^6, GB = 10^9)
+    bpw=3                     true bits per quantized weight, including all side information
+    size=100MB                bytes of the whole file (MB = 10^6, GB = 10^9)
     kl=0.05                   KL divergence from the original on validation text, nats per token
-    perplexity_increase=2%    increase of perplexity on validation text, relative
+    perplexity_increase=2%    relative increase of perplexity on validation text
 
-An amount has one spelling there (bpw=3, not bpw=3.0), so that equal targets have one path.
+Each amount has one spelling (bpw=3, not bpw=3.0), so that equal targets share a path.
 """
 
 import math
@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 
 from radio.runtime.errors import RadioError
 
-# of float16, at which nothing is quantized; codes are at most 8 bits deep
+# 16 is the rate of float16, without quantization; codes have at most 8 bits
 MAX_RATE_BITS, MAX_DEPTH_BITS = 16, 8
 KINDS = ("bpw", "size", "kl", "perplexity_increase")
-# targets that only running the model can tell
+# targets that require evaluation of the model
 ACCURACY = ("kl", "perplexity_increase")
 UNITS = {"size": {"MB": 1e6, "GB": 1e9}, "perplexity_increase": {"%": 0.01}}
 EXAMPLES = "bpw=3, size=100MB, kl=0.05 or perplexity_increase=2%"
@@ -31,12 +31,12 @@ EXAMPLES = "bpw=3, size=100MB, kl=0.05 or perplexity_increase=2%"
 
 @dataclass(frozen=True)
 class Target:
-    """What the compressed model must keep to.
+    """A limit that the compressed model must meet.
 
     Attributes:
         kind: one of `KINDS`.
-        amount: bits a weight, bytes, nats per token, or a ratio.
-        text: the amount in its one spelling, with its unit.
+        amount: bits per weight, bytes, nats per token, or a ratio.
+        text: the amount in its canonical spelling, with its unit.
     """
 
     kind: str
@@ -48,13 +48,13 @@ class Target:
 
 
 def target(kind: str, value: Any) -> Target:
-    """Read an amount with its unit.
+    """Return the target parsed from an amount with its unit.
 
     >>> target("size", "1.50GB")
     Target(kind='size', amount=1500000000.0, text='1.5GB')
 
     Raises:
-        RadioError: an unknown kind, no number, no unit where one is needed, or nothing above 0.
+        RadioError: the kind is unknown, or the amount is not a positive number or lacks its unit.
     """
     if kind not in KINDS:
         raise RadioError(f"target.{kind} is not a target: give {EXAMPLES}")
@@ -72,13 +72,13 @@ def target(kind: str, value: Any) -> Target:
 
 
 def rate_text(asked: Any) -> str:
-    """A rate or target as it stands in paths.
+    """Return a rate or target as written in paths.
 
     >>> rate_text(3), rate_text(2.50), rate_text("bpw=3.0"), rate_text("size=100MB")
     ('3', '2.5', 'bpw=3', 'size=100MB')
 
     Raises:
-        RadioError: it is neither a number in (0, 8], nor 16, nor a target.
+        RadioError: `asked` is neither a number in (0, 8], nor 16, nor a target.
     """
     if isinstance(asked, str) and "=" in asked:
         kind, _, value = asked.partition("=")
@@ -93,9 +93,7 @@ def rate_text(asked: Any) -> str:
 
 
 def at_bpw(text: str) -> str:
-    """The target of true bits that has a mean depth's number; a target stays as it is.
-
-    So does 16, the rate at which nothing is quantized.
+    """Return the bpw target with the number of a mean depth; targets and 16 (fp16) do not change.
 
     >>> at_bpw("2.5"), at_bpw("kl=0.05"), at_bpw("16")
     ('bpw=2.5', 'kl=0.05', '16')
@@ -104,13 +102,13 @@ def at_bpw(text: str) -> str:
 
 
 def rate_override(text: str) -> str:
-    """The override that asks a step for what stands in a path.
+    """Return the command-line override for a rate or target from a path.
 
     >>> rate_override("3"), rate_override("kl=0.05")
     ('rate_bits=3', 'target.kl=0.05')
 
     Raises:
-        RadioError: it is no rate, or is spelled in another way than `rate_text` spells it.
+        RadioError: `text` is not a rate, or differs from the spelling of `rate_text`.
     """
     try:
         spelled = rate_text(text if "=" in text else float(text))
@@ -124,11 +122,12 @@ def rate_override(text: str) -> str:
 
 
 def requested_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target:
-    """The one thing that was asked: a mean depth in bits a weight, or a target.
+    """Return the requested mean depth in bits per weight, or the requested target.
 
     Raises:
-        RadioError: nothing or more than one was asked, or it cannot be read.
+        RadioError: no rate or more than one is given, or it cannot be parsed.
     """
+
     given = [target(kind, value) for kind, value in targets.items() if value is not None]
     if (rate_bits is not None) + len(given) != 1:
         what = "nothing" if not given else f"{len(given) + (rate_bits is not None)} things"

@@ -1,1 +1,1 @@
-"""Allocate: a bit depth for every weight group at a given rate."""
+"""Allocation of a bit depth to every weight group at a given rate."""

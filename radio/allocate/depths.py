@@ -1,4 +1,4 @@
-"""Bit depths of all groups, and their errors at every depth, by layer; and the files of both."""
+"""Bit depths of all groups and their errors at every depth, by layer, and the files of both."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def save_depths(path: Path, depths: Depths) -> None:
 
 
 def load_depths(path: Path) -> Depths:
-    """Read what `save_depths` wrote."""
+    """Return the depths written by `save_depths`."""
     return load_tensors(path)[0]
 
 
@@ -28,5 +28,5 @@ def save_distortion(path: Path, distortion: Distortion) -> None:
 
 
 def load_distortion(path: Path) -> Distortion:
-    """Read what `save_distortion` wrote."""
+    """Return the errors written by `save_distortion`."""
     return load_tensors(path)[0]

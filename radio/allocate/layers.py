@@ -1,4 +1,4 @@
-"""From calibration statistics and a rate to the depth of every group, without the model."""
+"""Depths of all groups from calibration statistics and a rate, without the model."""
 
 import math
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ def allocate_layers(
     solver: str,
     distortion: Distortion | None = None,
 ) -> tuple[Depths, Allocation]:
-    """Depths of all groups of all layers, [clusters, cols] by layer, for one mean rate.
+    """Return depths [clusters, cols] by layer, and the allocation, at one mean rate.
 
     Args:
-        statistics: by layer.
+        statistics: calibration statistics by layer.
         rate_bits: R, 0 < R <= 8.
         solver: "ascent", dual ascent on the high-resolution model (paper); "exact", integer depths
             at no more than the rate; "uniform", the same depth for all groups.
         distortion: for "exact", mean squared weight errors to use in place of S_n^2 4^-B.
 
     Raises:
-        RadioError: an unknown solver, `rate_bits` that it can't reach, or `distortion` of another
-            model or for a solver that does not read it.
+        RadioError: the solver is unknown or cannot reach `rate_bits`, or `distortion` belongs to
+            another model or is not read by the solver.
     """
     _check(statistics, rate_bits, solver, distortion)
     shapes = {name: entry.grad_var.shape for name, entry in statistics.items()}
@@ -64,7 +64,7 @@ def allocate_layers(
 
 
 def _sensitivity(entry: LayerStatistics) -> Float[Tensor, " groups"]:
-    """G_n^2 S_n^2 of each group."""
+    """Return G_n^2 S_n^2 of each group."""
     return (entry.grad_var * entry.weight_var).flatten()
 
 
@@ -74,7 +74,7 @@ def _check(
     solver: str,
     distortion: Distortion | None,
 ) -> None:
-    """Raise a `RadioError` for what `allocate_layers` can't work with."""
+    """Raise a `RadioError` for invalid arguments of `allocate_layers`."""
     if solver not in SOLVERS:
         raise RadioError(f"method.solver={solver} is unknown: set one of {', '.join(SOLVERS)}")
     if not 0 < rate_bits <= MAX_BITS:
@@ -103,13 +103,13 @@ def _check(
 
 
 def share_at_depth_zero(statistics: Mapping[str, LayerStatistics], depths: Depths) -> float:
-    """Share of the weights that get no bits, and become their group's location."""
+    """Return the fraction of weights at depth 0, which decode to their group's location."""
     numel = {name: _numel(entry) for name, entry in statistics.items()}
     none = sum(int(numel[name][depth == 0].sum()) for name, depth in depths.items())
     return none / sum(int(part.sum()) for part in numel.values())
 
 
 def _numel(entry: LayerStatistics) -> Int[Tensor, "clusters cols"]:
-    """Number of weights in each group."""
+    """Return the number of weights in each group."""
     sizes = cluster_sizes(entry.cluster, len(entry.grad_var))
     return sizes[:, None].expand_as(entry.grad_var)

@@ -1,4 +1,4 @@
-"""The allocation that a method's YAML asks for."""
+"""The allocation configured by a method's YAML."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from radio.theory.allocation import Allocation
 
 
 def solver(cfg: DictConfig) -> Callable[[float], tuple[Depths, Allocation]]:
-    """Depths at any mean rate, by the method's solver, from the statistics that are given.
+    """Return a function from mean rate to depths, by the method's solver and the given statistics.
 
     Raises:
         RadioError: the method has no solver, or an artifact is missing.

@@ -1,1 +1,1 @@
-"""Calibrate: gradient variances and input means of every weight group."""
+"""Calibration: gradient variances and input means of every weight group."""

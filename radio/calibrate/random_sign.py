@@ -1,14 +1,14 @@
-"""How sensitive is the output to each group of weights? Gradient variances and input means.
+"""Sensitivity of the output to each weight group: gradient variances and input means.
 
-The paper back-propagates one PCA coefficient of one token at a time. Here one backward pass a
-sequence suffices: for signs e_k = +-1 drawn at random, the gradient of sum_k e_k z_k over all
-output coordinates z_k has the square (sum_k e_k dz_k/dw)^2, whose expectation is
-sum_k (dz_k/dw)^2, because the cross terms vanish. So the squared gradient is an unbiased estimate
-of the sum over every token and every coordinate.
+The paper back-propagates one PCA coefficient of one token at a time. Here, one backward pass per
+sequence suffices: for random signs e_k = +-1, the gradient of sum_k e_k z_k over all output
+coordinates z_k has the square (sum_k e_k dz_k/dw)^2. Its expectation is sum_k (dz_k/dw)^2, because
+the cross terms vanish. The squared gradient is thus an unbiased estimate of the sum over all tokens
+and coordinates.
 
-The same holds for any quadratic measure of the output's change that is the square of a linear map:
-the KL divergence of next-token distributions is to second order 1/2 dl^T (diag p - p p^T) dl in the
-logits l, and diag p - p p^T = S S^T for S = diag(sqrt p) - p sqrt(p)^T.
+The same holds for any quadratic measure of the output's change that is the square of a linear map.
+The KL divergence of next-token distributions is, to second order, 1/2 dl^T (diag p - p p^T) dl in
+the logits l, and diag p - p p^T = S S^T for S = diag(sqrt p) - p sqrt(p)^T.
 """
 
 import time
@@ -40,7 +40,7 @@ TOKENS_AT_ONCE = 16
 
 @runtime_checkable
 class Estimator(Protocol):
-    """How statistics are estimated; the attributes are those of `RandomSign`."""
+    """Estimator of statistics; the attributes are those of `RandomSign`."""
 
     group_rows: int
     sequences: int
@@ -62,16 +62,16 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class RandomSign:
-    """Estimate gradient variances by one random-sign backward pass a sequence.
+    """Estimate gradient variances by one random-sign backward pass per sequence.
 
     Attributes:
-        group_rows: rows a cluster should have.
-        sequences: calibration sequences in all, drawn by the seed from the blocks of the text.
-        pilot_sequences: the first of them, which only measure each row's gradient variance; rows
-            are clustered by it, and the other sequences are reduced by cluster as they come.
-        dtype: of weights and activations; statistics are float32 at any rate.
-        output: what counts as output distortion: squared error of the final "hidden" states
-            (paper), or twice the "kl" divergence of the next token's distribution to second order.
+        group_rows: target number of rows per cluster.
+        sequences: total number of calibration sequences, sampled from the text with the seed.
+        pilot_sequences: number of initial sequences that only measure each row's gradient variance,
+            by which rows are clustered; gradients of later sequences are reduced by cluster.
+        dtype: dtype of weights and activations; statistics are always float32.
+        distortion_measure: output distortion: squared error of the final "hidden" states (paper),
+            or twice the "kl" divergence of next-token distributions to second order.
     """
 
     group_rows: GroupRows
@@ -92,19 +92,19 @@ class RandomSign:
         state: StateStore,
         devices: Devices = ON_CPU,
     ) -> dict[str, LayerStatistics]:
-        """Statistics of every linear layer in the decoder, on the CPU.
+        """Return statistics of every linear layer in the decoder, on the CPU.
 
-        A model in memory comes from the CPU, is cast to `dtype` and put on `devices`; one on disk
-        computes where it was told to. Both give the same bytes. G_n^2 is summed over output
+        A model in memory starts on the CPU, is cast to `dtype` and moved to `devices`; a streamed
+        model computes on its own device. Both give the same bytes. G_n^2 is summed over output
         coordinates and averaged over tokens.
 
-        The sums so far are saved to `state` every half minute, or after as many sequences as go
-        through a block on disk together, and found there after a kill: signs depend on the seed and
-        the sequence only, so a resumed run ends in the same bytes, in memory or not. The caller
-        removes `state` once it has saved the result.
+        The sums are saved to `state` every half minute (for a streamed model, at the next end of a
+        batch), and loaded after a kill. Signs depend only on the seed and the sequence, so a
+        resumed run gives the same bytes, in memory or streamed. The caller removes `state` once it
+        has saved the result.
 
         Raises:
-            RadioError: fewer blocks than `sequences`, or gradients that are not finite.
+            RadioError: there are fewer blocks than `sequences`, or gradients are not finite.
         """
         if len(blocks) < self.sequences:
             raise RadioError(
@@ -135,12 +135,12 @@ class RandomSign:
         return sums.statistics(weights, self.pilot_sequences, blocks.shape[1])
 
     def _end_of_phase(self, first: int) -> int:
-        """Where the pilot ends, or all sequences do."""
+        """Return the number of sequences at the end of the pilot or of the run."""
         return self.pilot_sequences if first < self.pilot_sequences else self.sequences
 
 
 class _Whole:
-    """Gradients of a model in memory, sequence by sequence."""
+    """Gradients of a model in memory, one sequence at a time."""
 
     at_once = 1
 
@@ -158,7 +158,7 @@ class _Whole:
 
 
 class _ByBlocks:
-    """Gradients of a model on disk, for some sequences at a time."""
+    """Gradients of a streamed model, one batch of sequences at a time."""
 
     def __init__(self, recomputing: BlockwiseBackward) -> None:
         self.weights = recomputing.streamed.weights
@@ -201,9 +201,9 @@ def backward_random_signs(
 def _signed_root(
     logits: Float[Tensor, "batch length vocabulary"], generator: torch.Generator
 ) -> Float[Tensor, "batch length vocabulary"]:
-    """S e for signs e and the root S of diag p - p p^T, of the distribution p at each token.
+    """Return S e for random signs e and the root S of diag p - p p^T at each token.
 
-    Some tokens at a time, whose float32 tensors stay in a processor's cache.
+    Tokens are processed in small batches, whose float32 tensors stay in the CPU cache.
     """
     direction = torch.empty_like(logits)
     for some, out in zip(
@@ -216,7 +216,7 @@ def _signed_root(
 
 
 def _signs(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Independent signs, -1 or +1."""
+    """Return independent random signs, -1 or +1."""
     return torch.randint(0, 2, shape, generator=generator, dtype=torch.int8) * 2 - 1
 
 
@@ -240,7 +240,7 @@ class _Sums:
         return cls(0, inputs, rows, {}, {})
 
     def set_clusters(self, weights: Mapping[str, Tensor], group_rows: int) -> None:
-        """Cluster rows by the pilot's gradient variances and start the sums by group."""
+        """Cluster rows by the pilot's gradient variances and initialise the sums by group."""
         for name, weight in weights.items():
             row_var, row_grad = weight.var(dim=1, correction=0), self.row_grad[name].cpu()
             self.cluster[name] = cluster_rows(row_var, row_grad, group_rows)
@@ -293,27 +293,27 @@ class _Sums:
 
 
 def add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
-    """Add to a sum where `value` is: a new one, or one that was read from a file, moves there."""
+    """Add `value` to a sum on its device; new or loaded sums are moved there."""
     sums[name] = sums[name].to(value.device).add_(value)
 
 
 @runtime_checkable
 class Accumulator(Protocol):
-    """What `accumulating` fills: sums of inputs [cols] by layer name, and something of gradients.
+    """Target of `accumulating`: sums of inputs [cols] by layer name, and a reduction of gradients.
 
-    `add_gradient(name, gradient)` gets the gradient [rows, cols] of every backward pass.
+    `add_gradient(name, gradient)` receives the gradient [rows, cols] of every backward pass.
     """
 
     input_sum: dict[str, Tensor]
 
     def add_gradient(self, name: str, gradient: Tensor) -> None:
-        """Take in the gradient of a layer's weight, which is freed afterwards."""
+        """Accumulate the gradient of a layer's weight, which is freed afterwards."""
         ...
 
 
 @contextmanager
 def accumulating(model: PreTrainedModel, sums: Accumulator) -> Iterator[None]:
-    """`reducing` for all linear layers of a decoder; no other parameter gets a gradient."""
+    """Apply `reducing` to all linear layers of a decoder; no other parameter gets a gradient."""
     model.requires_grad_(False)
     with reducing(decoder_linears(model), sums):
         yield
@@ -321,10 +321,10 @@ def accumulating(model: PreTrainedModel, sums: Accumulator) -> Iterator[None]:
 
 @contextmanager
 def reducing(linears: Mapping[str, nn.Linear], sums: Accumulator) -> Iterator[None]:
-    """Reduce each layer's inputs and weight gradient into `sums` as soon as they exist.
+    """Reduce each layer's inputs and weight gradient into `sums` as soon as they are computed.
 
-    The gradient is squared, reduced and freed inside the backward pass, so that no more than one
-    full-size gradient lives at a time.
+    The gradient is reduced and freed inside the backward pass, so that at most one full-size
+    gradient is in memory at a time.
     """
     handles = []
     for name, linear in linears.items():

@@ -1,4 +1,4 @@
-"""What calibration knows of each linear layer, and the file that holds it."""
+"""Calibration statistics of each linear layer, and their file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -12,13 +12,13 @@ from radio.runtime.tensors import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """What calibration knows of one linear layer [rows, cols], in groups of cluster x column.
+    """Calibration statistics of one linear layer [rows, cols], by group (cluster x column).
 
     Attributes:
         cluster: cluster index of each row.
         grad_var: G_n^2, squared derivative of one token's output (final hidden states, or a root of
-            the divergence) with respect to a weight, summed over the output's coordinates and
-            averaged over tokens and the group's weights.
+            the divergence) with respect to a weight, summed over output coordinates and averaged
+            over tokens and the group's weights.
         weight_var: S_n^2, mean squared deviation from the group's median.
         input_mean: E[x], mean input over all tokens.
     """
@@ -35,13 +35,13 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
 
 
 def load_statistics(path: Path) -> dict[str, LayerStatistics]:
-    """Read what `save_statistics` wrote."""
+    """Return the statistics written by `save_statistics`."""
     tensors, metadata = load_tensors(path)
     return statistics_of(tensors, metadata["layers"])
 
 
 def tensors_of(statistics: Mapping[str, LayerStatistics]) -> dict[str, Tensor]:
-    """All tensors of the statistics by "layer/field"."""
+    """Return all tensors of the statistics by "layer/field"."""
     return {
         f"{layer}/{field.name}": getattr(entry, field.name)
         for layer, entry in statistics.items()
@@ -52,7 +52,7 @@ def tensors_of(statistics: Mapping[str, LayerStatistics]) -> dict[str, Tensor]:
 def statistics_of(
     tensors: Mapping[str, Tensor], layers: Iterable[str]
 ) -> dict[str, LayerStatistics]:
-    """Inverse of `tensors_of`."""
+    """Return the statistics of `layers` from their tensors; inverse of `tensors_of`."""
     names = [field.name for field in fields(LayerStatistics)]
     return {
         layer: LayerStatistics(**{name: tensors[f"{layer}/{name}"] for name in names})

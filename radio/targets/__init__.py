@@ -1,1 +1,1 @@
-"""Targets: the rate that meets a file size, a bpw, or an accuracy."""
+"""Targets: the rate that meets a file size, a bpw or an accuracy."""

@@ -1,4 +1,4 @@
-"""How many bits of codes does a target in bits or bytes leave, once all else is stored?"""
+"""Mean depth from a target in bits or bytes: the target minus all side information."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from radio.runtime.errors import RadioError
 from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import Codebooks
 
-# codes of one depth in one matrix are padded to whole groups of eight: b bytes at most, b = 1..8
+# codes of depth b in one matrix are padded to groups of eight: at most b bytes for each b = 1..8
 PADDING_BYTES = sum(range(1, MAX_BITS + 1))
 
 
@@ -24,19 +24,19 @@ def mean_depth(
     statistics: Mapping[str, LayerStatistics],
     codebooks: Codebooks | None,
 ) -> float:
-    """Mean depth, in bits a weight, that spends a target of bits or bytes.
+    """Return the mean depth, in bits per weight, that meets a target of bits or bytes.
 
-    An exact allocation at this depth spends no more; dual ascent may, by its rounding.
+    An exact allocation at this depth does not exceed the target; dual ascent may, by rounding.
 
     Args:
-        target: of kind "bpw" (true bits a weight) or "size" (bytes of the file).
+        target: target of kind "bpw" (true bits per weight) or "size" (bytes of the file).
         skeleton: the model; its weights may be on the meta device, since only shapes are read.
-        method: stores the same side information at every rate.
-        statistics: of every layer.
-        codebooks: for a method that decodes by learned levels.
+        method: method whose side information has the same size at every rate.
+        statistics: calibration statistics of every layer.
+        codebooks: learned levels, if the method decodes with them.
 
     Raises:
-        RadioError: the target lies outside what depths from 0 to 8 bits reach.
+        RadioError: depths from 0 to 8 bits cannot reach the target.
     """
     layers = {
         name: method.empty_layer(
@@ -48,21 +48,21 @@ def mean_depth(
     weights = empty.weights()
     stored = 8 * file_bytes(empty) / weights if target.kind == "size" else empty.bpw()
     fixed_bits = stored + 8 * PADDING_BYTES * len(layers) / weights
-    # bits a weight in one unit of the target
+    # bits per weight in one unit of the target
     unit_bits = 8 / weights if target.kind == "size" else 1.0
     return depth_left(target, fixed_bits, unit_bits)
 
 
 def depth_left(target: Target, fixed_bits: float, unit_bits: float) -> float:
-    """Mean depth that a target of bits or bytes leaves for codes.
+    """Return the mean depth that a target of bits or bytes leaves for codes.
 
     Args:
-        target: its kind is "bpw" or "size".
-        fixed_bits: what is stored whatever the depths, in bits a weight.
-        unit_bits: bits a weight in one unit of the target.
+        target: target of kind "bpw" or "size".
+        fixed_bits: storage that does not depend on the depths, in bits per weight.
+        unit_bits: bits per weight in one unit of the target.
 
     Raises:
-        RadioError: the target lies outside what depths from 0 to 8 bits reach.
+        RadioError: depths from 0 to 8 bits cannot reach the target.
     """
     depth = target.amount * unit_bits - fixed_bits
     if not 0 < depth <= MAX_BITS:

@@ -1,4 +1,4 @@
-"""The least rate at which a measured loss keeps to a limit."""
+"""Search for the lowest rate at which a measured loss meets a limit."""
 
 import math
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from typing import NamedTuple
 from radio.runtime.errors import RadioError
 
 LOWEST_BITS, HIGHEST_BITS = 0.5, 8.0
-# rates nearer than this differ by less than the loss is known
+# smaller differences in rate are below the accuracy of the loss
 RESOLUTION_BITS = 0.01
-# d ~ 2^(-2R): the loss halves with every half bit, where nothing nearer is known
+# d ~ 2^(-2R): the loss halves with every half bit; used until the limit is bracketed
 LOG2_LOSS_PER_BIT = 2.0
 FIRST_BITS = 3.0
 
 
 class Probe(NamedTuple):
-    """A mean depth that was tried, and the loss measured there."""
+    """A mean depth and the loss measured at it."""
 
     rate_bits: float
     loss: float
@@ -24,18 +24,18 @@ class Probe(NamedTuple):
 def least_rate(
     measure: Callable[[float], float], limit: float, what: str, tolerance: float
 ) -> tuple[Probe, list[Probe]]:
-    """The lowest rate found whose loss is at most `limit`, and all that was tried.
+    """Return the lowest rate found whose loss is at most `limit`, and all probes.
 
-    Losses are bracketed and interpolated on a logarithmic scale, on which they are nearly a
-    straight line over the rate; a side that stays twice is halved, so that the bracket closes
-    whatever the curve. The search ends when the loss lies within `tolerance` (relative) below the
-    limit, or the bracket is `RESOLUTION_BITS` wide.
+    The limit is bracketed, and log loss, nearly linear in the rate, is interpolated. If the same
+    end of the bracket stays for several probes, the bracket is bisected, so that it closes for any
+    curve. The search ends when the loss is within `tolerance` below the limit, the bracket is at
+    most `RESOLUTION_BITS` wide, or the limit is met at `LOWEST_BITS`.
 
     Args:
-        measure: loss at a mean depth in bits; falls with it, but for noise.
-        limit: most loss allowed, > 0.
-        what: the target as it was asked, for the complaint.
-        tolerance: relative.
+        measure: function from mean depth in bits to loss, decreasing except for noise.
+        limit: largest loss allowed, > 0.
+        what: the target as requested, for the error message.
+        tolerance: relative distance below the limit.
 
     Raises:
         RadioError: the loss exceeds the limit even at 8 bits.
@@ -67,20 +67,20 @@ def least_rate(
 
 
 def _done(met: Probe, missed: Probe | None, limit: float, tolerance: float) -> bool:
-    """Whether a rate that meets the limit is as low as is worth knowing."""
+    """Return True if the rate that meets the limit is low enough to stop."""
     narrow = missed is not None and met.rate_bits - missed.rate_bits <= RESOLUTION_BITS
     return narrow or met.loss >= (1 - tolerance) * limit or met.rate_bits <= LOWEST_BITS
 
 
 def _next_rate(met: Probe | None, missed: Probe | None, limit: float, halve: bool) -> float:
-    """Where the loss should be just below the limit, by what is known."""
+    """Return the rate where the loss should be just below the limit, given the last probes."""
     if met is not None and missed is not None:
         width = met.rate_bits - missed.rate_bits
         if halve or not (met.loss > 0 and math.isfinite(missed.loss)):
             return missed.rate_bits + width / 2
         fall = math.log2(missed.loss / met.loss)
         share = math.log2(missed.loss / limit) / fall
-        # half the resolution beyond the line, to come down on the side that meets the limit
+        # half the resolution above the interpolation, to land on the side that meets the limit
         rate_bits = missed.rate_bits + share * width + RESOLUTION_BITS / 2
         inside = RESOLUTION_BITS / 2
         return min(max(rate_bits, missed.rate_bits + inside), met.rate_bits - inside)
@@ -89,6 +89,6 @@ def _next_rate(met: Probe | None, missed: Probe | None, limit: float, halve: boo
     if not math.isfinite(known.loss):
         return min(known.rate_bits + 1, HIGHEST_BITS)
     step = math.log2(max(known.loss, 1e-12) / limit) / LOG2_LOSS_PER_BIT
-    # a little further than the law says, so that the limit comes to lie between
+    # step slightly further than the law predicts, so that the limit is bracketed
     step = step * 1.1 + math.copysign(RESOLUTION_BITS, step)
     return min(max(known.rate_bits + step, LOWEST_BITS), HIGHEST_BITS)

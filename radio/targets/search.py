@@ -1,4 +1,4 @@
-"""Compress at one rate after another until the validation text says that the target is kept to."""
+"""Search for the rate that meets an accuracy target on the validation text."""
 
 import logging
 import math
@@ -37,23 +37,22 @@ def search(
     dtype: torch.dtype = torch.float32,
     devices: Devices = ON_CPU,
 ) -> tuple[Probe, list[Probe]]:
-    """The least mean depth found at which `target` is kept to on `blocks`, and all probes.
+    """Return the lowest mean depth found that meets `target` on `blocks`, and all probes.
 
-    Statistics are reused; a probe costs an allocation, a quantization and an evaluation. Losses
-    that were measured are kept in `state`, so that a killed search goes on where it was; the caller
-    removes it.
+    Statistics are reused; a probe costs an allocation, a quantization and an evaluation. Measured
+    losses are saved to `state`, so that a killed search resumes; the caller removes `state`.
 
     Args:
         checkpoint: directory of the original model.
-        method: quantizes at the depths of `solve`.
-        solve: depths of all groups at a mean depth.
-        given: what the method needs beside depths.
-        blocks: validation text; the reported text has no part in the choice.
-        target: of kind "kl" (nats per token) or "perplexity_increase" (ratio).
-        tolerance: relative distance below the target that is near enough.
-        state: the losses measured so far.
-        dtype: what models compute losses in.
-        devices: where they do, and quantization on the first.
+        method: method that quantizes at the depths of `solve`.
+        solve: function from mean depth to depths of all groups.
+        given: inputs of the method, apart from depths.
+        blocks: validation text; the test text does not affect the choice.
+        target: target of kind "kl" (nats per token) or "perplexity_increase" (ratio).
+        tolerance: sufficient relative distance below the target.
+        state: store of the losses measured so far.
+        dtype: dtype in which models compute losses.
+        devices: devices of the evaluation; quantization runs on the first.
 
     Raises:
         RadioError: the target is out of reach.
@@ -62,7 +61,7 @@ def search(
     reference_head = deepcopy(head(original))
     original = place(original, devices)
     reference = compute_reference(original, blocks.ids, blocks.sha256)
-    del original  # from its devices
+    del original  # frees device memory
     kept = state.load()
     measured: dict[str, float] = {} if kept is None else kept[1]["losses"]
 
@@ -73,7 +72,7 @@ def search(
             layers = quantize_layers(model, method, rate_bits, probed, devices[0])
             coded = assemble(model, layers)
             if dtype != torch.float32:
-                # not cast, which would round what no parameter is, such as the angles of positions
+                # reload: a cast would also round buffers, such as rotary frequencies
                 model = load_model(checkpoint, dtype)
             model = place(install(model, coded), devices)
             summary = evaluate(model, blocks.ids, reference, reference_head).summary()

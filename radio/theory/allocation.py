@@ -1,4 +1,4 @@
-"""Rate-distortion bit allocation: which depth does each weight group get?
+"""Rate-distortion bit allocation: the depth of each weight group.
 
 minimise  sum_n P_n s_n 2^(-2 B_n)   subject to   sum_n P_n B_n = R sum_n P_n,  0 <= B_n <= 8
 """
@@ -11,16 +11,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 MAX_BITS = 8
-# Newton's step for unclamped depths is 2 (each falls by half a bit as log2 V rises by one);
-# the author's code takes 1.9, which damps the staircase that rounding makes
+# Newton's step for unclamped depths is 2 (each depth falls by half a bit when log2 V rises by one);
+# the author's code uses 1.9, which damps the oscillation caused by rounding
 ASCENT_STEP = 1.9
 FIRST_LOG2_PRICE = -30.0
-# prices nearer than this differ by less than any statistics do
+# smaller differences in price are below the accuracy of the statistics
 LOG2_PRICE_RESOLUTION = 1e-9
 
 
 class Allocation(NamedTuple):
-    """Integer depths [groups], the rate they reach in bits a weight, and log2 of the price V."""
+    """Integer depths [groups], their rate in bits per weight, and log2 of the price V."""
 
     depths: Int[Tensor, " groups"]
     rate_bits: float
@@ -30,7 +30,7 @@ class Allocation(NamedTuple):
 def depths_at_price(
     sensitivity: Float[Tensor, " groups"], log2_price: float, max_bits: int = MAX_BITS
 ) -> Float[Tensor, " groups"]:
-    """Real depths that minimise distortion + price x rate, group by group.
+    """Return the real-valued depths that minimise distortion + price x rate for each group.
 
     d/dB [s 2^(-2B) + V B] = 0 gives B = 1/2 log2(2 ln2 s / V), clamped to [0, max_bits] (paper).
     """
@@ -38,7 +38,7 @@ def depths_at_price(
 
 
 def mean_bits(depths: Tensor, numel: Int[Tensor, " groups"]) -> float:
-    """Mean bits a weight of `depths` [groups] over groups of `numel` weights."""
+    """Return mean bits per weight of `depths` [groups] over groups of `numel` weights."""
     return float((depths.double() * numel.double()).sum() / numel.double().sum())
 
 
@@ -47,7 +47,7 @@ def distortion(
     numel: Int[Tensor, " groups"],
     depths: Tensor,
 ) -> float:
-    """High-resolution output distortion sum_n P_n s_n 2^(-2 B_n), without the constant H."""
+    """Return the output distortion sum_n P_n s_n 2^(-2 B_n) (high rate, without the constant H)."""
     return float((numel * sensitivity.double() * torch.exp2(-2.0 * depths.double())).sum())
 
 
@@ -58,13 +58,13 @@ def allocate_bits(
     *,
     tol_bits: float = 1e-4,
 ) -> Allocation:
-    """Integer depths of least distortion whose mean is `rate_bits`, by dual ascent.
+    """Return integer depths of least distortion whose mean is `rate_bits`, by dual ascent.
 
-    The ascent is the author's: in log2 V, on the residual of the *rounded* depths,
+    The ascent follows the author's code: in log2 V, on the residual of the *rounded* depths,
     log2 V += 1.9 (mean rounded bits - R), from -30 (paper: linear in V, real depths). The rate
-    falls with the price, so a step that would leave the prices known to bracket R is replaced by
-    their middle. Where groups are so few that no price comes within `tol_bits` of R, the best
-    price visited is taken, and the rate it reaches is the rate reported.
+    falls with the price, so a step outside the bracket of R is replaced by a bisection. If there
+    are so few groups that no price comes within `tol_bits` of R, the result is the best price
+    visited, with the rate that it reaches.
 
     Args:
         sensitivity: s_n = G_n^2 S_n^2 >= 0; a group with s_n = 0 gets depth 0.
@@ -73,8 +73,8 @@ def allocate_bits(
         tol_bits: rate residual at which to stop.
 
     Raises:
-        ValueError: `rate_bits` outside (0, 8], a negative or non-finite sensitivity, or none
-            that is positive.
+        ValueError: `rate_bits` is outside (0, 8], a sensitivity is negative or not finite, or all
+            are zero.
     """
     if not 0 < rate_bits <= MAX_BITS:
         raise ValueError(f"rate_bits={rate_bits} is outside (0, {MAX_BITS}]")
@@ -83,7 +83,7 @@ def allocate_bits(
     if not (sensitivity > 0).any():
         raise ValueError("sensitivity is zero everywhere: no group is worth a bit")
     sensitivity = sensitivity.double()
-    # below `low` every group that counts has all its bits, above `high` none has any
+    # below `low` every group with s_n > 0 has 8 bits, above `high` every group has 0
     slopes = torch.log2(2 * math.log(2) * sensitivity[sensitivity > 0])
     low, high = float(slopes.min()) - 2 * MAX_BITS, float(slopes.max())
     log2_price = min(max(FIRST_LOG2_PRICE, low), high)

@@ -1,7 +1,7 @@
-"""Scalar codebooks: the levels that codes stand for, and the thresholds between their cells.
+"""Scalar codebooks: reconstruction levels, and the thresholds between their cells.
 
 Both are in units of a group's scale, about its location. A codebook of depth B has 2^B levels and
-2^B - 1 thresholds; at depth 0 there is the single level 0, and a weight becomes its location.
+2^B - 1 thresholds; depth 0 has the single level 0, which decodes a weight to its group's location.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from torch import Tensor
 from radio.theory.allocation import MAX_BITS
 from radio.theory.companding import expand
 
-# Half the range of the uniform levels. With scale factors of 2^[-2, 2] about the root mean square,
-# ranges of 0.75 to 12 are reached; the best is 1.4 (Laplace, 1 bit) to 7.0 (Laplace, 8 bits), and
-# 1.6 to 3.9 for Gaussian weights. All levels are exact in float16.
+# Half the range of the uniform levels. Scale factors of 2^[-2, 2] about the root mean square reach
+# ranges of 0.75 to 12; the best is 1.4 (Laplace, 1 bit) to 7.0 (Laplace, 8 bits), and 1.6 to 3.9
+# for Gaussian weights. All levels are exact in float16.
 UNIFORM_RANGE = 3.0
-# bins of the histogram whose cube root places the first levels of Lloyd-Max
+# bins of the histogram whose cube root gives the initial levels of Lloyd-Max
 START_BINS = 4096
-# Lloyd-Max ends when a round lowers the error by less than this part of it
+# Lloyd-Max stops when a round lowers the error by less than this fraction
 LLOYD_TOL = 1e-7
 LLOYD_MAX_ROUNDS = 1000
 
@@ -30,27 +30,27 @@ Codebooks = tuple[Float[Tensor, " _"], ...]
 
 
 class Codebook(NamedTuple):
-    """Levels, rising, and the thresholds between their cells."""
+    """Levels in ascending order, and the thresholds between their cells."""
 
     levels: Float[Tensor, " levels"]
     thresholds: Float[Tensor, " thresholds"]
 
 
 def companded(bits: int) -> Codebook:
-    """2^bits equal cells of the companded weight, each decoded at its middle (paper)."""
+    """Return 2^bits equal cells of the companded weight, each decoded at its midpoint (paper)."""
     middles = (torch.arange(2**bits, dtype=torch.float64) + 0.5) / 2**bits
     edges = torch.arange(1, 2**bits, dtype=torch.float64) / 2**bits
     return Codebook(expand(middles).float(), expand(edges).float())
 
 
 def uniform(bits: int) -> Codebook:
-    """2^bits equal cells over [-3, 3], each decoded at its middle (midrise)."""
+    """Return 2^bits equal cells over [-3, 3], each decoded at its midpoint (midrise)."""
     middles = UNIFORM_RANGE * (2 * torch.arange(2**bits) + 1 - 2**bits) / 2**bits
     return nearest(middles.float())
 
 
 def nearest(levels: Float[Tensor, " levels"]) -> Codebook:
-    """The codebook that maps a weight to the nearest of `levels`, given in rising order."""
+    """Return the codebook that maps a weight to the nearest of `levels`, in ascending order."""
     return Codebook(levels, (levels[1:] + levels[:-1]) / 2)
 
 
@@ -60,7 +60,7 @@ def encode(
     scale: Float[Tensor, " groups"],
     codebook: Codebook,
 ) -> Int[Tensor, "groups numel"]:
-    """Cell index of every weight. A group of scale 0 lies on its location, whatever its codes."""
+    """Return each weight's cell index. A group of scale 0 decodes to its location for any code."""
     spread = torch.where(scale > 0, scale, torch.ones_like(scale))
     return torch.bucketize((weight - location[:, None]) / spread[:, None], codebook.thresholds)
 
@@ -71,7 +71,7 @@ def decode(
     scale: Float[Tensor, " groups"],
     codebook: Codebook,
 ) -> Float[Tensor, "groups numel"]:
-    """Reconstruction of every weight, location + scale x level."""
+    """Return the reconstruction of every weight, location + scale x level."""
     return location[:, None] + scale[:, None] * codebook.levels[codes]
 
 
@@ -80,16 +80,16 @@ def lloyd_max(
     bits: int,
     weights: Float[Tensor, " samples"] | None = None,
 ) -> Codebook:
-    """Levels of least squared error on a sample: centroids of the cells of nearest weights.
+    """Return the levels of least squared error on a sample: centroids of nearest-level cells.
 
-    Lloyd's alternation: thresholds to the middles of levels, levels to the centroids of cells. The
-    error falls in every round. It starts from the sample's own compander, levels of a density
-    proportional to the cube root of a histogram. A cell that loses all its samples keeps its level.
+    Lloyd's alternation: thresholds move to midpoints of levels, levels to centroids of cells. The
+    error falls in every round. Initial levels come from the sample's own compander: their density
+    is proportional to the cube root of a histogram. A cell that becomes empty keeps its level.
 
     Args:
         samples: any finite values, at least one.
         bits: B, for 2^B levels.
-        weights: of the samples' squared errors, >= 0; None for equal ones.
+        weights: weights of the samples' squared errors, >= 0; None for equal weights.
     """
     ordered, order = samples.double().sort()
     weights = torch.ones_like(ordered) if weights is None else weights.double()[order]
@@ -114,14 +114,14 @@ def lloyd_max(
 def _cube_root_levels(
     ordered: Float[Tensor, " samples"], mass: Float[Tensor, " edges"], bits: int
 ) -> Float[Tensor, " levels"]:
-    """Levels whose density is the normalised cube root of the sample's (Panter and Dite).
+    """Return levels whose density is the normalised cube root of the sample's (Panter and Dite).
 
-    `mass` holds prefix sums of the samples' weights. A level lies in a bin that has samples.
+    `mass` holds prefix sums of the samples' weights. Each level lies in a nonempty bin.
     """
     low, high = float(ordered[0]), float(ordered[-1])
     if low == high:
         return ordered[:1].expand(2**bits).clone()
-    # told the device: while transformers loads a model, torch forgets that this makes tensors
+    # explicit device: while transformers loads a model, torch ignores the default device here
     edges = torch.linspace(low, high, START_BINS + 1, dtype=torch.float64, device=ordered.device)
     below = mass[torch.searchsorted(ordered, edges)]
     below[-1] = mass[-1]
@@ -133,11 +133,11 @@ def _cube_root_levels(
 
 
 def join(levels: Sequence[Float[Tensor, " _"]]) -> Float16[Tensor, " 510"]:
-    """Levels of depths 0..8 as one table; the single level of depth 0 is left out, being 0."""
+    """Return the levels of depths 1..8 as one table; the single level of depth 0 is always 0."""
     return torch.cat([depth.half() for depth in levels[1:]])
 
 
 def split(table: Float16[Tensor, " 510"]) -> tuple[Float[Tensor, " _"], ...]:
-    """Inverse of `join`: levels of depths 0..8."""
+    """Return the levels of depths 0..8; inverse of `join`."""
     sizes = [2**bits for bits in range(1, MAX_BITS + 1)]
     return torch.zeros(1), *table.float().split(sizes)

@@ -1,8 +1,8 @@
-"""Codebooks learned from groups of weights: Lloyd-Max on all groups, each on its own line.
+"""Codebooks learned from groups of weights: Lloyd-Max on all groups, normalised one by one.
 
-The error of a group is scale^2 times that of its normalised weights (w - location) / scale, so
-levels that are Lloyd-Max for the pooled normalised weights, weighted by scale^2, minimise the
-error of the weights themselves. Lines and levels are refined in turn.
+The error of a group is scale^2 times that of its normalised weights (w - location) / scale.
+Lloyd-Max levels of the pooled normalised weights, weighted by scale^2, therefore minimise the error
+of the weights. Rounds alternate between fitting each group's (location, scale) and the levels.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from radio.theory.allocation import MAX_BITS
 from radio.theory.codebook import Codebook, lloyd_max
 from radio.theory.scale_fit import Lines, least_squares
 
-# rounds of fitting all groups to the levels and the levels to all groups, after the first levels
+# rounds of fitting groups to levels and levels to groups, after the initial levels
 ROUNDS = 3
 
-# groups of one size, whatever it is
+# groups of equal size
 Groups = Float[Tensor, "_groups _numel"]
 
 
 def learn_codebooks(batches: Sequence[Groups]) -> tuple[Float[Tensor, " _"], ...]:
-    """Levels of depths 0..8, rounded to float16, for groups of any sizes.
+    """Return the levels of depths 0..8, rounded to float16; batches may differ in group size.
 
     Raises:
-        ValueError: no group has two weights that differ.
+        ValueError: no group has two different weights.
     """
     if not any((batch != batch[:, :1]).any() for batch in batches):
         raise ValueError("no group has weights that differ")
@@ -35,7 +35,7 @@ def learn_codebooks(batches: Sequence[Groups]) -> tuple[Float[Tensor, " _"], ...
 
 
 def learn_levels(batches: Sequence[Groups], bits: int) -> Codebook:
-    """Levels of one depth, not rounded; see `learn_codebooks`."""
+    """Return the levels of one depth, not rounded; see `learn_codebooks`."""
     moments = [_moments(batch) for batch in batches]
     codebook = lloyd_max(*_pooled(batches, moments, bits))
     for _ in range(ROUNDS):
@@ -48,7 +48,7 @@ def learn_levels(batches: Sequence[Groups], bits: int) -> Codebook:
 def _pooled(
     batches: Sequence[Groups], lines: Sequence[tuple[Tensor, Tensor]], bits: int
 ) -> tuple[Float[Tensor, " samples"], int, Float[Tensor, " samples"]]:
-    """Arguments for `lloyd_max`: normalised weights of all groups that vary, and their weights."""
+    """Return the arguments of `lloyd_max`: samples of nonconstant groups, bits, sample weights."""
     samples, weights = [], []
     for batch, (location, scale) in zip(batches, lines, strict=True):
         varies = scale > 0
@@ -59,6 +59,6 @@ def _pooled(
 
 
 def _moments(weight: Float[Tensor, "groups numel"]) -> Lines:
-    """Median, and root mean square about it."""
+    """Return each group's median, and the root mean square about it."""
     location = weight.median(dim=1).values
     return location, (weight - location[:, None]).square().mean(dim=1).sqrt()

@@ -1,8 +1,8 @@
-"""The companding law: fine cells where a Laplace density is high, coarse in the tails.
+"""Companding law: fine cells where a Laplace density is high, coarse cells in the tails.
 
 A weight w is companded to u = 1/2 [1 + sgn(w - mu)(1 - exp(-sqrt2 |w - mu| / (3 S)))], the
 normalised integral of the cube root of a Laplace density of location mu and standard deviation S
-(paper). `codebook.companded` cuts u into equal cells.
+(paper). `codebook.companded` divides u into equal cells.
 """
 
 import math

@@ -1,10 +1,10 @@
 """Error compensation: later columns correct the output error of rounding a column.
 
 The output error of W_q for inputs of second moment H is tr((W_q - W) H (W_q - W)^T), and rows are
-independent. Once column j is rounded, the remaining weights move to where that error is least: by
+independent. After column j is rounded, the remaining weights change to minimise that error: by
 -(w_j - w_qj) / [H^-1]_jj times row j of the inverse of the *remaining* Hessian (optimal brain
 quantization). These rows, divided by the square roots of their diagonals, are the rows of the upper
-Cholesky factor U of H^-1 = U^T U, so nothing is updated but the weights (GPTQ, arXiv 2210.17323).
+Cholesky factor U of H^-1 = U^T U, so only the weights are updated (GPTQ, arXiv 2210.17323).
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# columns whose effect on all later ones is applied by one product
+# columns whose effect on all later columns is applied by one matrix product
 BLOCK_COLS = 128
 
 
 class BeforeRun(NamedTuple):
-    """What is called before each run of `cols` turns, the last of which may be shorter.
+    """Callback before each run of `cols` columns in processing order; the last may be shorter.
 
-    `see` is given the first turn's number and the run's weights [rows, cols], in the order of their
-    turns, corrected for the errors of all columns that were rounded before.
+    `see` receives the position of the run's first column and the run's weights [rows, cols], both
+    in processing order, corrected for the errors of all columns rounded so far.
     """
 
     cols: int
@@ -34,16 +34,16 @@ def inverse_factor(
     damping_frac: float = 0.01,
     order: Int[Tensor, " cols"] | None = None,
 ) -> Float[Tensor, "cols cols"]:
-    """Upper triangular U with U^T U = (H + damping mean(diag H) I)^-1, as GPTQ uses it.
+    """Return upper triangular U with U^T U = (H + damping mean(diag H) I)^-1, as in GPTQ.
 
     Computed in float64 from one Cholesky factor of H, without its inverse: H = R R^T with R upper
-    triangular, and U = R^-1. A dead input (H_jj <= 0, where a covariance rounds to that) is cut off
-    from the others; any factor does for it. If rounding has left H indefinite beyond the damping,
-    the damping grows to the next power of ten until the factor exists.
+    triangular, and U = R^-1. A dead input (H_jj <= 0, possibly by rounding of a covariance) is
+    decoupled from the others; any factor is valid for it. If rounding left H indefinite beyond the
+    damping, the damping is raised to successive powers of ten until the factor exists.
 
     Args:
         second_moment: H, or the covariance of the inputs; at least nearly positive semidefinite.
-        damping_frac: added to the diagonal, in units of its mean.
+        damping_frac: term added to the diagonal, in units of its mean.
         order: order of the columns of H in the factor (see `with_error_compensation`).
 
     Raises:
@@ -57,7 +57,7 @@ def inverse_factor(
     unit = float(hessian.diagonal().mean()) if alive.any() else 1.0
     added = unit * (~alive).to(hessian)
     for share in (damping_frac, *(10.0**k for k in range(-6, 1) if 10.0**k > damping_frac)):
-        # H = R R^T is the ordinary factorization of H read backwards
+        # H = R R^T is the ordinary Cholesky factorization of H with rows and columns reversed
         damped = hessian + torch.diag(added + share * unit)
         factor, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
         if not failed:
@@ -74,24 +74,24 @@ def with_error_compensation(
     order: Int[Tensor, " cols"] | None = None,
     before_run: BeforeRun | None = None,
 ) -> Float[Tensor, "rows cols"]:
-    """Round columns one by one, each after the errors of those before it were fed back into it.
+    """Round columns one by one; each column is first corrected for the errors of earlier columns.
 
     Args:
         weight: W.
         factor: U of `inverse_factor`, for the same `order`.
-        quantize_column: given a column's index in `weight` and its corrected weights [rows],
-            returns them dequantized [rows]; it keeps the codes itself.
-        order: columns in the order of their turns, for instance by descending diagonal of H;
-            None for the order they stand in.
-        before_run: what is to see the weights of several columns at once before they have turns.
+        quantize_column: takes a column's index in `weight` and its corrected weights [rows], and
+            returns them dequantized [rows]; the callback stores the codes.
+        order: column indices in processing order, for instance by descending diagonal of H; None
+            for the order in `weight`.
+        before_run: callback that receives several columns before they are rounded.
 
     Returns:
-        W_q, columns where they stood in `weight`.
+        W_q, columns in the order of `weight`.
     """
     columns = torch.arange(weight.shape[1]) if order is None else order
-    # transposed, so that a column is contiguous; the copy is overwritten by its own corrections
+    # transposed, so that a column is contiguous; corrections overwrite this copy
     work = weight.T[columns]
-    # row i of U over its diagonal: what the later columns lose for each unit of error in column i
+    # row i of U over its diagonal: subtracted from later columns per unit of error in column i
     loss = (factor / factor.diagonal()[:, None]).to(weight.dtype)
     result = torch.empty_like(work)
     for start in range(0, len(work), BLOCK_COLS):
@@ -102,7 +102,7 @@ def with_error_compensation(
             column = work[start + i]
             if before_run and (start + i) % before_run.cols == 0:
                 end = start + i + before_run.cols
-                # columns of this block and of later ones lack the errors of this block alike
+                # this block's errors are not yet applied to columns of this or of later blocks
                 lost = loss[start : start + i, start + i : end].T @ errors[:i]
                 before_run.see(start + i, (work[start + i : end] - lost).T)
             if i:
@@ -115,7 +115,7 @@ def with_error_compensation(
 
 
 def _unpermuted(rows: Tensor, order: Tensor) -> Tensor:
-    """`rows` put back to where `order` took them from."""
+    """Return `rows` in the order before indexing by `order`."""
     result = torch.empty_like(rows)
     result[order] = rows
     return result

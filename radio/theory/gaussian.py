@@ -1,4 +1,4 @@
-"""The error that a scalar quantizer makes on normal weights, integrated exactly cell by cell."""
+"""Error of a scalar quantizer on normal weights, integrated exactly over each cell."""
 
 import math
 
@@ -10,18 +10,18 @@ from torch import Tensor
 def gaussian_mse(
     levels: Float[Tensor, " levels"], thresholds: Float[Tensor, " thresholds"]
 ) -> float:
-    """Mean squared error on a normal density of mean 0 and variance 1.
+    """Return the mean squared error on a normal density of mean 0 and variance 1.
 
     A cell (a, b) decoded as r contributes the integral of (w - r)^2 phi(w), which is
     (1 + r^2) [Phi(b) - Phi(a)] - [b phi(b) - a phi(a)] + 2 r [phi(b) - phi(a)].
 
     Args:
         levels: decoded value of each cell, in units of the standard deviation.
-        thresholds: boundaries between the cells, one fewer and in rising order; the outer cells
-            reach to infinity.
+        thresholds: boundaries between the cells, one fewer than levels, in ascending order; the
+            outer cells extend to infinity.
 
     Raises:
-        ValueError: thresholds are not one fewer than levels, or not in rising order.
+        ValueError: thresholds are not one fewer than levels, or not in ascending order.
     """
     if len(thresholds) != len(levels) - 1:
         raise ValueError(f"{len(thresholds)} thresholds do not separate {len(levels)} levels")

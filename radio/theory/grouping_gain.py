@@ -1,15 +1,14 @@
-"""What grouping saves: bits a weight at equal distortion, against one depth for a whole matrix.
+"""Grouping gain: bits per weight saved at equal distortion, against one depth for a whole matrix.
 
-Reverse water-filling without clamps gives every group the same distortion D a weight. Group n
-reaches D = s_n 2^(-2 B_n) at B_n = 1/2 log2(s_n / D); one depth B for all reaches it, on average
-over the weights, at sum P_n s_n 2^(-2B) / sum P_n = D, so at B = 1/2 log2(A / D) with A the mean
-of s_n weighted by P_n. A group's saving is B - B_n = 1/2 log2(A / s_n), whatever D is, and the
-mean saving is 1/2 log2(arithmetic mean / geometric mean) >= 0 (paper, section "Grouping").
+Reverse water-filling without clamps gives every group the same distortion D per weight. Group n
+reaches D = s_n 2^(-2 B_n) at B_n = 1/2 log2(s_n / D). One depth B for all groups reaches D, on
+average over the weights, where sum P_n s_n 2^(-2B) / sum P_n = D: at B = 1/2 log2(A / D), with A
+the mean of s_n weighted by P_n. A group saves B - B_n = 1/2 log2(A / s_n) for any D, and the mean
+saving is 1/2 log2(arithmetic mean / geometric mean) >= 0 (paper, section "Grouping").
 
-A group without any sensitivity would save infinitely many bits. Depths end at 8 bits, so every
-sensitivity is taken as s_n + 2^(-2*8) A, and A alike: what counts for nothing then saves 8 bits
-and no more. Since log(s + constant) is still concave in s, splitting groups further still never
-lowers the gain.
+A group of zero sensitivity would save infinitely many bits. The largest depth is 8 bits, so
+2^(-2*8) A is added to every sensitivity and to A: a group of zero sensitivity then saves about 8
+bits. log(s + constant) is still concave in s, so splitting groups further never lowers the gain.
 """
 
 import torch
@@ -24,7 +23,7 @@ FLOOR = 2.0 ** (-2 * MAX_BITS)  # of the mean sensitivity
 def savings_bits(
     sensitivity: Float[Tensor, "*groups"], numel: Int[Tensor, "*groups"]
 ) -> Float[Tensor, "*groups"]:
-    """Bits a weight that each group needs less than one depth for all, at equal distortion.
+    """Return the bits per weight that each group saves against one depth for all groups.
 
     Negative for groups more sensitive than the mean.
 
@@ -33,7 +32,7 @@ def savings_bits(
         numel: P_n, weights in each group.
 
     Raises:
-        ValueError: a negative or non-finite sensitivity, or none that is positive.
+        ValueError: a sensitivity is negative or not finite, or all are zero.
     """
     if not torch.isfinite(sensitivity).all() or (sensitivity < 0).any():
         raise ValueError("sensitivity has negative or non-finite entries")
@@ -47,7 +46,7 @@ def savings_bits(
 def grouping_gain_bits(
     sensitivity: Float[Tensor, "*groups"], numel: Int[Tensor, "*groups"]
 ) -> float:
-    """Mean bits a weight saved: 1/2 log2(arithmetic mean / geometric mean of s_n).
+    """Return the mean bits per weight saved: 1/2 log2(arithmetic mean / geometric mean of s_n).
 
     Arguments and errors are those of `savings_bits`.
     """

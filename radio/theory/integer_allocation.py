@@ -2,14 +2,14 @@
 
 minimise  sum_n P_n d_n(B_n)   subject to   sum_n P_n B_n <= R sum_n P_n,  B_n in 0..8
 
-A group's best next move is the depth to which its distortion per weight falls most steeply, per
-bit; from depth 0 these moves trace the lower convex hull of its curve. Moves of all groups, taken
-in the order of their slopes, are optimal wherever the budget ends between two of them (Everett's
-theorem), and elsewhere within the gain of the first move that does not fit.
+A group's best next move is to the depth with the steepest fall of distortion per weight and bit;
+from depth 0 these moves trace the lower convex hull of its curve. Taking the moves of all groups in
+order of slope is optimal where the budget ends between two moves (Everett's theorem); elsewhere the
+loss is at most the gain of the first move that does not fit.
 
-A model of 7 billion weights has 27 million groups. Tables come in parts, of which one is in memory
-at a time; a sample shows near which slope the budget ends, and only segments about there are
-sorted. What is found is what sorting all of them would find.
+A model of 7 billion weights has 27 million groups. Tables come in parts, one in memory at a time. A
+sample estimates the slope at which the budget ends, and only segments near it are sorted. The
+result equals that of sorting all segments.
 """
 
 import math
@@ -22,20 +22,20 @@ from torch import Tensor
 
 from radio.theory.allocation import MAX_BITS, Allocation, mean_bits
 
-# rate x weights is a whole number of bits up to the rounding of a product
+# relative tolerance for the rounding of rate x weights, which should be a whole number of bits
 BUDGET_ROUNDING = 1e-12
-# groups that show where the budget ends; where there are no more, they show it exactly
+# sample size for the slope where the budget ends; exact if there are no more groups than this
 SAMPLE_GROUPS = 2**18
 
 
-# makes the table of a part [groups, depths], whenever it is asked
+# returns the table of a part [groups, depths]; called several times per part
 TableOf = Callable[[int], Tensor]
 
 
 class _Hulls(NamedTuple):
-    """Vertices of each group's hull, from depth 0 on, and slopes of the segments between them.
+    """Vertices of each group's hull, from depth 0, and slopes of the segments between them.
 
-    A hull of fewer vertices repeats its last one, with segments of slope 0.
+    A hull with fewer vertices repeats its last vertex, with segments of slope 0.
     """
 
     vertices: Int[Tensor, "groups depths"]
@@ -43,7 +43,7 @@ class _Hulls(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Segments of some groups: how many are steeper than a window, and each one inside it."""
+    """Segments of one part's groups: the number steeper than a window, and those inside it."""
 
     vertices: UInt8[Tensor, "groups depths"]
     steeper: Int[Tensor, " groups"]
@@ -64,31 +64,31 @@ class _Move(NamedTuple):
 
 
 def model_distortion(sensitivity: Float[Tensor, " groups"]) -> Float[Tensor, "groups 9"]:
-    """High-resolution distortion per weight s 4^-B at B = 0..8 (paper), as a table."""
+    """Return the table of high-resolution distortion per weight, s 4^-B at B = 0..8 (paper)."""
     return sensitivity.double()[:, None] * torch.exp2(-2.0 * torch.arange(MAX_BITS + 1))
 
 
 def allocate_integer(
     table_of: TableOf, numel: Sequence[Int[Tensor, " _"]], rate_bits: float
 ) -> Allocation:
-    """Depths of least sum_n P_n d_n(B_n) whose mean is at most `rate_bits`.
+    """Return the depths of least sum_n P_n d_n(B_n) whose mean is at most `rate_bits`.
 
-    Whole hull segments are taken by slope while the budget holds. What is left of it, less than
-    one segment, goes to the steepest moves that still fit, hull or not, until none does.
+    Whole hull segments are taken by slope until the next one exceeds the budget. The remaining
+    bits, fewer than one segment, go to the steepest moves that fit, on the hull or not.
 
     Args:
         table_of: d_n(B) of each part, a group's output distortion per weight at depth B = column
-            index; finite and non-negative, not necessarily convex, nor falling.
+            index; finite and non-negative, not necessarily convex or decreasing.
         numel: P_n, weights in each group of each part.
         rate_bits: R, 0 < R <= 8.
 
     Returns:
-        The depths, part after part, and their rate; the price is the slope of the last segment
-        that was taken before one did not fit, the fall of distortion per weight for one more bit.
+        The depths, part after part, and their rate. The price is the slope of the last segment
+        taken before one did not fit: the fall of distortion per weight for one more bit.
 
     Raises:
-        ValueError: `rate_bits` outside (0, 8], a negative or non-finite distortion, or tables
-            that fall nowhere.
+        ValueError: `rate_bits` is outside (0, 8], a distortion is negative or not finite, or no
+            distortion falls with depth.
     """
     if not 0 < rate_bits <= MAX_BITS:
         raise ValueError(f"rate_bits={rate_bits} is outside (0, {MAX_BITS}]")
@@ -118,9 +118,9 @@ def allocate_integer(
 def _windows(
     table_of: TableOf, numel: Sequence[Tensor], rate_bits: float
 ) -> Iterator[tuple[float, float]]:
-    """Slopes between which the budget should end, as a sample has it, ever further apart.
+    """Yield windows of slopes in which the budget should end, estimated on a sample; each is wider.
 
-    A sample of all groups is right at once. The last window has every segment.
+    The first window is exact if the sample has all groups. The last window has every segment.
     """
     every = math.ceil(sum(len(each) for each in numel) / SAMPLE_GROUPS)
     found, weights = [], 0
@@ -147,7 +147,7 @@ def _windows(
 def _split(
     table: Float[Tensor, "groups depths"], numel: Int[Tensor, " groups"], low: float, high: float
 ) -> _Part:
-    """Segments of slopes above `high`, and from `low` to `high`."""
+    """Split a part's segments into those steeper than `high` and those from `low` to `high`."""
     hulls = _lower_hulls(table)
     costs = hulls.vertices.diff(dim=1) * numel[:, None]
     steeper = hulls.slopes > high
@@ -164,13 +164,13 @@ def _split(
 
 
 def _depths(part: _Part, chosen: Tensor) -> Int[Tensor, " groups"]:
-    """Depths where the steeper segments end, and the chosen ones of those inside the window."""
+    """Return depths after taking all steeper segments and the chosen ones inside the window."""
     more = torch.bincount(part.group[chosen], minlength=len(part.steeper))
     return part.vertices.gather(1, (part.steeper + more)[:, None])[:, 0].long()
 
 
 def _lower_hulls(table: Float[Tensor, "groups depths"]) -> _Hulls:
-    """The falling part of every curve's lower convex hull."""
+    """Return the falling part of every curve's lower convex hull."""
     if not torch.isfinite(table).all() or (table < 0).any():
         raise ValueError("distortion has negative or non-finite entries")
     table = table.double()
@@ -182,16 +182,16 @@ def _lower_hulls(table: Float[Tensor, "groups depths"]) -> _Hulls:
         slopes.append(slope.clamp(min=0))
         vertex = torch.where(slope > 0, steepest, vertex)
         vertices.append(vertex)
-    # segments on one line may come out in either order, by rounding: a group's stay in order
+    # rounding may reverse collinear segments: cummin keeps each group's slopes in order
     return _Hulls(torch.stack(vertices, 1), torch.stack(slopes, 1).cummin(dim=1).values)
 
 
 def _falls(
     table: Float[Tensor, "groups depths"], depths: Int[Tensor, " groups"]
 ) -> Float[Tensor, "groups depths"]:
-    """Fall of distortion per bit from `depths` to every larger depth; -inf to the others.
+    """Return the fall of distortion per bit from `depths` to larger depths; -inf for the others.
 
-    The first of equal slopes counts: small moves fit where large ones do not.
+    Callers take the first of equal slopes: small moves fit where large ones do not.
     """
     bits = torch.arange(table.shape[1]) - depths[:, None]
     fall = table.gather(1, depths[:, None]) - table
@@ -201,12 +201,12 @@ def _falls(
 def _spend(
     table_of: TableOf, numel: Sequence[Tensor], depths: Sequence[Tensor], budget: int
 ) -> None:
-    """Spend the bits that are left on the steepest moves that fit, until none does.
+    """Spend the remaining bits on the steepest moves that fit, until none fits.
 
-    `depths` of all parts are overwritten.
+    Overwrites `depths` of all parts.
     """
     if budget < min(int(each.min()) for each in numel):
-        return  # not one bit for the smallest group
+        return  # less than one bit per weight of the smallest group
 
     def best_of(part: int) -> _Move | None:
         return _best_move(table_of(part), numel[part], depths[part], budget)
@@ -227,7 +227,7 @@ def _best_move(
     depths: Int[Tensor, " groups"],
     budget: int,
 ) -> _Move | None:
-    """The first of the steepest moves that fit, None if there is none."""
+    """Return the first of the steepest moves that fit, or None if there is none."""
     falls = _falls(table.double(), depths)
     costs = (torch.arange(table.shape[1]) - depths[:, None]) * numel[:, None]
     falls[costs > budget] = -torch.inf

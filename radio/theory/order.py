@@ -1,4 +1,4 @@
-"""Values in rising order."""
+"""Sorting of each row's values."""
 
 import numpy as np
 import torch
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def in_order(values: Float[Tensor, "groups numel"]) -> Float[Tensor, "groups numel"]:
-    """Each row's values in rising order, without their places.
+    """Return each row's values in ascending order, without their indices.
 
-    On a CPU numpy's vectorised sort takes a twentieth of the time of torch's, which sorts places
-    too; where a row's values lie apart in memory it would take five times as long.
+    On the CPU, numpy's vectorised sort takes a twentieth of the time of torch's, which also sorts
+    indices; rows are made contiguous first, since sorting strided rows takes five times as long.
     """
     if values.device.type != "cpu":
         return values.sort(dim=1).values

@@ -1,12 +1,13 @@
-"""How a group's line, its location and scale, is stored: in 16 bits each, or in 8.
+"""Storage of a group's line (its location and scale) in 16 or 8 bits each.
 
-A store takes (location, scale) and returns the nearest line that it can represent, float32; of such
-a line it changes nothing. What a fit chooses has been through a store, so that weights are coded by
-the line they are decoded by.
+A store takes (location, scale) and returns the nearest representable line in float32; it leaves a
+representable line unchanged. Fits return stored lines, so that weights are encoded and decoded with
+the same line.
 
-In 8 bits the scale is a power of 2^(1/8), the step of the grid on which the author's code searches
-scales, or 0. The location is in units of its group's scale, in steps that grow with it: a median is
-near zero, where it is told to 1/4000 of the scale, and a few columns lie six scales away.
+In 8 bits, the scale is 0 or a power of 2^(1/8), the step of the grid on which the author's code
+searches scales. The location is in units of its group's scale, in steps that grow with it: medians
+are near zero, where the resolution is 1/4000 of the scale; in a few columns they are six scales
+away.
 """
 
 from collections.abc import Callable
@@ -18,21 +19,21 @@ from torch import Tensor
 Lines = tuple[Float[Tensor, "*groups"], Float[Tensor, "*groups"]]
 Store = Callable[[Float[Tensor, "*groups"], Float[Tensor, "*groups"]], Lines]
 
-SCALE_STEPS = 8  # in an octave
+SCALE_STEPS = 8  # per octave
 LEAST_SCALE_LOG2 = -20.0
-LOCATION_STEPS = 12  # in which 1/256 of a scale and the distance from the location zero double
+LOCATION_STEPS = 12  # steps in which (distance from 0) + 1/256 of a scale doubles
 LOCATION_UNIT = 1 / 256
 LOCATION_CODES = 127
 REACH = LOCATION_UNIT * (2 ** (LOCATION_CODES / LOCATION_STEPS) - 1)
 
 
 def in_float16(location: Float[Tensor, "*groups"], scale: Float[Tensor, "*groups"]) -> Lines:
-    """Both rounded to float16."""
+    """Return both rounded to float16."""
     return location.half().float(), scale.half().float()
 
 
 def in_bytes(location: Float[Tensor, "*groups"], scale: Float[Tensor, "*groups"]) -> Lines:
-    """Both rounded to what 8 bits each can say; a scale below zero becomes 0."""
+    """Return both rounded to their 8-bit values; a negative scale becomes 0."""
     found = from_bytes(*to_bytes(location, scale))
     return found[0].float(), found[1].float()
 
@@ -43,13 +44,13 @@ STORES: dict[int, Store] = {16: in_float16, 8: in_bytes}
 def to_bytes(
     location: Float[Tensor, "*groups"], scale: Float[Tensor, "*groups"]
 ) -> tuple[Int8[Tensor, "*groups"], UInt8[Tensor, "*groups"]]:
-    """Codes of the nearest location and scale.
+    """Return the codes of the nearest location and scale.
 
-    Where the location lies further off than the scale reaches, the scale is the least that does.
+    If the location is out of the scale's reach, the scale is the smallest that reaches it.
     """
     location = location.double()
     wanted = _octaves(scale.double()).round()
-    # what was rounded down to the last code is in reach
+    # a location that rounds down to the last code is in reach
     needed = (_octaves(location.abs() / REACH) - 0.25).ceil()
     codes = torch.maximum(wanted, needed).clamp(0, 255).to(torch.uint8)
     unit = LOCATION_UNIT * _scales(codes).double()
@@ -61,14 +62,14 @@ def to_bytes(
 def from_bytes(
     location: Int8[Tensor, "*groups"], scale: UInt8[Tensor, "*groups"]
 ) -> tuple[Float16[Tensor, "*groups"], Float16[Tensor, "*groups"]]:
-    """The line that the codes of `to_bytes` stand for."""
+    """Return the line of the codes from `to_bytes`."""
     scales = _scales(scale)
     distance = torch.exp2(location.double().abs() / LOCATION_STEPS) - 1
     return (location.sign() * distance * LOCATION_UNIT * scales.double()).half(), scales
 
 
 def _octaves(scale: Float[Tensor, "*groups"]) -> Float[Tensor, "*groups"]:
-    """Codes of scales, not yet rounded; -inf for those that are not above zero."""
+    """Return unrounded codes of scales; -inf for scales <= 0."""
     return 1 + SCALE_STEPS * (scale.clamp(min=0).log2() - LEAST_SCALE_LOG2)
 
 

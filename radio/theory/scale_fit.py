@@ -1,12 +1,12 @@
-"""Location and scale of each group for a codebook: four ways to choose them.
+"""Location and scale of each group for a codebook: four fits.
 
 A fit takes the groups, their moments (location: median, scale: root mean square about it) and a
-codebook, and returns (location, scale), both as they are stored (radio/theory/scale_codec.py).
-Candidates are rounded before they are compared, so that what is chosen is what is decoded.
+codebook, and returns (location, scale), both as stored (radio/theory/scale_codec.py). Candidates
+are rounded before they are compared, so that the chosen line is the decoded line.
 
-The error of a candidate is exact but costs no pass over the weights: with a group's weights sorted
+The error of a candidate is exact without a pass over the weights: with a group's weights sorted
 once, each cell's count and sum are differences of prefix sums, and sum (w - r)^2 over a cell of n
-weights that sum to s is const + n r^2 - 2 r s.
+weights with sum s is const + n r^2 - 2 r s.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def value_range(
     codebook: Codebook,
     store: Store = in_float16,
 ) -> Lines:
-    """Outermost levels at a group's extremes, as in round to nearest; at depth 0 their middle."""
+    """Place the outermost levels at a group's extremes (as in RTN); at depth 0 use the midpoint."""
     low, high = weight.amin(dim=1), weight.amax(dim=1)
     first, last = codebook.levels[0], codebook.levels[-1]
     width = last - first if len(codebook.levels) > 1 else torch.inf
@@ -58,7 +58,7 @@ def moments(
     codebook: Codebook,
     store: Store = in_float16,
 ) -> Lines:
-    """The moments as they are stored."""
+    """Return the moments, as stored."""
     return store(location, scale)
 
 
@@ -69,7 +69,7 @@ def search(
     codebook: Codebook,
     store: Store = in_float16,
 ) -> Lines:
-    """Scale, then location, of least squared error on coarse grids (author's code)."""
+    """Choose first scale, then location, of least squared error on coarse grids (author's code)."""
     return _searched(_Sorted.of(weight), location, scale, codebook, store)
 
 
@@ -80,10 +80,10 @@ def least_squares(
     codebook: Codebook,
     store: Store = in_float16,
 ) -> Lines:
-    """From the better of search and range, refit the line to the chosen levels, and choose again.
+    """Start from the better of search and range; alternate between refitting lines and codes.
 
-    A round whose error is not lower is not accepted. From a coarser start the alternation ends in
-    worse minima; the range is best where many uniform levels meet few weights. At depth 0 the
+    A group keeps its line in rounds that do not lower its error. Coarser starts end in worse
+    minima; the range is the best start for many uniform levels and few weights. At depth 0 the
     location becomes the mean.
     """
     groups = _Sorted.of(weight)
@@ -124,9 +124,9 @@ def refitted(
     scale: Float[Tensor, " 1"],
     store: Store = in_float16,
 ) -> Lines:
-    """Line of least squares, as it is stored, of one group's weights on their levels.
+    """Return the least-squares line, as stored, of one group's weights on their levels.
 
-    Where all levels are the same, the scale stays and the location follows the mean.
+    If all levels are equal, the scale stays and the location follows from the mean.
     """
     mean, mean_level = weight.mean(), level.mean()
     centred = level - mean_level
@@ -144,23 +144,23 @@ def with_gain(
     correction: float,
     store: Store = in_float16,
 ) -> Lines:
-    """Return the lines, as they are stored, of groups whose gain is raised towards 1.
+    """Return the lines, as stored, of groups whose gain is raised towards 1.
 
-    The gain is <W_q, W> / <W, W> about the means. Where a group's line has least squared error, it
-    is 1 - D with D the relative error: every quantized weight is a little too small. Errors of
-    that kind add up over weights and layers, while the rest of the error averages out. A gain g
-    becomes g^(1 - correction), and the group keeps its mean; codes stay. At correction 1 the
-    relative error rises from D to D / (1 - D).
+    The gain is <W_q, W> / <W, W> about the means. For a line of least squared error it is 1 - D,
+    with D the relative error: quantized weights are slightly too small. These errors add up over
+    weights and layers, while the rest of the error averages out. A gain g becomes
+    g^(1 - correction); the group keeps its mean and its codes. At correction 1 the relative error
+    rises from D to D / (1 - D).
 
-    Groups whose gain is not above 0 (depth 0, codes that are all the same) stay as they are.
+    Groups whose gain is not positive (depth 0, all codes equal) do not change.
 
     Args:
         weight: original weights.
         level: levels of their codes, in units of the scale.
-        location: of the lines that the codes were made for.
-        scale: of these lines.
+        location: location that the codes were made with.
+        scale: scale that the codes were made with.
         correction: 0 (no change) to 1 (unbiased: the gain becomes 1).
-        store: how lines are stored.
+        store: rounding of lines to their stored form.
     """
     mean, mean_level = weight.mean(dim=1), level.mean(dim=1)
     centered = weight - mean[:, None]
@@ -174,7 +174,7 @@ def with_gain(
 
 
 class _Sorted(NamedTuple):
-    """Weights of each group in rising order, and prefix sums of them that begin with 0."""
+    """Weights of each group in ascending order, and their prefix sums, starting with 0."""
 
     weight: Float[Tensor, "groups numel"]
     sums: Float[Tensor, "groups edges"]
@@ -199,7 +199,7 @@ def _searched(
 def _best(
     groups: _Sorted, location: Tensor, scale: Tensor, codebook: Codebook, store: Store
 ) -> Lines:
-    """The candidate of least squared error, for [groups, candidates] that broadcast together."""
+    """Return the candidate of least squared error, from broadcastable [groups, candidates]."""
     location, scale = store(*torch.broadcast_tensors(location, scale))
     count, total = _cells(groups, location, scale, codebook)
     error = _error(count, total, location, scale, codebook)
@@ -213,7 +213,7 @@ def _cells(
     scale: Float[Tensor, "groups candidates"],
     codebook: Codebook,
 ) -> tuple[Int[Tensor, "groups candidates cells"], Float[Tensor, "groups candidates cells"]]:
-    """Number of weights in each cell, and their sum."""
+    """Return the number of weights in each cell, and their sum."""
     cut = torch.zeros(*scale.shape, len(codebook.levels) + 1, dtype=torch.int64)
     cut[..., -1] = groups.weight.shape[1]
     if len(codebook.thresholds):
@@ -230,7 +230,7 @@ def _error(
     scale: Float[Tensor, "groups candidates"],
     codebook: Codebook,
 ) -> Float[Tensor, "groups candidates"]:
-    """Squared error of each candidate, up to a constant of the group."""
+    """Return the squared error of each candidate, up to a constant per group."""
     level = (location[..., None] + scale[..., None] * codebook.levels).double()
     return (count * level.square() - 2 * level * total).sum(dim=2)
 
@@ -238,13 +238,14 @@ def _error(
 def _line(
     count: Tensor, total: Float[Tensor, "groups cells"], levels: Float[Tensor, " cells"]
 ) -> tuple[Float[Tensor, " groups"], Float[Tensor, " groups"]]:
-    """Location and scale of least squares from each cell's number and sum of weights."""
+    """Return the least-squares location and scale from each cell's count and sum of weights."""
     numel, levels = count.sum(dim=1), levels.double()
     mean_level = (count * levels).sum(dim=1) / numel
     mean = total.sum(dim=1) / numel
     centred = levels - mean_level[:, None]
     variance = (count * centred.square()).sum(dim=1) / numel
     covariance = (total * centred).sum(dim=1) / numel
-    differ = variance > 1e-20  # codes that are all the same leave the rounding of a mean
+    differ = variance > 1e-20  # equal codes leave only the rounding error of a mean
+
     scale = torch.where(differ, covariance / torch.where(differ, variance, 1.0), 0.0)
     return mean - scale * mean_level, scale
