@@ -127,7 +127,6 @@ def requested_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target
     Raises:
         RadioError: no rate or more than one is given, or it cannot be parsed.
     """
-
     given = [target(kind, value) for kind, value in targets.items() if value is not None]
     if (rate_bits is not None) + len(given) != 1:
         what = "nothing" if not given else f"{len(given) + (rate_bits is not None)} things"

@@ -1,4 +1,4 @@
-"""Paper mode: gradients, depths and biases refined together, minibatch by minibatch."""
+"""The paper's loop: gradients, depths and biases refined together after each minibatch."""
 
 from radio.paper_loop.loop import Refined, Refinement
 

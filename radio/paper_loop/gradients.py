@@ -1,7 +1,7 @@
-"""What is back-propagated of a calibration sequence: replaceable pieces of the loop.
+"""Samplers: the outputs of a calibration sequence that are back-propagated.
 
-Each leaves squared weight gradients behind whose expectation over sequences is, times `per_token`,
-the squared derivative summed over output coordinates and averaged over tokens
+The expectation over sequences of a sampler's squared weight gradients, times `per_token`, is the
+squared derivative summed over output coordinates and averaged over tokens
 (`LayerStatistics.grad_var`).
 """
 
@@ -21,28 +21,28 @@ from radio.theory.pca import author_axes, principal_axes
 
 @runtime_checkable
 class Sampler(Protocol):
-    """How a sequence becomes a sample of squared gradients."""
+    """Computes a sample of squared gradients from a sequence."""
 
     @property
     def per_token(self) -> float:
-        """Factor from a sample's squared gradients to those of one token and all coordinates."""
+        """Return the factor from a sample's squared gradients to one token and all coordinates."""
         ...
 
     def backward(self, model: PreTrainedModel, ids: Int[Tensor, "1 length"], index: int) -> None:
-        """Back-propagate sample `index`, one or several times."""
+        """Back-propagate sample `index` in one or several passes."""
         ...
 
 
 @dataclass(frozen=True)
 class PcaTokens:
-    """One PCA coefficient of some tokens, each token back-propagated alone (paper).
+    """One PCA coefficient of several tokens, each token back-propagated separately (paper).
 
-    A sample is the sum over the tokens of (d v_k . z_t / dw)^2 for one axis v_k, and the axes take
-    turns: of `axes` x length such squares, it holds `tokens`.
+    A sample is the sum over the tokens of (d v_k . z_t / dw)^2 for one axis v_k; axes alternate
+    between samples. Each sample has `tokens` of the `axes` x length squares.
 
     Attributes:
-        axes: v_k, orthonormal, one a row.
-        tokens: tokens of a sequence that are back-propagated.
+        axes: v_k, orthonormal, as rows.
+        tokens: number of tokens per sequence that are back-propagated.
     """
 
     axes: Float[Tensor, "axes width"]
@@ -50,11 +50,11 @@ class PcaTokens:
 
     @property
     def per_token(self) -> float:
-        """All axes for one token, from one axis for `tokens` tokens."""
+        """Return the factor from one axis and `tokens` tokens to all axes and one token."""
         return len(self.axes) / self.tokens
 
     def backward(self, model: PreTrainedModel, ids: Int[Tensor, "1 length"], index: int) -> None:
-        """`tokens` backward passes through one graph, for axis `index` modulo their number."""
+        """Run `tokens` backward passes through one graph, for axis `index` modulo the axes."""
         hidden = final_hidden(model, ids)[0]
         axis = self.axes[index % len(self.axes)].to(hidden.device)
         positions = token_positions(len(hidden), self.tokens)
@@ -68,9 +68,9 @@ class RandomSigns:
     """A random-sign sum of all coordinates of all tokens, in one backward pass (`RandomSign`).
 
     Attributes:
-        output: "hidden" or "kl", see `RandomSign`.
-        seed: of the signs.
-        length: tokens of a sequence.
+        distortion_measure: "hidden" or "kl", see `RandomSign`.
+        seed: seed of the signs.
+        length: tokens per sequence.
     """
 
     distortion_measure: str
@@ -79,16 +79,16 @@ class RandomSigns:
 
     @property
     def per_token(self) -> float:
-        """One token, from all."""
+        """Return the factor from all tokens to one token."""
         return 1 / self.length
 
     def backward(self, model: PreTrainedModel, ids: Int[Tensor, "1 length"], index: int) -> None:
-        """One backward pass, with the signs of sample `index`."""
+        """Run one backward pass, with the signs of sample `index`."""
         backward_random_signs(model, ids, self.distortion_measure, self.seed, index)
 
 
 def token_positions(length: int, tokens: int) -> list[int]:
-    """Evenly spaced positions from the first to the last, 2 <= tokens <= length.
+    """Return evenly spaced positions from the first to the last, 2 <= tokens <= length.
 
     >>> positions = token_positions(2048, 17)  # author's code: stride 128
     >>> positions[:3], positions[-2:]
@@ -104,7 +104,7 @@ def output_axes(
     axes: int,
     follow_author_code: bool,
 ) -> Float[Tensor, "axes width"]:
-    """Principal axes of the final hidden states of `model` over all blocks, in float32."""
+    """Return the principal axes of the final hidden states over all blocks, in float32."""
     moment_sum, mean_sum = torch.zeros(1), torch.zeros(1)
     for ids in progress(blocks, "PCA"):
         hidden = final_hidden(model, ids[None])[0].double()

@@ -1,9 +1,9 @@
-"""The paper's iterative algorithm: measure at the quantized weights, allocate, quantize, again.
+"""The paper's iterative algorithm: measure at the quantized weights, allocate, quantize, repeat.
 
-Quantization changes the gradients and the input means it is decided by. So the loop measures them
-at the present quantized weights with corrected biases, and after each minibatch clusters rows,
-solves for depths, quantizes and corrects biases anew. What it found best on the validation text
-is given back as statistics, which `radio allocate` and `radio quantize` take as they take those of
+Quantization depends on gradients and input means, and changes them. The loop therefore measures
+them at the current quantized weights with corrected biases, and after each minibatch it clusters
+rows, solves for depths, quantizes and corrects biases again. The result is the statistics of the
+best iteration on the validation text; `radio allocate` and `radio quantize` read them like those of
 one-shot calibration.
 """
 
@@ -41,14 +41,15 @@ GRADIENTS = ("pca", *OUTPUTS)
 
 
 class Refined(NamedTuple):
-    """Statistics of the best iteration, its number from 1, one trace entry an iteration.
+    """Statistics of the best iteration, its number from 1, and one trace entry per iteration.
 
-    `perplexity_fp16` is the original model's on the validation text.
+    `perplexity_fp16` is the original model's perplexity on the validation text.
 
     An entry has `iteration`, `sequences` (seen so far), `rate_bits` (reached), `kl` and
-    `perplexity` on the validation text (None where it was not asked), `changed_share` of all
-    weights and `depth_change_bits`, mean absolute, against the iteration before (None for the
-    first; by weight because groups do not outlive a clustering).
+    `perplexity` on the validation text (None without validation), and, against the previous
+    iteration, the fraction of weights whose depth changed (`changed_share`) and the mean absolute
+    change (`depth_change_bits`). Both are None in the first iteration, and are per weight because
+    each clustering makes new groups.
     """
 
     statistics: dict[str, LayerStatistics]
@@ -58,7 +59,7 @@ class Refined(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """The text that chooses the iteration, and the original model's outputs on it."""
+    """The text that selects the best iteration, and the original model's outputs on it."""
 
     blocks: Int[Tensor, "blocks length"]
     reference: Reference
@@ -69,23 +70,22 @@ class Refinement:
     """Settings of the loop; the paper's values are in config/refinement/paper.yaml.
 
     Attributes:
-        group_rows: rows a cluster should have.
-        sequences: distinct calibration sequences, gone through again and again in one order.
-        batch: sequences of a minibatch, after which everything is quantized anew.
-        iterations: minibatches.
-        gradients: "pca" (paper), or one random-sign backward pass a sequence for an output of
-            `RandomSign`: "hidden" or "kl".
-        tokens: tokens of a sequence that are back-propagated ("pca").
-        pca_width: axes kept, the model's width at most ("pca").
-        decay: what earlier minibatches' sums are multiplied by after each. The paper has an
-            exponential average of unnamed constant: 0.9 is ours. 1 is a plain mean.
-        follow_author_code: where the author's code differs from the paper, follow it: plain running
-            means instead of `decay`, PCA off centre and unsorted, weight variances about the
-            median.
-        validate_every: iterations from one validation to the next; the last is always validated.
-        dtype: of weights and activations, in validation too; statistics are float32 at any rate.
-        solver: of the depths, see `allocate_layers`.
-        draft: quantizer of the weights that gradients are taken at.
+        group_rows: target number of rows per cluster.
+        sequences: number of distinct calibration sequences, repeated in a fixed order.
+        batch: sequences per minibatch; the model is quantized again after each minibatch.
+        iterations: number of minibatches.
+        gradients: "pca" (paper), or one random-sign backward pass per sequence with a distortion
+            measure of `RandomSign`: "hidden" or "kl".
+        tokens: number of tokens per sequence that are back-propagated ("pca").
+        pca_width: number of axes, at most the model's width ("pca").
+        decay: factor of all sums after each minibatch. The paper uses an exponential average and
+            does not state its constant: 0.9 is our choice. 1 gives a plain mean.
+        follow_author_code: follow the author's code where it differs from the paper: plain running
+            means instead of `decay`, uncentred and unsorted PCA, weight variances about the median.
+        validate_every: iterations between validations; the last iteration is always validated.
+        dtype: dtype of weights and activations, also in validation; statistics are always float32.
+        solver: solver of the depths, see `allocate_layers`.
+        draft: quantizer of the weights at which gradients are measured.
         final: quantizer of the weights that are validated.
     """
 
@@ -117,15 +117,16 @@ class Refinement:
         store: StateStore,
         devices: Devices = ON_CPU,
     ) -> Refined:
-        """Refine at one rate; `model`, on the CPU, is left cast, quantized, and on `devices`.
+        """Refine at one rate, and return the best statistics and the trace.
 
-        The state is saved to `store` when half a minute has passed since the last time, and found
-        there after a kill. All else follows from it, so that a resumed run ends in the same bytes.
-        The caller removes it once it has saved the result.
+        `model` starts on the CPU; afterwards it is cast to `dtype`, quantized, and on `devices`.
+        The state is saved to `store` every half minute and loaded after a kill. It determines the
+        rest of the run, so a resumed run gives the same bytes. The caller removes it once it has
+        saved the result.
 
         Raises:
-            RadioError: fewer blocks than `sequences`, no validation blocks, fewer tokens in a
-                block than `tokens`, a rate that is none, or values that are not finite.
+            RadioError: there are fewer blocks than `sequences`, no validation blocks, or fewer
+                tokens in a block than `tokens`; the rate is invalid; or values are not finite.
         """
         self._check(blocks, validation, rate_bits)
         blocks = sample_sequences(blocks, self.sequences, seed)
@@ -182,7 +183,7 @@ class Refinement:
         seed: int,
         store: StateStore,
     ) -> None:
-        """Go on from `state` to the end of the last iteration."""
+        """Run the loop from `state` to the end of the last iteration."""
         length = blocks.shape[1]
         pca = self.gradients == "pca"
         sampler = (
@@ -191,7 +192,7 @@ class Refinement:
         saver = _Saver(state, store)
         for iteration in range(len(state.trace), self.iterations):
             minibatch = range(state.sequences, (iteration + 1) * self.batch)
-            # the hooks must not see what validation puts through the model
+            # validation runs outside the hooks, which must not see its inputs
             with accumulating(live.model, state):
                 for index in progress(minibatch, f"refine {iteration + 1}/{self.iterations}"):
                     block = index % len(blocks)
@@ -210,7 +211,7 @@ class Refinement:
         sampler: Sampler,
         length: int,
     ) -> None:
-        """End an iteration: new clusters, depths, weights and biases, and a line of the trace."""
+        """End an iteration: update clusters, depths, weights and biases; append to the trace."""
         statistics = state.statistics(
             live.weights, self.group_rows, length, sampler.per_token, self.follow_author_code
         )
@@ -239,7 +240,7 @@ class Refinement:
 
 @dataclass
 class _Saver:
-    """Saves the state when it is time."""
+    """Saves the state every `SAVE_EVERY_S` seconds."""
 
     state: State
     store: StateStore
@@ -255,18 +256,18 @@ class _Saver:
 
 
 def _key(name: str) -> str:
-    """Name of a setting as the command line has it."""
+    """Return the full command-line name of a setting."""
     return f"refinement.estimator.{name}"
 
 
 def _best(trace: list[dict[str, Any]]) -> dict[str, Any]:
-    """The first entry of least finite divergence; an empty one if none was validated."""
+    """Return the first entry of least finite divergence; an empty dict if there is none."""
     asked = [entry for entry in trace if entry["kl"] is not None and math.isfinite(entry["kl"])]
     return min(asked, key=lambda entry: entry["kl"]) if asked else {}
 
 
 def _validate(model: PreTrainedModel, validation: Validation) -> dict[str, float]:
-    # the head is never quantized: the model's own is the reference's
+    # the head is never quantized, so the model's head equals the reference head
     result = evaluate(model, validation.blocks, validation.reference, head(model))
     return {
         "kl": float(result.kl.double().mean()),
@@ -281,7 +282,7 @@ def _movement(
     rate_bits: float,
     solver: str,
 ) -> dict[str, float | None]:
-    """How many weights changed their depth against the iteration before, and by how much."""
+    """Return the fraction of weights whose depth changed, and the mean absolute change."""
     if not before:
         return {"changed_share": None, "depth_change_bits": None}
     old_depths, _ = allocate_layers(before, rate_bits, solver)

@@ -1,4 +1,4 @@
-"""The model under refinement: quantized weights installed over originals that are kept."""
+"""The model under refinement: quantized weights in the model, and a copy of the originals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from radio.runtime.device import default_device, to_device
 
 @dataclass(frozen=True)
 class RequantizedModel:
-    """A model whose linear layers change, and what they were.
+    """A model whose linear layers are requantized from their original weights.
 
     Attributes:
-        model: the model, its layers quantized after the first `install`.
+        model: the model; its layers are quantized after the first `install`.
         weights: original weights by layer, float32, on the CPU.
-        biases: original biases by layer, float32, on the CPU; None where there is none.
+        biases: original biases by layer, float32, on the CPU; None for layers without a bias.
     """
 
     model: PreTrainedModel
@@ -31,7 +31,7 @@ class RequantizedModel:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "RequantizedModel":
-        """Copy the original weights and biases of `model`, which is still on the CPU."""
+        """Return `model`, which must be on the CPU, with copies of its weights and biases."""
         linears = decoder_linears(model)
         weights = {name: linear.weight.detach().float().clone() for name, linear in linears.items()}
         biases: dict[str, Tensor | None] = {
@@ -47,7 +47,7 @@ class RequantizedModel:
         depths: Depths,
         rate_bits: float,
     ) -> None:
-        """Quantize the originals, layer by layer, and put the result in the model."""
+        """Quantize the original weights of each layer, and install the result in the model."""
         for name, linear in decoder_linears(self.model).items():
             layer = LinearLayer(
                 name, self.weights[name], self.biases[name], statistics[name], depths[name]

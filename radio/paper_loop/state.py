@@ -1,4 +1,4 @@
-"""All that the next step of the loop depends on, and how it survives a kill."""
+"""State of the loop, saved so that a killed run can resume."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,21 +25,21 @@ STATISTICS = ("current", "best")
 
 @dataclass
 class State:
-    """The loop between two sequences.
+    """The state of the loop between two sequences.
 
-    The squared gradients are kept weight by weight, one float32 for each: rows move from cluster
-    to cluster, and only so does any clustering get its own mean (the author's code keeps a mean by
-    group, whose rows change under it).
+    Squared gradients are stored per weight, in float32: rows move between clusters, and only sums
+    per weight give every clustering its correct mean (the author's code stores a mean per group,
+    although the group's rows change).
 
     Attributes:
-        axes: PCA axes of the original model's outputs; none where no PCA is asked for.
-        sequences: sequences seen.
-        weight: of all sequences seen in the sums, less than `sequences` if the sums decay.
+        axes: PCA axes of the original model's outputs; empty without PCA.
+        sequences: number of sequences seen.
+        weight: total weight of these sequences in the sums; below `sequences` if the sums decay.
         grad_sum: weighted sum over sequences of squared gradients, by layer.
         input_sum: weighted sum over sequences and tokens of the inputs, by layer.
-        current: statistics that the present quantized weights were made of; empty at first.
+        current: statistics of the current quantized weights; empty at first.
         best: statistics of the iteration of least validation divergence so far.
-        trace: one entry an iteration that is over.
+        trace: one entry per completed iteration.
     """
 
     axes: Float[Tensor, "axes width"]
@@ -53,7 +53,7 @@ class State:
 
     @classmethod
     def fresh(cls, axes: Float[Tensor, "axes width"], weights: Mapping[str, Tensor]) -> "State":
-        """The state before the first sequence."""
+        """Return the state before the first sequence."""
         grads = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         inputs = {name: torch.zeros(weight.shape[1]) for name, weight in weights.items()}
         return cls(axes, 0, 0.0, grads, inputs)
@@ -65,12 +65,12 @@ class State:
         self.grad_sum[name] = total.addcmul_(gradient, gradient)
 
     def count_sequence(self) -> None:
-        """Say that a sequence's gradients and inputs are all there."""
+        """Count a sequence whose gradients and inputs are complete."""
         self.sequences += 1
         self.weight += 1
 
     def fade(self, decay: float) -> None:
-        """Let what was seen so far count `decay` times as much: 1 keeps a plain running mean."""
+        """Multiply all sums and their weight by `decay`; 1 gives a plain running mean."""
         self.weight *= decay
         for sums in (self.grad_sum, self.input_sum):
             for total in sums.values():
@@ -84,18 +84,18 @@ class State:
         per_token: float,
         follow_author_code: bool,
     ) -> dict[str, LayerStatistics]:
-        """Cluster the rows anew and reduce the means so far by group; the result is on the CPU.
+        """Cluster the rows again, and return the current means by group, on the CPU.
 
         Args:
             weights: the original weights, on the CPU.
-            group_rows: rows a cluster should have.
-            length: tokens of a sequence.
+            group_rows: target number of rows per cluster.
+            length: tokens per sequence.
             per_token: factor from a sequence's squared gradients to `grad_var`.
-            follow_author_code: take weight variances about the median (author's code), not the
+            follow_author_code: compute weight variances about the median (author's code), not the
                 mean (paper).
 
         Raises:
-            RadioError: gradients that are not finite.
+            RadioError: gradients are not finite.
         """
         result = {}
         for name, weight in weights.items():
@@ -120,16 +120,16 @@ class State:
         return result
 
     def save(self, store: StateStore) -> None:
-        """Write everything, atomically; as much disk as the float32 weights."""
+        """Write the state atomically; it takes as much disk as the float32 weights."""
         tensors = {"axes": self.axes}
         for kind in SUMS:
             tensors |= {f"{kind}/{name}": total for name, total in getattr(self, kind).items()}
         for kind in STATISTICS:
-            # clones: the current statistics may be the best, and a file has no tensor twice
+            # clones: current and best may share tensors, which a safetensors file cannot
             held = tensors_of(getattr(self, kind)).items()
             tensors |= {f"{kind}/{name}": tensor.clone() for name, tensor in held}
         layers = {kind: list(getattr(self, kind)) for kind in STATISTICS}
-        # pairs keep the order of an entry's keys, which JSON objects in a file's header lose
+        # pairs keep the order of an entry's keys, which JSON objects in the file's header lose
         trace = [list(entry.items()) for entry in self.trace]
         numbers = {"sequences": self.sequences, "weight": self.weight}
         store.save(tensors, {**numbers, "trace": trace, "layers": layers})

@@ -1,1 +1,1 @@
-"""Quantize: methods, and their application to a model block by block."""
+"""Quantization methods, and their application to a model block by block."""

@@ -1,4 +1,4 @@
-"""Apply a method to every linear layer of a decoder, all at once or block by block."""
+"""Application of a method to every linear layer of a decoder, block by block."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ from radio.theory.codebook import Codebooks
 
 @dataclass(frozen=True)
 class MethodInputs:
-    """What upstream steps made for a method, where its `needs` asks; otherwise empty.
+    """Inputs of a method from upstream steps; those not in the method's `needs` are empty.
 
     Attributes:
-        statistics: by layer (`statistics`).
-        depths: by layer (`allocation`).
+        statistics: calibration statistics by layer (`statistics`).
+        depths: bit depths by layer (`allocation`).
         codebooks: levels of depths 0..8, the same for all layers (`codebook`).
         blocks: token ids of the calibration text (`inputs`).
-        dtype: of activations, and of the weights they meet (`inputs`).
+        dtype: dtype of activations, and of weights in forward passes (`inputs`).
     """
 
     statistics: Mapping[str, LayerStatistics] = field(default_factory=dict)
@@ -51,26 +51,25 @@ def quantize_layers(
     given: MethodInputs = NO_INPUTS,
     device: torch.device = CPU,
 ) -> dict[str, QuantizedLinear]:
-    """Codes and side information of every linear layer inside the decoder blocks.
+    """Return codes and side information of every linear layer inside the decoder blocks.
 
-    Without a calibration text, layers are independent and `model` stays as it is. With one, the
-    decoder is gone through block by block, so that a layer is told the moments of inputs that come
-    from blocks already quantized; afterwards **`model` holds the quantized weights and biases**,
-    and whatever else a `BlockMethod` has changed. That costs two forward passes of the text, the
-    moments (tokens x cols^2 multiplications for each tensor that linear layers read), and the
-    hidden states of the whole text in memory. A `BlockMethod` costs a third pass, with moments.
+    Without a calibration text, layers are independent and `model` does not change. With one, blocks
+    are processed in order, so that the input moments of a layer come from blocks already quantized;
+    afterwards **`model` holds the quantized weights and biases**, and all other changes of a
+    `BlockMethod`. This costs two forward passes of the text, the moments (tokens x cols^2
+    multiplications for each tensor that linear layers read), and memory for the hidden states of
+    the whole text. A `BlockMethod` costs a third pass, with moments.
 
     Args:
-        model: with the weights to be quantized, in evaluation mode, on the CPU.
-        method: what turns a layer into codes.
-        rate_bits: nominal bits a weight.
-        given: what the method needs. Moments of inputs are float32, and weights are quantized from
-            those of `model`, whatever the dtype of activations.
-        device: where each block is for its turn.
+        model: the original model, in evaluation mode, on the CPU.
+        method: method that encodes each layer.
+        rate_bits: nominal bits per weight.
+        given: inputs of the method. For any dtype of activations, moments are float32 and the
+            weights of `model` are quantized.
+        device: device of each block while it is processed.
 
     Raises:
-        RadioError: statistics or depths that were made for another model, or inputs that are not
-            finite.
+        RadioError: statistics or depths belong to another model, or inputs are not finite.
     """
     check_layers(given, decoder_linears(model))
     blocks = decoder_blocks(model)
@@ -84,7 +83,7 @@ def quantize_layers(
 
 
 def check_layers(given: MethodInputs, linears: Mapping[str, nn.Linear]) -> None:
-    """Raise a `RadioError` if statistics or depths were made for a model of other layers."""
+    """Raise a `RadioError` if statistics or depths belong to a model with other layers."""
     for what, by_layer in (
         ("statistics", given.statistics),
         ("allocation", given.depths),
@@ -97,21 +96,21 @@ def check_layers(given: MethodInputs, linears: Mapping[str, nn.Linear]) -> None:
 
 @dataclass
 class BlockStates:
-    """What goes into a block: each sequence's hidden states, and arguments that all blocks take."""
+    """Inputs of a block: each sequence's hidden states, and the arguments that all blocks share."""
 
     hidden: Float[Tensor, "sequences length width"]
     others: Mapping[str, Any]
 
     @classmethod
     def before_all(cls, model: PreTrainedModel, given: MethodInputs) -> "BlockStates":
-        """Those of the first block."""
+        """Return the inputs of the first block."""
         assert given.blocks is not None
         return cls(*first_block_inputs(model, given.blocks, given.dtype))
 
 
 @dataclass(frozen=True)
 class QuantizedBlock:
-    """A block as quantization left it, and its coded layers by their full names."""
+    """A block after quantization, and its coded layers by their full names."""
 
     name: str
     block: nn.Module
@@ -126,18 +125,18 @@ def quantize_blocks(
     states: BlockStates | None,
     device: torch.device = CPU,
 ) -> Iterator[QuantizedBlock]:
-    """Quantize the layers of one block after another.
+    """Quantize the layers of each block in turn, and yield each quantized block.
 
-    With `states`, those of the first of `blocks`, blocks are overwritten as `quantize_layers` says,
-    and `states` are then those that go into the next; without, blocks stay as they are.
+    With `states`, each block is overwritten as described in `quantize_layers`, and `states` advance
+    to the inputs of the next block. Without, blocks do not change.
 
     Args:
         blocks: decoder blocks by their full names, in order of execution; float32.
-        method: what turns a layer into codes.
-        rate_bits: nominal bits a weight.
-        given: what the method needs.
-        states: of a calibration text.
-        device: where each block is for its turn; it comes from the CPU and goes back there.
+        method: method that encodes each layer.
+        rate_bits: nominal bits per weight.
+        given: inputs of the method.
+        states: inputs of the first of `blocks` on the calibration text.
+        device: device of each block while it is processed; blocks start and end on the CPU.
     """
     others = {} if states is None else to_device(states.others, device)
 
@@ -176,7 +175,7 @@ def quantize_blocks(
 
 
 def _linears(block: nn.Module) -> dict[str, nn.Linear]:
-    """Linear layers of a block by their names in it, in order of execution."""
+    """Return the linear layers of a block by their names in it, in order of execution."""
     return {name: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
 
 
@@ -184,7 +183,7 @@ def _linears(block: nn.Module) -> dict[str, nn.Linear]:
 def _moments_within(
     block: nn.Module, hidden: Tensor, others: Mapping[str, object], device: torch.device
 ) -> dict[str, InputStats]:
-    """Moments of the inputs of a block's linear layers, by their names in the block."""
+    """Return the input moments of a block's linear layers, by their names in the block."""
     passes = (block(states.to(device), **others) for states in hidden.split(1))
     return collect_input_stats(_linears(block), passes)
 
@@ -193,6 +192,6 @@ def _moments_within(
 def _advance(
     block: nn.Module, hidden: Tensor, others: Mapping[str, object], device: torch.device
 ) -> None:
-    """Overwrite each sequence's hidden states by what the block makes of them."""
+    """Overwrite each sequence's hidden states with the block's output."""
     for states in hidden.split(1):
         states.copy_(block(states.to(device), **others))

@@ -1,4 +1,4 @@
-"""Levels learned from a sample of a model's weight groups, one codebook for all its layers."""
+"""Levels learned from a sample of a model's weight groups, shared by all layers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from radio.theory.codebook import Codebooks, join, split
 from radio.theory.codebook_learning import learn_codebooks
 
 SAMPLED_GROUPS = 3000
-# groups fitted at once: bounds the candidates in memory
+# groups fitted at once: limits the candidates in memory
 BATCH_GROUPS = 512
 
 
@@ -25,16 +25,16 @@ def fit_codebooks(
     seed: int,
     device: torch.device = CPU,
 ) -> Codebooks:
-    """Levels of depths 0..8 of least squared error on a random sample of all layers' groups.
+    """Return levels of depths 0..8 of least squared error on a random sample of all groups.
 
     Args:
-        weights: [rows, cols] by layer.
-        statistics: row clusters, by layer.
-        seed: of the sample.
-        device: where the sample is fitted.
+        weights: weights [rows, cols] by layer.
+        statistics: calibration statistics by layer, with the row clusters.
+        seed: seed of the sample.
+        device: device of the fit.
 
     Raises:
-        RadioError: statistics of another model, or weights that are all the same.
+        RadioError: statistics belong to another model, or no group has different weights.
     """
     if set(statistics) != set(weights):
         raise RadioError(
@@ -71,5 +71,5 @@ def save_codebooks(path: Path, codebooks: Codebooks) -> None:
 
 
 def load_codebooks(path: Path) -> Codebooks:
-    """Read what `save_codebooks` wrote."""
+    """Return the levels of depths 0..8 written by `save_codebooks`."""
     return split(load_tensors(path)[0]["levels"])

@@ -1,4 +1,4 @@
-"""Moments of what goes into linear layers."""
+"""Moments of the inputs of linear layers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class InputStats:
 
     Attributes:
         mean: E[x].
-        second_moment: E[x x^T], GPTQ's Hessian but for a factor.
-        tokens: how many x there were.
-        mean_abs: E|x|, each channel's magnitude, which a few massive tokens sway less than the
+        second_moment: E[x x^T], GPTQ's Hessian up to a factor.
+        tokens: number of tokens.
+        mean_abs: E|x|, each channel's magnitude, less sensitive to a few massive tokens than the
             second moment.
     """
 
@@ -31,21 +31,21 @@ class InputStats:
 
     @property
     def covariance(self) -> Float[Tensor, "cols cols"]:
-        """E[x x^T] - E[x] E[x]^T: the Hessian where the bias makes up for the mean error."""
+        """Return E[x x^T] - E[x] E[x]^T, the Hessian if the bias corrects the mean error."""
         return self.second_moment - torch.outer(self.mean, self.mean)
 
 
 def collect_input_stats(
     linears: Mapping[str, nn.Module], passes: Iterable[object]
 ) -> dict[str, InputStats]:
-    """Moments of each layer's inputs over forward passes, by the layer's name.
+    """Return the moments of each layer's inputs over forward passes, by layer name.
 
-    Sums are float32 whatever the dtype of the activations. Layers are known to share an input by
-    its being the same tensor in the first pass, and it is then summed once.
+    Sums are float32 for any dtype of activations. Layers that read the same tensor in the first
+    pass share an input, which is summed once.
 
     Args:
         linears: layers by name.
-        passes: an iterator that makes a forward pass through all of them as each item is drawn.
+        passes: an iterator that runs a forward pass through all layers for each item.
 
     Raises:
         RadioError: an input is NaN or infinite.
@@ -77,7 +77,7 @@ def collect_input_stats(
 
 
 class _Sums:
-    """Running sums of x, |x| and x x^T, where inputs like `inputs` are."""
+    """Running sums of x, |x| and x x^T, on the device and with the width of `inputs`."""
 
     def __init__(self, inputs: Tensor) -> None:
         cols, device = inputs.shape[-1], inputs.device

@@ -1,4 +1,4 @@
-"""What quantization at each depth costs every group of a model, measured instead of modelled."""
+"""Quantization error of every group of a model at each depth, measured instead of modelled."""
 
 from collections.abc import Mapping
 
@@ -22,12 +22,12 @@ def measure_distortion(
     codebooks: Codebooks | None = None,
     device: torch.device = CPU,
 ) -> Distortion:
-    """Mean squared weight error of every group at depths 0..8, [clusters, cols, 9] by layer.
+    """Return the mean squared weight errors of groups at depths 0..8, [clusters, cols, 9] by layer.
 
-    Each layer is on `device` for its turn.
+    Each layer is on `device` while it is measured.
 
     Raises:
-        RadioError: a method without depths by group, or statistics of another model.
+        RadioError: the method has no depths per group, or statistics belong to another model.
     """
     if not isinstance(method, MixedDepthMethod):
         raise RadioError(

@@ -1,4 +1,4 @@
-"""What a method's steps read: the rate, the solver, and all that the method `needs`."""
+"""Inputs of a method's steps: the method, its rate, and the artifacts that it `needs`."""
 
 from typing import Any
 
@@ -25,13 +25,12 @@ from radio.runtime.manifest import read_manifest
 
 
 def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
-    """The method of a quantization, set to what was asked, and its mean depth in bits a weight.
+    """Return the method, set to the requested rate, and its mean depth in bits per weight.
 
-    A target becomes depths in the allocation, or settings of a method that can be matched.
+    The allocation turns a target into depths; a `BitsSolvableMethod` turns it into settings.
 
     Raises:
-        RadioError: a target that the method cannot be set to, or not without changing a setting
-            that is given.
+        RadioError: the method cannot meet the target, or only by changing a given setting.
     """
     method, rate = build(cfg.method.quantizer, "method.quantizer", Method), asked(cfg)
     if not isinstance(rate, Target):
@@ -62,10 +61,11 @@ def method_and_rate(cfg: DictConfig) -> tuple[Method, float]:
 
 
 def load_method_inputs(cfg: DictConfig, probing: bool = False) -> MethodInputs:
-    """The artifacts that the method `needs`, loaded; depths not when the step solves for its own.
+    """Load the artifacts that the method `needs`; without depths if `probing` solves for them.
 
     Raises:
-        RadioError: one was not given, or the calibration text is too short for `method.inputs`.
+        RadioError: an artifact is missing, or the calibration text is too short for
+            `method.inputs`.
     """
     needs = set(cfg.method.needs) - ({"allocation"} if probing else set())
     found: dict[str, Any] = {}
@@ -81,11 +81,10 @@ def load_method_inputs(cfg: DictConfig, probing: bool = False) -> MethodInputs:
 
 
 def _calibration_text(cfg: DictConfig) -> tuple[Int[Tensor, "sequences length"], torch.dtype]:
-    """Token ids that a method that needs `inputs` asks for, and the dtype of activations.
+    """Return the token ids for a method that needs `inputs`, and the dtype of activations.
 
     Raises:
-        RadioError: the method's YAML does not say how many and in which dtype, or the text is
-            too short.
+        RadioError: `method.inputs` is null, or the text is too short.
     """
     settings = cfg.method.get("inputs")
     if settings is None:

@@ -1,1 +1,1 @@
-"""Methods of quantization: one file each, behind one small protocol (`base.Method`)."""
+"""Quantization methods, one file each, with a common protocol (`base.Method`)."""

@@ -1,4 +1,4 @@
-"""What RTN, GPTQ and OWQ have in common: one depth everywhere, affine grids along the inputs."""
+"""Common base of RTN, GPTQ and OWQ: a single depth, affine grids along the inputs."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -19,13 +19,13 @@ from radio.theory.allocation import MAX_BITS
 
 @dataclass(frozen=True)
 class AffineMethod:
-    """One scale and zero point a row, or a run of inputs of a row.
+    """A method with one scale and zero point per row, or per run of inputs of a row.
 
     Attributes:
         group_cols: inputs that share a scale; None for a whole row. The last run of a row may be
             shorter.
-        symmetric: the zero point is in the middle of the codes and is not stored.
-        clip: choose each range for the least squared error of the weights, not for their extremes.
+        symmetric: fix the zero point at the middle of the codes, and do not store it.
+        clip: choose each range by least squared error of the weights, not by their extremes.
     """
 
     group_cols: Count | None = None
@@ -42,24 +42,24 @@ class AffineMethod:
     def normalized(
         self, weight: Float[Tensor, "rows cols"], bits: int
     ) -> tuple[Float[Tensor, "rows cols"], int]:
-        """Return weights divided by 2^e, and e; 0 unless float16 does not hold the scales."""
-        # a row's scale may be 1 / (2^bits - 1) of its largest weight, or twice the weight
+        """Return weights divided by 2^e, and e; e is 0 if the scales fit float16."""
+        # a row's scale is from 1 / (2^bits - 1) to 2 times its largest weight
         return normalized(weight, LEAST * (2**bits - 1), 2.0**14)
 
     def grid(self, run: Float[Tensor, "rows cols"], bits: int) -> Grid:
-        """The grid of each row of a run."""
+        """Return the grid of each row of a run."""
         fit = clipped_grid if self.clip else min_max_grid
         return fit(run, bits, symmetric=self.symmetric)
 
     def solve_for_bits(
         self, bpw: float, shapes: Sequence[tuple[int, int]]
     ) -> tuple["AffineMethod", float]:
-        """This method with the smallest groups that the largest depth leaves room for.
+        """Return this method at the largest depth, with the smallest groups that then fit `bpw`.
 
-        `group_cols` is solved for, whatever it was.
+        The present value of `group_cols` is ignored.
 
         Raises:
-            RadioError: the target lies outside what depths from 1 to 8 reach.
+            RadioError: depths from 1 to 8 cannot reach the target.
         """
         layers, weights = Counter(shapes), sum(rows * cols for rows, cols in shapes)
         whole = max(cols for _, cols in shapes)
@@ -88,7 +88,7 @@ def check_depth(rate_bits: float, method: str) -> None:
 
 
 def check_reach(bpw: float, low: float, high: float) -> None:
-    """Raise a `RadioError` unless the true rate `bpw` lies between what can be reached."""
+    """Raise a `RadioError` unless the true rate `bpw` is within [low, high]."""
     if not low <= bpw <= high:
         raise RadioError(
             f"target.bpw={bpw:g} is out of reach: this model and method reach "

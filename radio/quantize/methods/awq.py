@@ -1,11 +1,12 @@
-"""AWQ: round to nearest after inputs were scaled by their magnitude, and weights clipped.
+"""AWQ: scale inputs by their magnitude, clip weights, and round to nearest.
 
 Lin et al., AWQ: Activation-aware Weight Quantization (MLSys 2024), as in github.com/mit-han-lab/
-llm-awq: exponent and clipping by grid search for the error of outputs, queries and keys unclipped.
-Errors of outputs are taken from second moments of inputs, hence exact over all calibration tokens;
-the authors clip on 512 of them. Three things differ: inputs come from blocks already quantized;
-tensors that several layers read are scaled for the sum of these layers' errors, where the authors
-run attention or MLP to its end; and the levels are those of `Rtn`, whose range always contains 0.
+llm-awq: grid search of exponent and clipping by the output error, without clipping of queries and
+keys. Output errors are computed from second moments of inputs, hence exact over all calibration
+tokens; the authors clip on 512 tokens. Three other differences: inputs come from blocks already
+quantized; a tensor read by several layers is scaled for the sum of their errors, while the authors
+evaluate the output of the attention or MLP; and levels are those of `Rtn`, whose range always
+contains 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,28 +26,28 @@ from radio.quantize.methods.rtn import Rtn
 from radio.runtime.check import check_fields
 from radio.runtime.kinds import Count, at_least
 
-# a range is shrunk in steps of a twentieth
+# ranges shrink in steps of 5%
 SHRINKAGE = 0.05
-# least magnitude before scales are normalised
+# minimum magnitude before scales are normalised
 FLOOR = 1e-4
-# their errors meet in a product, so that neither output's tells what clipping costs
+# queries and keys are multiplied, so the error of either output does not measure clipping
 UNCLIPPED = ("q_proj", "k_proj")
 
 
 @dataclass(frozen=True)
 class Awq:
-    """Round to nearest in groups of inputs, of a block that was rewritten to lose less by it.
+    """Round to nearest in groups of inputs, after scaling inputs to reduce the error.
 
     Attributes:
         group_cols: inputs that share a range; None for a whole row.
-        exponents: scales E|x|^a tried, a = 0, 1/n, ..., (n - 1)/n; 1 leaves inputs unscaled.
-        ranges: ranges tried for each group, the whole one and those shrunk by 5%, 10%, ...; 1
-            leaves weights unclipped.
+        exponents: number n of scales E|x|^a tried, a = 0, 1/n, ..., (n - 1)/n; 1 disables scaling.
+        ranges: number of ranges tried for each group: the full range and ranges shrunk by 5%, 10%,
+            ...; 1 disables clipping.
     """
 
     group_cols: Count | None = 128
     exponents: Count = 20
-    ranges: Annotated[int, at_least(1, 20)] = 10  # a 21st would have no width left
+    ranges: Annotated[int, at_least(1, 20)] = 10  # a 21st would have width 0
 
     def __post_init__(self) -> None:
         check_fields(self, "method.quantizer")
@@ -56,14 +57,14 @@ class Awq:
         check_depth(rate_bits, "awq")
 
     def solve_for_bits(self, bpw: float, shapes: Sequence[tuple[int, int]]) -> tuple["Awq", float]:
-        """This method with the groups that round to nearest would have, whose format it shares."""
+        """Return this method with the group size of `Rtn` at `bpw`; both share a format."""
         rtn, rate_bits = Rtn(self.group_cols).solve_for_bits(bpw, shapes)
         return replace(self, group_cols=rtn.group_cols), rate_bits
 
     def reparametrize(
         self, block: nn.Module, inputs: Mapping[str, InputStats], rate_bits: float
     ) -> None:
-        """Scale all that `scaling_groups` allows, each tensor by its own exponent."""
+        """Scale the inputs of every scaling group, each with its own exponent."""
         for scaling_group in scaling_groups(block):
             weight = torch.cat(
                 [reader.weight.detach() for reader in scaling_group.readers.values()]
@@ -75,7 +76,7 @@ class Awq:
     def scale(
         self, weight: Float[Tensor, "rows cols"], inputs: InputStats, rate_bits: float
     ) -> Float[Tensor, " cols"]:
-        """What inputs are best divided by: least E|Q(W s) x/s - W x|^2 over the exponents."""
+        """Return the divisors s of the inputs with least E|Q(W s) x/s - W x|^2 over exponents."""
 
         def error(scale: Tensor) -> float:
             rounded = self._rounded(weight * scale, rate_bits) / scale
@@ -98,13 +99,13 @@ class Awq:
         moment: Float[Tensor, "cols cols"],
         rate_bits: float,
     ) -> Float[Tensor, "rows cols"]:
-        """Weights, each group cut off where the error of its own share of the output is least."""
+        """Return weights clipped for the least error of each group's part of the output."""
         cols = torch.arange(weight.shape[1]).split(self.group_cols or weight.shape[1])
         runs = (self._clipped_run(weight[:, run], moment[run][:, run], rate_bits) for run in cols)
         return torch.cat(list(runs), dim=1)
 
     def _clipped_run(self, run: Tensor, moment: Tensor, rate_bits: float) -> Tensor:
-        """One group of every row."""
+        """Return one clipped group of every row."""
         largest = run.abs().amax(dim=1, keepdim=True)
         ranges = [largest * (1 - SHRINKAGE * step) for step in range(self.ranges)]
         tried = torch.stack([run.clamp(-end, end) for end in ranges])
@@ -112,18 +113,18 @@ class Awq:
         return tried[torch.stack(errors).argmin(dim=0), torch.arange(len(run))]
 
     def _rounded(self, weight: Tensor, rate_bits: float) -> Tensor:
-        """Weights as the decoder will have them."""
+        """Return weights after quantization and decoding."""
         return Rtn(self.group_cols).quantize(LinearLayer("", weight), rate_bits).weight.decode()
 
 
 def output_errors(
     error: Float[Tensor, "rows cols"], second_moment: Float[Tensor, "cols cols"]
 ) -> Float[Tensor, " rows"]:
-    """Mean squared error of each output, E (dw x)^2 = dw E[x x^T] dw^T."""
+    """Return the mean squared error of each output, E (dw x)^2 = dw E[x x^T] dw^T."""
     return (error @ second_moment * error).sum(dim=1)
 
 
 def _normalised(magnitude: Tensor) -> Tensor:
-    """Scales whose largest and smallest are reciprocal."""
+    """Return scales normalised so that the largest is the reciprocal of the smallest."""
     scale = magnitude.clamp(min=FLOOR)
     return scale / (scale.max() * scale.min()).sqrt()

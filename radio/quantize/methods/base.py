@@ -1,4 +1,4 @@
-"""What a method is given and what it gives back."""
+"""Protocols of methods, and the layer that a method quantizes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from radio.theory.codebook import Codebooks
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """A linear layer, and what upstream steps know of it where the method's `needs` asks.
+    """A linear layer, with the results of upstream steps that the method `needs`.
 
     Attributes:
         name: the module's name in the model.
@@ -23,7 +23,7 @@ class LinearLayer:
         bias: b [rows] or None.
         statistics: calibration statistics (`needs: [statistics]`).
         depths: bit depth of each row cluster and column (`needs: [allocation]`).
-        inputs: moments of its inputs, which come from blocks already quantized (`needs: [inputs]`).
+        inputs: moments of its inputs, computed with earlier blocks quantized (`needs: [inputs]`).
         codebooks: levels of depths 0..8, the same for all layers (`needs: [codebook]`).
     """
 
@@ -38,14 +38,14 @@ class LinearLayer:
 
 @runtime_checkable
 class Method(Protocol):
-    """A frozen dataclass of hyperparameters with one verb."""
+    """A quantization method: a frozen dataclass of hyperparameters."""
 
     def check_rate(self, rate_bits: float) -> None:
         """Raise a `RadioError` if the method can't quantize at `rate_bits`."""
         ...
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
-        """Turn a layer into codes and side information at a nominal `rate_bits` a weight."""
+        """Return codes and side information of a layer at nominal `rate_bits` per weight."""
         ...
 
 
@@ -53,8 +53,8 @@ class Method(Protocol):
 class BlockMethod(Method, Protocol):
     """A method that rewrites a decoder block before its layers are quantized (`needs: [inputs]`).
 
-    The block computes the same afterwards, up to rounding, by parameters that lose less in
-    quantization: channels scaled, or rotated. `radio.models.scaling_groups` lists them.
+    The block still computes the same function, up to rounding, but its parameters quantize with
+    less error: channels are scaled or rotated. `radio.models.scaling_groups` lists the channels.
     """
 
     def reparametrize(
@@ -62,54 +62,54 @@ class BlockMethod(Method, Protocol):
     ) -> None:
         """Change parameters of `block` in place, but not its function.
 
-        Layers are quantized from what is left here, and are given the moments of their inputs as
-        they are then. Parameters that are not quantized are stored in float16.
+        Layers are then quantized from the changed parameters, with input moments recomputed on the
+        changed block. Parameters that are not quantized are stored in float16.
 
         Args:
             block: the decoder block, float32, in evaluation mode.
-            inputs: of each linear layer by its name in the block, as `block` still is.
-            rate_bits: nominal bits a weight that its layers are about to be quantized at.
+            inputs: input moments before the change, by each linear layer's name in the block.
+            rate_bits: nominal bits per weight of the quantization that follows.
         """
         ...
 
 
 @runtime_checkable
 class MixedDepthMethod(Method, Protocol):
-    """A method that quantizes each group of a layer at the depth it was allocated."""
+    """A method that quantizes each group of a layer at its allocated depth."""
 
     def distortion(self, layer: LinearLayer) -> Float[Tensor, "clusters cols 9"]:
-        """Mean squared error a weight of every group, were it quantized at depths 0..8."""
+        """Return the mean squared error per weight of every group at depths 0..8."""
         ...
 
     def empty_layer(
         self, rows: int, statistics: LayerStatistics, codebooks: Codebooks | None, has_bias: bool
     ) -> QuantizedLinear:
-        """A layer at depth 0 everywhere: all that is stored whatever the rate."""
+        """Return a layer at depth 0 everywhere: the storage that does not depend on the rate."""
         ...
 
 
 @runtime_checkable
 class BitsSolvableMethod(Method, Protocol):
-    """A method without allocated depths that can be set to spend a given true rate.
+    """A method without allocated depths, with a setting that can be solved for a true rate.
 
-    The quantize step sets it where `target.bpw` is asked, as experiments with `match: bpw`
-    do of every method. What is free is None in the method's YAML; the step refuses a solution that
-    changes anything else.
+    The quantize step solves for it if `target.bpw` is set, as experiments with `match: bpw` do for
+    every method. The free setting is null in the method's YAML; the step refuses a solution that
+    changes any other setting.
     """
 
     def solve_for_bits(
         self, bpw: float, shapes: Sequence[tuple[int, int]]
     ) -> tuple["BitsSolvableMethod", float]:
-        """This method with its free setting (group size, kept columns) solved, and its rate.
+        """Return this method with its free setting (group size, kept columns) solved, and its rate.
 
         Args:
-            bpw: all stored bits a weight, side information included, over all layers.
+            bpw: all stored bits per weight, including side information, over all layers.
             shapes: rows and columns of every linear layer.
 
         Returns:
-            A method that spends at most `bpw`, and as much of it as its setting allows.
+            The method that uses most of `bpw` without exceeding it, and its `rate_bits`.
 
         Raises:
-            RadioError: no setting reaches `bpw`; the message gives the range that can be.
+            RadioError: no setting reaches `bpw`; the message gives the reachable range.
         """
         ...

@@ -1,4 +1,4 @@
-"""The uncompressed reference as a method: weights as float16, nothing else changed."""
+"""The uncompressed reference as a method: weights in float16."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,6 @@ class Fp16:
             raise RadioError(f"rate_bits={rate_bits} does not suit fp16: set rate_bits=16")
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
-        """Round the weights to float16, which is how the checkpoints store them."""
+        """Round the weights to float16, as checkpoints store them."""
         bias = None if layer.bias is None else stored(layer.bias)
         return QuantizedLinear(Dense(stored(layer.weight)), bias)

@@ -1,9 +1,8 @@
 """GPTQ: affine grids with error compensation (arXiv 2210.17323, repository IST-DASLab/gptq).
 
-Where a group begins inside a block of columns whose corrections are still to be applied to later
-ones, the original fits the group's grid to weights that lack those of the block; here they have
-them, so that groups of every size are treated alike. An input that is always 0 has its column
-rounded, where the original sets it to 0.
+Two differences from the original. A group's grid is fitted to weights with all earlier corrections;
+the original omits those of the current block of columns if the group begins inside it. The column
+of an input that is always 0 is rounded; the original sets it to 0.
 """
 
 from dataclasses import dataclass
@@ -25,15 +24,15 @@ from radio.theory.error_compensation import BeforeRun, inverse_factor, with_erro
 
 @dataclass(frozen=True)
 class Gptq(AffineMethod):
-    """Round column by column, each after the errors of those before it were fed back into it.
+    """Round columns one by one; each column is first corrected for the errors of earlier columns.
 
     Attributes:
-        damping_frac: added to the diagonal of the Hessian, in units of its mean.
-        act_order: columns take turns by descending mean square of their inputs, and not as they
-            stand. A group is always a run of inputs as they stand, since any other would have to
-            be stored; so its grid must be there before the first turn.
-        static_groups: fit all grids to the original weights, and not each to the corrected weights
-            when the first of its columns has its turn.
+        damping_frac: term added to the diagonal of the Hessian, in units of its mean.
+        act_order: process columns by descending mean square of their inputs. Groups are still runs
+            of consecutive inputs, since other groups would have to be stored; their grids must
+            therefore be fitted before the first column.
+        static_groups: fit all grids to the original weights, instead of fitting each to corrected
+            weights when its first column is reached.
     """
 
     damping_frac: Annotated[float, at_least(0)] = 0.01
@@ -54,7 +53,7 @@ class Gptq(AffineMethod):
         """Code every weight in rate_bits bits.
 
         Raises:
-            RadioError: the moments of the inputs are not known.
+            RadioError: the layer has no input moments.
         """
         coded, _ = self.code(layer.weight, second_moment(layer), int(rate_bits))
         return QuantizedLinear(coded, None if layer.bias is None else stored(layer.bias))
@@ -66,7 +65,7 @@ class Gptq(AffineMethod):
         bits: int,
         kept: int = 0,
     ) -> tuple[Affine, Float[Tensor, "rows kept"]]:
-        """Codes of all but the last `kept` columns, and those, which took up the errors."""
+        """Return codes of all but the last `kept` columns, and the corrected kept columns."""
         rows, cols = len(weight), weight.shape[1] - kept
         weight, exponent = self.normalized(weight, bits)
         group_cols = self.group_cols or max(cols, 1)
@@ -114,10 +113,10 @@ class Gptq(AffineMethod):
 
 
 def second_moment(layer: LinearLayer) -> Float[Tensor, "cols cols"]:
-    """The Hessian of a layer's output error, but for a factor.
+    """Return the Hessian of a layer's output error, up to a factor.
 
     Raises:
-        RadioError: it was not given.
+        RadioError: the layer has no input moments.
     """
     if layer.inputs is None:
         raise RadioError(

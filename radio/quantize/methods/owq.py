@@ -1,12 +1,12 @@
 """OWQ: GPTQ with the weakest input columns kept in float16 (arXiv 2306.02272, xvyaward/owq).
 
-A column is weak if its input is large and rounding disturbs it much: H_jj ||dW_j||^2, with dW from
-rounding whole rows to the nearest. Kept columns have their turns last, so that they take up the
-errors of all others, and take no part in the grids. Where rows differ in number, so does what a
-column costs: the authors keep about equally many *weights* in every layer of a block.
+A column is weak if H_jj ||dW_j||^2 is large, with dW from rounding whole rows to nearest: its input
+is large and so is its rounding error. Kept columns are processed last, so that they absorb the
+errors of all others, and are excluded from the grids. The cost of a column depends on the number of
+rows: the authors keep about the same number of *weights* in every layer of a block.
 
-The authors' target of 3.01 bits counts 16 bits for each kept weight instead of 3, and no more. It
-is `extra_bits` here, and the true rate also counts the columns' indices and the grids.
+The authors' target of 3.01 bits only counts 16 bits instead of 3 for each kept weight. It
+corresponds to `extra_bits`; the true rate also counts the columns' indices and the grids.
 """
 
 from collections import Counter
@@ -31,13 +31,13 @@ from radio.theory.allocation import MAX_BITS
 
 @dataclass(frozen=True)
 class Owq(Gptq):
-    """Keep the weakest columns of every layer in float16, and code the others as GPTQ does.
+    """Keep the weakest columns of every layer in float16, and code the others with GPTQ.
 
     Attributes:
-        extra_bits: what is spent on keeping columns, in bits a weight beyond the depth. Each layer
-            keeps the share extra_bits / (16 - depth) of its columns, rounded up.
-        kept_weights: number of weights to keep in every layer, rounded to whole columns; it takes
-            the place of `extra_bits`.
+        extra_bits: cost of the kept columns, in bits per weight beyond the depth. Each layer keeps
+            the fraction extra_bits / (16 - depth) of its columns, rounded up.
+        kept_weights: number of weights to keep in every layer, rounded to whole columns; replaces
+            `extra_bits`.
     """
 
     clip: bool = True
@@ -45,10 +45,10 @@ class Owq(Gptq):
     kept_weights: Annotated[int, at_least(0)] | None = None
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
-        """Code the columns that are not kept in rate_bits bits a weight.
+        """Code the columns that are not kept in rate_bits bits per weight.
 
         Raises:
-            RadioError: the moments of the inputs are not known.
+            RadioError: the layer has no input moments.
         """
         weight, hessian, bits = layer.weight, second_moment(layer), int(rate_bits)
         normal, _ = self.normalized(weight, bits)
@@ -64,19 +64,19 @@ class Owq(Gptq):
         return QuantizedLinear(KeptColumns(coded, stored(kept), columns), bias)
 
     def kept_cols(self, rows: int, cols: int, bits: int) -> int:
-        """How many columns of a layer are kept."""
+        """Return the number of columns of a layer that are kept."""
         if self.kept_weights is None:
             return min(cols, ceil(cols * self.extra_bits / (16 - bits)))
         return _whole_columns(self.kept_weights, rows, cols)
 
     def solve_for_bits(self, bpw: float, shapes: Sequence[tuple[int, int]]) -> tuple["Owq", float]:
-        """This method at the largest depth, with as many columns kept as that leaves room for.
+        """Return this method at the largest depth, with as many kept columns as then fit `bpw`.
 
-        `kept_weights` is solved for, so that columns are spread over layers as the authors do.
+        Solves for `kept_weights`, which distributes columns over layers as the authors do.
 
         Raises:
-            RadioError: the target lies outside what depths from 1 to 8 and kept columns reach, or
-                `extra_bits` was set too, which has no part in it.
+            RadioError: depths from 1 to 8 and kept columns cannot reach the target, or `extra_bits`
+                is set, which has no effect here.
         """
         if self.extra_bits != Owq.extra_bits:
             raise RadioError(
@@ -96,16 +96,16 @@ class Owq(Gptq):
             sizes = (count * size(*shape, kept[shape], bits) for shape, count in layers.items())
             return 8 * sum(sizes) / weights
 
-        # where a layer of so many rows gets its nth column
+        # values of kept_weights at which a layer gets its nth column
         steps = {0} | {n * rows - rows // 2 for rows, cols in layers for n in range(1, cols + 1)}
         check_reach(bpw, rate(1, 0), rate(MAX_BITS, max(steps)))
         bits = max(b for b in range(1, MAX_BITS + 1) if rate(b, 0) <= bpw)
-        # every step is tried: a column more may be a group less, and so take fewer bytes
+        # try every step: one more column may remove a group and so take fewer bytes
         spent = ((rate(bits, kept), kept) for kept in steps)
         best = max(each for each in spent if each[0] <= bpw)
         return replace(self, kept_weights=best[1]), float(bits)
 
 
 def _whole_columns(kept_weights: int, rows: int, cols: int) -> int:
-    """The number of columns nearest to that many weights, a half rounded up."""
+    """Return the number of columns nearest to `kept_weights` weights, with halves rounded up."""
     return min(cols, (2 * kept_weights + rows) // (2 * rows))

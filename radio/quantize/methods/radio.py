@@ -1,8 +1,8 @@
 """Radio: scalar quantization at the allocated depths, with bias correction.
 
-Where paper and author's code differ, the code is followed: groups are centred on their median
-with the root mean square about it as scale, a weight at depth 0 becomes its group's location, and
-scale and location are tuned on grids for the squared error of the weights.
+The defaults follow the author's code where it differs from the paper: groups are centred on their
+median, with the root mean square about it as scale, a weight at depth 0 decodes to its group's
+location, and scale and location are searched on grids for least squared error of the weights.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,8 +37,7 @@ from radio.theory.grouping import locations_and_scales, means_and_deviations
 from radio.theory.scale_codec import STORES, Store
 from radio.theory.scale_fit import FITS, refitted, with_gain
 
-# levels of all groups that are fitted at once: on a CPU the tables of their candidates stay in the
-# caches, a GPU wants much to do at a time
+# groups x levels fitted at once: small enough for the CPU's caches, large enough to load a GPU
 LEVELS_AT_ONCE, LEVELS_AT_ONCE_ON_GPU = 2**13, 2**18
 LAWS: dict[str, Callable[[int], Codebook]] = {
     "companded": companded,
@@ -47,14 +46,14 @@ LAWS: dict[str, Callable[[int], Codebook]] = {
 }
 LEARNED = "learned"
 CENTERS = {"median": locations_and_scales, "mean": means_and_deviations}
-# what the decoder knows by itself; other levels are stored
+# levels that the decoder can compute; others are stored
 KNOWN_TO_DECODER = ("companded", "companded-nearest")
-# error compensation refines codes and line of a column in turn; a third round changes very little
+# rounds of refitting a column's codes and line in error compensation; a third changes very little
 FEEDBACK_ROUNDS = 2
-# deepest at which errors are measured; cells are narrow from there on, so that the high-resolution
-# law holds, and the deepest codebooks would cost most of the time
+# largest depth at which errors are measured: beyond it cells are narrow, so the high-resolution law
+# holds, and measuring would take most of the time
 MEASURED_BITS = 5
-# a layer's largest weight, such that float16 and 8-bit lines hold the scales of its groups
+# range of a layer's largest weight in which float16 and 8-bit lines can represent group scales
 UNSCALED = (2.0**-10, 2.0**11)
 
 
@@ -63,23 +62,23 @@ class Radio:
     """Quantize at given depths.
 
     Attributes:
-        levels: where codes are decoded: "companded" (paper), "companded-nearest" (the same levels,
-            but a weight takes the nearest of them and not that of its cell), "uniform", or
-            "learned": the layer's `codebooks`.
-        scale_fit: choice of each group's location and scale: "range", "moments", "search" (author's
+        levels: reconstruction levels: "companded" (paper), "companded-nearest" (the same levels,
+            but each weight takes the nearest level, not that of its cell), "uniform", or "learned":
+            the layer's `codebooks`.
+        scale_fit: fit of each group's location and scale: "range", "moments", "search" (author's
             code) or "least_squares", see `radio.theory.scale_fit`.
-        correct_bias: add (W - W_q) E[x] to the bias, so that the mean output is unchanged; a
-            layer without a bias gains one.
-        error_compensation: quantize column by column, each after it was corrected for the errors of
-            the columns before it, and refit its line. Needs the layer's `inputs`.
-        center_on: what a group is centred on before its line is fitted: its "median", with the root
-            mean square about it as scale (author's code), or its "mean", with the standard
-            deviation; weights at depth 0 are then 0 (paper), unless error compensation moves them.
+        correct_bias: add (W - W_q) E[x] to the bias, so that the mean output does not change; a
+            layer without a bias gets one.
+        error_compensation: quantize columns one by one, each corrected for the errors of earlier
+            columns, and refit its line. Needs the layer's `inputs`.
+        center_on: centre of a group before its line is fitted: its "median", with the root mean
+            square about it as scale (author's code), or its "mean", with the standard deviation;
+            weights at depth 0 are then 0 (paper), unless error compensation moves them.
         scale_bits: stored bits of a group's location and of its scale, 16 (paper) or 8
             (`radio.theory.scale_codec`).
-        gain_correction: how far each group's gain <W_q, W> / <W, W> is raised towards 1 after
-            coding: 0 (paper) to 1 (unbiased), see `radio.theory.scale_fit.with_gain`. Error
-            compensation refits lines itself and takes 0 only.
+        gain_correction: correction of each group's gain <W_q, W> / <W, W> towards 1 after coding:
+            0 (paper) to 1 (unbiased), see `radio.theory.scale_fit.with_gain`. Must be 0 with error
+            compensation, which refits lines itself.
     """
 
     levels: Annotated[str, one_of("companded", "companded-nearest", "uniform", "learned")] = (
@@ -109,7 +108,7 @@ class Radio:
             )
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
-        """Code every group at its depth; `rate_bits` was spent when the depths were allocated.
+        """Code every group at its depth; `rate_bits` is not used, since the depths realize it.
 
         Raises:
             RadioError: `levels` is "learned" and the layer has no codebooks.
@@ -130,9 +129,9 @@ class Radio:
         quantized = QuantizedLinear(coded, None if layer.bias is None else stored(layer.bias))
         if not self.correct_bias:
             return quantized
-        # inputs as the quantized blocks before give them, where they are known
+        # prefer the mean of inputs from blocks already quantized
         mean = layer.statistics.input_mean if layer.inputs is None else layer.inputs.mean
-        # the paper's Algorithm 1 prints the opposite sign, which would double the mean error
+        # Algorithm 1 of the paper has the opposite sign, which would double the mean error
         shift = (layer.weight - coded.decode()) @ mean
         bias = shift if layer.bias is None else layer.bias + shift
         return quantized.with_bias(bias, added=layer.bias is None)
@@ -140,7 +139,7 @@ class Radio:
     def empty_layer(
         self, rows: int, statistics: LayerStatistics, codebooks: Codebooks | None, has_bias: bool
     ) -> QuantizedLinear:
-        """A layer at depth 0 everywhere: all that is stored whatever the rate."""
+        """Return a layer at depth 0 everywhere: the storage that does not depend on the rate."""
         clusters, cols = statistics.grad_var.shape
         books = self._books(LinearLayer("bare", torch.zeros(0, 0), codebooks=codebooks))
         coded = Companded(
@@ -156,10 +155,11 @@ class Radio:
         return QuantizedLinear(coded, bias, bias_added=self.correct_bias and not has_bias)
 
     def distortion(self, layer: LinearLayer) -> Float[Tensor, "clusters cols 9"]:
-        """Mean squared error a weight of every group, were it quantized at depths 0..8.
+        """Return the mean squared error per weight of every group at depths 0..8.
 
-        Measured to depth 5, and continued by a factor 4 a bit, as the high-resolution law has it;
-        uniform levels, whose range grows with the depth, in truth gain a factor of 3.3 to 3.7.
+        Errors are measured up to depth 5 and extrapolated by a factor of 4 per bit, by the
+        high-resolution law; for uniform levels, whose range grows with depth, the actual factor is
+        3.3 to 3.7.
 
         Raises:
             RadioError: `levels` is "learned" and the layer has no codebooks.
@@ -189,7 +189,7 @@ class Radio:
         return STORES[self.scale_bits]
 
     def _books(self, layer: LinearLayer) -> list[Codebook]:
-        """The codebooks of depths 0..8."""
+        """Return the codebooks of depths 0..8."""
         if self.levels != LEARNED:
             return [LAWS[self.levels](bits) for bits in range(MAX_BITS + 1)]
         if layer.codebooks is None:
@@ -197,17 +197,17 @@ class Radio:
                 f"method.quantizer.levels={LEARNED} needs levels and there are none: make "
                 "artifacts.codebook by an earlier step, or set method.quantizer.levels=companded"
             )
-        # as they are stored, so that weights are coded by what they are decoded by
+        # round as stored, so that weights are encoded and decoded with the same levels
         return [nearest(levels.half().float()) for levels in layer.codebooks]
 
     def _table(self, books: list[Codebook]) -> Tensor | None:
-        """The levels as they are stored; None for those that the decoder knows."""
+        """Return the levels as stored, or None if the decoder can compute them."""
         return None if self.levels in KNOWN_TO_DECODER else join([book.levels for book in books])
 
     def _lines(
         self, weight: Tensor, cluster: Tensor, depths: Tensor, books: list[Codebook]
     ) -> tuple[Tensor, Tensor]:
-        """Location and scale [clusters, cols] of every group, fitted at its depth."""
+        """Return location and scale [clusters, cols] of every group, fitted at its depth."""
         location, scale = self._moments(weight, cluster)
         for c, of_cluster in enumerate(depths):
             groups = weight[cluster == c].T.contiguous()
@@ -224,7 +224,7 @@ class Radio:
         depths: Tensor,
         books: list[Codebook],
     ) -> None:
-        """Overwrite the moments of one cluster's groups by their fitted lines."""
+        """Overwrite the moments of one cluster's groups with their fitted lines."""
 
         def fit(cols: Tensor, book: Codebook) -> None:
             moments = location[cols], scale[cols]
@@ -235,13 +235,13 @@ class Radio:
         in_threads(fit, _alike(depths, books), groups.device)
 
     def _moments(self, weight: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
-        """Centre and spread of every group [clusters, cols], as they are stored."""
+        """Return centre and deviation of every group [clusters, cols], as stored."""
         return self._store(*CENTERS[self.center_on](weight, cluster, int(cluster.max()) + 1))
 
     def _encode(
         self, layer: LinearLayer, lines: tuple[Tensor, Tensor], books: list[Codebook]
     ) -> Tensor:
-        """Codes [rows, cols] of all weights as they are; corrected `lines` overwrite the fitted."""
+        """Return codes [rows, cols] of all weights; corrected lines overwrite `lines`."""
         assert layer.statistics is not None and layer.depths is not None
         codes = torch.empty(layer.weight.shape, dtype=torch.uint8)
         location, scale = lines
@@ -260,7 +260,7 @@ class Radio:
         depths: Tensor,
         books: list[Codebook],
     ) -> Tensor:
-        """Codes [cols, rows] of one cluster's groups; corrected lines overwrite the fitted ones."""
+        """Return codes [cols, rows] of a cluster's groups; corrected lines overwrite the fitted."""
         coded = torch.empty(groups.shape, dtype=torch.uint8)
 
         def code(cols: Tensor, book: Codebook) -> None:
@@ -274,7 +274,7 @@ class Radio:
     def _code(
         self, groups: Tensor, line: tuple[Tensor, Tensor], book: Codebook
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Codes [groups, numel] of groups of one depth, and the lines that they are decoded by."""
+        """Return codes [groups, numel] of groups of one depth, and the lines that decode them."""
         codes = encode(groups, *line, book)
         if self.gain_correction:
             levels = book.levels[codes]
@@ -308,14 +308,14 @@ class Radio:
                 result[rows] = location[c, j] + scale[c, j] * at[3].levels[coded]
             return result
 
-        # the bias makes up for the error that the mean input causes
+        # bias correction removes the error due to the mean input
         hessian = layer.inputs.covariance if self.correct_bias else layer.inputs.second_moment
         with_error_compensation(layer.weight, inverse_factor(hessian), quantize_column)
         return codes.T.contiguous()
 
 
 def _alike(depths: Tensor, books: list[Codebook]) -> Iterator[tuple[Tensor, Codebook]]:
-    """Groups of one depth by their places in `depths`, as many as are fitted at once."""
+    """Yield batches of groups of equal depth, by index in `depths`, with their codebook."""
     for bits in depths.unique().tolist():
         for cols in (depths == bits).nonzero()[:, 0].split(_at_once(bits, depths.device)):
             yield cols, books[bits]
@@ -329,7 +329,7 @@ def _at_once(bits: int, device: torch.device) -> int:
 def _coded_and_refitted(
     column: Tensor, location: Tensor, scale: Tensor, book: Codebook, store: Store
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes [rows] of a column [1, rows], and the line of least squares for them, as stored."""
+    """Return codes [rows] of a column [1, rows], and their least-squares line, as stored."""
     for _ in range(FEEDBACK_ROUNDS):
         coded = encode(column, location, scale, book)[0]
         location, scale = refitted(column[0], book.levels[coded], location, scale, store)

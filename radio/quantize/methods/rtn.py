@@ -1,8 +1,8 @@
 """Round to nearest (RTN): uniform levels between a group's extremes, or in a clipped range.
 
-By default the rule is that of the GPTQ and OWQ repositories' `Quantizer` (asymmetric, no search):
-the range always contains 0, the zero point is an integer, and a group runs along the inputs of one
-row. `clip` is the step that the paper calls MMSE.
+The default follows `Quantizer` in the GPTQ and OWQ repositories (asymmetric, no search): the range
+always contains 0, the zero point is an integer, and a group is a run of inputs of one row. The
+paper calls `clip` MMSE.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from radio.theory.affine_grid import encode
 
 @dataclass(frozen=True)
 class Rtn(AffineMethod):
-    """Round every weight to the nearest level of its row, or run of inputs of a row."""
+    """Round every weight to the nearest level of its row, or of its run of inputs."""
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
         """Round every weight to the nearest of 2^rate_bits levels."""
