@@ -140,7 +140,7 @@ def requested_rate(rate_bits: Any, targets: Mapping[str, Any]) -> float | Target
         return float(rate_bits)
     except (TypeError, ValueError) as error:
         raise RadioError(
-            f"rate_bits={rate_bits} is not a number: set bits a weight, such as 3 or 2.5"
+            f"rate_bits={rate_bits} is not a number: set bits per weight, such as 3 or 2.5"
         ) from error
 
 

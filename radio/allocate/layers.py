@@ -80,7 +80,7 @@ def _check(
     if not 0 < rate_bits <= MAX_BITS:
         raise RadioError(
             f"rate_bits={rate_bits} is not a rate: "
-            f"set a number above 0 and at most {MAX_BITS} bits a weight"
+            f"set a number above 0 and at most {MAX_BITS} bits per weight"
         )
     if solver == "uniform" and rate_bits != int(rate_bits):
         raise RadioError(

@@ -99,7 +99,7 @@ def plan_lines(
     yield "parameters", f"{geometry.parameters:,}"
     yield "quantized weights", f"{geometry.weights:,}"
     yield "disk, checkpoint", _gb(checkpoint_bytes(geometry))
-    yield "disk, result", f"{_gb(file.file_bytes)} ({file.bpw:.3f} true bits a weight)"
+    yield "disk, result", f"{_gb(file.file_bytes)} ({file.bpw:.3f} bpw)"
     asked = rate_text(rate if isinstance(rate, float) else str(rate))
     made = {each.step: each for each in plan.behind(job("quantize", {**names, "rate": asked}))}
     if "allocate" in made:

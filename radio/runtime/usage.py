@@ -28,5 +28,5 @@ def traffic(counters: Path = Path("/proc/self/io")) -> dict[str, int]:
         lines = counters.read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
-    told = dict(line.split(": ") for line in lines)
-    return {name: int(told[key]) for key, name in COUNTERS.items()}
+    counters = dict(line.split(": ") for line in lines)
+    return {name: int(counters[key]) for key, name in COUNTERS.items()}

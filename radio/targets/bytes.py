@@ -70,7 +70,7 @@ def depth_left(target: Target, fixed_bits: float, unit_bits: float) -> float:
         reach = (
             f"{low / 1e6:.4g} to {high / 1e6:.4g} MB"
             if target.kind == "size"
-            else f"{low:.3f} to {high:.3f} bits a weight"
+            else f"{low:.3f} to {high:.3f} bits per weight"
         )
         raise RadioError(
             f"target.{target} is out of reach: this model and method reach {reach}; "

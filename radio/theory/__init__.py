@@ -5,7 +5,7 @@ One symbol table for the whole package (paper -> code):
     n        group: one cluster of output rows x one input column of a matrix
     P_n      `numel`            weights in the group
     B_n      `depths`           bit depth, an integer in 0..8
-    R        `rate_bits`        mean bits a weight
+    R        `rate_bits`        mean bits per weight
     G_n^2    `grad_var`         mean squared derivative of the output with respect to a weight
     S_n^2    `weight_var`       mean squared deviation of the weights from their location
     s_n      `sensitivity`      G_n^2 S_n^2, output distortion a weight at B_n = 0

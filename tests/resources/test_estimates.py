@@ -73,7 +73,7 @@ def test_every_model_of_the_paper_has_a_plan_offline(capsys):
     for name in papers:
         assert main(["plan", f"model={name}", "method=radio", "target.bpw=3"]) == 0
         told = capsys.readouterr().out
-        assert "3.000 true bits a weight" in told and "time, calibration" in told, name
+        assert "3.000 bpw" in told and "time, calibration" in told, name
 
 
 def test_the_memory_of_a_gpu_is_planned_and_the_largest_model_streams_through_it(capsys):

@@ -27,7 +27,7 @@ from radio.runtime.outputs import check_directory
 
 HEAD = "lm_head.weight"
 # measurements of the manifest that config.json repeats
-TOLD = ("method", "rate_bits", "mean_depth", "bpw")
+REPEATED = ("method", "rate_bits", "mean_depth", "bpw")
 # by architecture: flags of the config, and endings of the names of layers that get a bias by them
 BIASES: dict[str, dict[str, tuple[str, ...]]] = {
     "llama": {
@@ -57,8 +57,8 @@ def write_packed(out: Path, coded: Path, checkpoint: Path, manifest: Mapping[str
     config.__dict__.pop(CODE, None)
     # the head may differ from the embedding even if config.json says that they are tied
     config.tie_word_embeddings = config.tie_word_embeddings and HEAD not in tensors
-    told = {key: manifest["measured"][key] for key in TOLD}
-    config.quantization_config = {"quant_method": NAME, "format_version": FORMAT_VERSION} | told
+    repeated = {key: manifest["measured"][key] for key in REPEATED}
+    config.quantization_config = {"quant_method": NAME, "format_version": FORMAT_VERSION} | repeated
 
     def fill(folder: Path) -> None:
         shutil.copyfile(coded, folder / MODEL)

@@ -92,5 +92,5 @@ def check_reach(bpw: float, low: float, high: float) -> None:
     if not low <= bpw <= high:
         raise RadioError(
             f"target.bpw={bpw:g} is out of reach: this model and method reach "
-            f"{low:.3f} to {high:.3f} bits a weight; set a target in between"
+            f"{low:.3f} to {high:.3f} bits per weight; set a target in between"
         )

@@ -104,7 +104,7 @@ class Radio:
         if not 0 < rate_bits <= MAX_BITS:
             raise RadioError(
                 f"rate_bits={rate_bits} is not a rate: "
-                f"set a number above 0 and at most {MAX_BITS} bits a weight"
+                f"set a number above 0 and at most {MAX_BITS} bits per weight"
             )
 
     def quantize(self, layer: LinearLayer, rate_bits: float) -> QuantizedLinear:
