@@ -28,5 +28,5 @@ def traffic(counters: Path = Path("/proc/self/io")) -> dict[str, int]:
         lines = counters.read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
-    counters = dict(line.split(": ") for line in lines)
-    return {name: int(counters[key]) for key, name in COUNTERS.items()}
+    totals = dict(line.split(": ") for line in lines)
+    return {name: int(totals[key]) for key, name in COUNTERS.items()}
